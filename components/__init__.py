@@ -1,0 +1,1 @@
+"""Thin Kubeflow Pipelines steps; each body calls the library."""

@@ -1,0 +1,1 @@
+"""KServe model servers for the two models."""

@@ -1,0 +1,1 @@
+"""Shelves: products found by a YOLOv5 detector, voids found between them."""
