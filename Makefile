@@ -1,0 +1,31 @@
+# Everything needs Python 3.11 and make; `make help` tells the rest.
+PYTHON ?= python3.11
+DATA ?=
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint services clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+setup: .venv/ready ## create .venv with everything that demo and test need
+
+demo: .venv/ready ## shelves end to end into runs/demo; DATA=<SKU-110K folder> takes real photos
+	$(BIN)/python -m pipelines.demo $(if $(DATA),--data '$(DATA)')
+
+test: .venv/ready ## all tests; a service that is absent is a skip with its reason
+	$(BIN)/pytest
+
+lint: .venv/ready ## ruff, mypy and the import borders
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+services: ## install the S3 server, Redis and Chromium that some tests drive
+	bash .ci/services
+
+clean: ## remove what was built; keeps .venv, .services and runs
+	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov .coverage
