@@ -1,0 +1,257 @@
+"""Plans a shelf: which packs stand where, and which are missing. Numbers only, nothing is drawn here.
+
+Lengths are px in the shelf's plane, which has the photo's scale and origin at the photo's centre line.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from stocktake.synthetic.draw_settings import DrawSettings
+from stocktake.synthetic.families import RGB, Back, Family, Shape
+
+State = Literal["full", "void", "low_stock"]
+
+
+@dataclass(slots=True)
+class Column:
+    """One facing: a pack, or a pile of packs, seen from the front."""
+
+    left: float
+    right: float
+    state: State = "full"
+
+
+@dataclass(slots=True)
+class Block:
+    """Identical facings side by side."""
+
+    shape: Shape
+    height: float  # of one pack
+    levels: int
+    back_row: bool
+    columns: list[Column]
+
+    @property
+    def pile(self) -> float:
+        """Height of the whole pile."""
+        return self.height * self.levels
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Facings that are missing, or set back, next to each other; the box is xyxy in the shelf's plane."""
+
+    box: tuple[float, float, float, float]
+    facings: int
+    kind: str
+    columns: tuple[tuple[float, float], ...]
+
+
+@dataclass(slots=True)
+class Tier:
+    """One shelf: the opening from `top` to `board`, where the packs stand, and the price rail below."""
+
+    top: float
+    board: float
+    rail: float
+    depth: float  # px of the board's upper side that can be seen
+    blocks: list[Block] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class ShelfPlan:
+    """A whole fixture; tiers from top to bottom, bays as x-ranges between uprights."""
+
+    left: float
+    right: float
+    top: float
+    bottom: float
+    bays: list[tuple[float, float]]
+    upright: float
+    tiers: list[Tier]
+    back: Back
+    rail_colour: RGB
+    floor: RGB
+    header: RGB
+
+
+def plan_shelf(
+    rng: np.random.Generator,
+    settings: DrawSettings,
+    family: Family,
+    size: tuple[int, int],
+    extent: tuple[float, float],
+) -> ShelfPlan:
+    """Plan a fixture for a photo of `size` (width, height) that shows the plane's x from extent[0] to extent[1]."""
+    plan = _plan_fixture(rng, settings, family, size, extent)
+    for tier in plan.tiers:
+        for left, right in plan.bays:
+            tier.blocks += _fill_bay(rng, settings, family, tier, left, right, size)
+    _take_away(rng, settings, plan, size)
+    return plan
+
+
+def _plan_fixture(
+    rng: np.random.Generator,
+    settings: DrawSettings,
+    family: Family,
+    size: tuple[int, int],
+    extent: tuple[float, float],
+) -> ShelfPlan:
+    width, height = size
+    count = int(rng.integers(settings.tiers[0], settings.tiers[1] + 1))
+    if width > height:
+        count = max(1, round(count * 0.8))
+    top, bottom = height * rng.uniform(-0.08, 0.1), height * rng.uniform(0.9, 1.06)
+    shares = rng.uniform(0.8, 1.2, count) * np.linspace(0.94, 1.1, count)
+    edges = top + (bottom - top) * np.concatenate([[0], np.cumsum(shares) / shares.sum()])
+    eye = height * rng.uniform(0.2, 0.5)
+    slope, rail = rng.uniform(0.05, 0.16), height * rng.uniform(0.016, 0.026)
+    tiers = [
+        Tier(a, b - rail, rail, depth=(b - a) * float(np.clip(slope * (b - eye) / height * 2, 0.015, 0.16)))
+        for a, b in zip(edges[:-1], edges[1:], strict=True)
+    ]
+    left, right = extent[0] - 0.2 * width, extent[1] + 0.2 * width
+    if rng.random() < 0.25:  # the end of the gondola is in the picture
+        if rng.random() < 0.5:
+            left = width * rng.uniform(0.03, 0.12)
+        else:
+            right = width * rng.uniform(0.88, 0.97)
+    upright = width * rng.uniform(0.012, 0.024)
+    cuts = _cut_bays(rng, settings, width, upright)
+    ends = [left, *cuts, right]
+    bays = [(a + upright / 2, b - upright / 2) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    pick = lambda options: options[int(rng.integers(len(options)))]  # noqa: E731
+    return ShelfPlan(
+        left, right, top, bottom, bays, upright, tiers,
+        pick(family.backs), pick(family.rails), pick(family.floors), pick(family.palette),
+    )  # fmt: skip
+
+
+def _cut_bays(rng: np.random.Generator, settings: DrawSettings, width: int, upright: float) -> list[float]:
+    bays = int(rng.integers(settings.bays[0], settings.bays[1] + 1))
+    if bays == 1:
+        return []
+    step = width * rng.uniform(0.8, 1.1) / bays
+    first = width * rng.uniform(0.25, 0.75) if bays == 2 else width * rng.uniform(0.15, 0.4)
+    return [first + i * max(step, 4 * upright) for i in range(bays - 1)]
+
+
+def _fill_bay(
+    rng: np.random.Generator,
+    settings: DrawSettings,
+    family: Family,
+    tier: Tier,
+    left: float,
+    right: float,
+    size: tuple[int, int],
+) -> list[Block]:
+    opening = tier.board - tier.top
+    widest = 0.17 * min(size)
+    blocks: list[Block] = []
+    x = left + rng.uniform(0, 0.15) * widest * 0.5
+    while True:
+        shape = family.shapes[int(rng.integers(len(family.shapes)))]
+        levels = (
+            int(rng.integers(2, shape.levels + 1))
+            if shape.levels > 1 and rng.random() < settings.stacked
+            else 1
+        )
+        height = opening * rng.uniform(0.58, 0.9) / levels
+        if shape.levels > 1 and levels == 1 and rng.random() < 0.5:
+            height *= rng.uniform(0.6, 0.9)
+        pack = height * rng.uniform(*shape.aspect)
+        if pack > widest:
+            height, pack = height * widest / pack, widest
+        pitch = pack * (1 + rng.uniform(*settings.spacing))
+        count = int(rng.integers(settings.facings[0], settings.facings[1] + 1))
+        count = min(count, int((right - x + pitch - pack) // pitch))
+        if count < 1:
+            return blocks
+        jitter = rng.uniform(-0.01, 0.01, count) * pack
+        columns = [Column(x + i * pitch + jitter[i], x + i * pitch + pack + jitter[i]) for i in range(count)]
+        blocks.append(Block(shape, height, levels, bool(rng.random() < settings.back_rows), columns))
+        x = columns[-1].right + pack * max(rng.uniform(*settings.block_gap), 0.02)
+
+
+def _take_away(
+    rng: np.random.Generator, settings: DrawSettings, plan: ShelfPlan, size: tuple[int, int]
+) -> None:
+    width, height = size
+    usable = [
+        tier for tier in plan.tiers if tier.top > -0.35 * (tier.board - tier.top) and tier.board < height
+    ]
+    if usable and rng.random() < settings.empty_tier:
+        tier = usable.pop(int(rng.integers(len(usable))))
+        _empty_tier(tier, width)
+    if not usable:
+        return
+    for _ in range(int(rng.integers(settings.voids[0], settings.voids[1] + 1))):
+        tier = usable[int(rng.integers(len(usable)))]
+        bay = plan.bays[int(rng.integers(len(plan.bays)))]
+        _take_run(rng, settings, tier, bay, width)
+
+
+def _empty_tier(tier: Tier, width: int) -> None:
+    columns = [column for block in tier.blocks for column in block.columns]
+    for column in columns:
+        column.state = "void"
+    top = tier.board - max((block.pile for block in tier.blocks), default=0)
+    seen = [c for c in columns if min(c.right, width) - max(c.left, 0) > 0.5 * (c.right - c.left)]
+    if seen:
+        box = (columns[0].left, top, columns[-1].right, tier.board)
+        tier.runs.append(Run(box, len(seen), "empty_tier", tuple((c.left, c.right) for c in columns)))
+
+
+def _take_run(
+    rng: np.random.Generator, settings: DrawSettings, tier: Tier, bay: tuple[float, float], width: int
+) -> None:
+    """Take up to four facings of one block away; they keep two facings' distance from other runs."""
+    inside = [
+        block
+        for block in tier.blocks
+        if block.columns[0].left >= bay[0] - 1 and block.columns[-1].right <= bay[1] + 1
+    ]
+    visible = [
+        (b, i)
+        for b in inside
+        for i, c in enumerate(b.columns)
+        if c.right > 0.02 * width and c.left < 0.98 * width
+    ]
+    if len(visible) < 4:
+        return
+    weights = np.array(settings.void_facings, float)
+    wanted = 1 + int(rng.choice(len(weights), p=weights / weights.sum()))
+    at_edge = rng.random() < settings.edge_voids
+    low = bool(rng.random() < settings.low_stock)
+    for _ in range(8):
+        place = (
+            int(rng.integers(len(visible))) if not at_edge else int(rng.choice([0, len(visible) - wanted]))
+        )
+        block, first = visible[max(place, 0)]
+        columns = block.columns[first : first + wanted]
+        near = [c for b in inside for c in b.columns if c.state != "full"]
+        reach = 2 * (columns[0].right - columns[0].left)
+        if any(c.left < columns[-1].right + reach and c.right > columns[0].left - reach for c in near):
+            continue
+        for column in columns:
+            column.state = "low_stock" if low else "void"
+        tier.runs.append(_describe_run(inside, block, columns, tier, low))
+        return
+
+
+def _describe_run(inside: list[Block], block: Block, columns: list[Column], tier: Tier, low: bool) -> Run:
+    everything = [c for b in inside for c in b.columns]
+    at_end = columns[0] is everything[0] or columns[-1] is everything[-1]
+    kind = "low_stock" if low else "edge" if at_end else "gap"
+    pile = block.pile
+    if all(
+        c.state != "full" for c in block.columns
+    ):  # nothing of it is left to go by: its neighbours tell the height
+        index = inside.index(block)
+        pile = max((b.pile for b in inside[max(index - 1, 0) : index + 2] if b is not block), default=pile)
+    box = (columns[0].left, tier.board - pile, columns[-1].right, tier.board)
+    return Run(box, len(columns), kind, tuple((c.left, c.right) for c in columns))
