@@ -1,0 +1,50 @@
+"""Files written whole or not at all, and their SHA-256."""
+
+import contextlib
+import errno
+import hashlib
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+PART_SUFFIX = ".part"
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a hidden sibling of `path` to write to; it takes that name when the block ends without an error.
+
+    Readers and other processes see the old file or the whole new one. Parent folders are made. A process
+    that is killed leaves at worst a `.<name>.<random>.part` behind, which no listing of ours shows.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name[:180]}.{secrets.token_hex(6)}{PART_SUFFIX}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def is_part(name: str) -> bool:
+    """True for the name of a file that `atomic_path` has not finished."""
+    return name.startswith(".") and name.endswith(PART_SUFFIX)
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def explain_os_error(error: OSError, path: Path | str) -> str:
+    """One line that says what the operating system refused and what to do about it."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{path}: the disk or the quota is full; free some space or choose another place"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{path}: no permission; change its owner or mode, or choose another place"
+    if error.errno == errno.EROFS:
+        return f"{path}: this file system is read-only; choose another place"
+    if error.errno == errno.ENOENT:
+        return f"{path}: there is no such file or folder; check the path"
+    return f"{path}: {error.strerror or error}"
