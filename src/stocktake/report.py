@@ -1,9 +1,9 @@
-"""A small builder of self-contained HTML reports: one file, no external resources, readable by phone, in the dark and on paper.
+"""A small builder of HTML reports: one file, no external resources, for phones, dark rooms and paper too.
 
 A report is a list of blocks in reading order; every builder method appends one and returns the report:
 
     report = Report("Data report", {"Photos": 8219, "Boxes": 1_208_482})
-    report.section("Sizes", "How large the boxes are.").table(["side", "median"], [["width", 103], ["height", 180]])
+    report.section("Sizes", "How large the boxes are.").table(["side", "median"], [["width", 103]])
     report.figure(figure, "Box sizes in px").write(Path("report.html"))
 
 All text is escaped by Jinja's autoescape; nothing is trusted as HTML.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -45,7 +46,7 @@ class Tile:
 
 @dataclass
 class Report:
-    """A page in the making: a title, the facts it rests on (name -> value), one sentence of summary, then blocks."""
+    """A page in the making: a title, the facts it rests on (name -> value), a summary, then blocks."""
 
     title: str
     facts: Mapping[str, object] = field(default_factory=dict)
@@ -53,7 +54,7 @@ class Report:
     blocks: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
     def section(self, title: str, text: str = "") -> Report:
-        """Open a section; it also appears in the table of contents. Blank lines in `text` separate paragraphs."""
+        """Open a section, also listed in the contents. Blank lines in `text` separate paragraphs."""
         self._add("section", title=title, anchor=f"section-{len(self.blocks)}")
         return self.text(text) if text else self
 
@@ -84,7 +85,9 @@ class Report:
         cells = [[(show(cell), is_number(cell)) for cell in row] for row in rows]
         for number, row in enumerate(cells):
             if len(row) != len(header):
-                raise DataError(f"table {caption!r}: row {number} has {len(row)} cells, the header has {len(header)}")
+                raise DataError(
+                    f"table {caption!r}: row {number} has {len(row)} cells, the header has {len(header)}"
+                )
         numeric = [any(row[column][1] for row in cells) for column in range(len(header))]
         columns = list(zip(header, numeric, strict=True))
         return self._add("table", columns=columns, rows=cells, caption=caption, highlight=set(highlight))
@@ -94,19 +97,23 @@ class Report:
         return self._add("image", uri=figure_uri(figure), caption=caption, plot=True)
 
     def photo(self, photo: np.ndarray, caption: str = "", max_side: int = 1280) -> Report:
-        """Add a photo, (H, W, 3) uint8 RGB or (H, W) uint8 grey, as an inline JPEG with sides of `max_side` px at most."""
+        """Add a photo, (H, W, 3) uint8 RGB or (H, W) uint8 grey, as a JPEG of at most `max_side` px."""
         return self._add("image", uri=photo_uri(photo, max_side), caption=caption, plot=False)
 
     def gallery(self, photos: Iterable[tuple[np.ndarray, str]], max_side: int = 900) -> Report:
         """Add (photo, caption) pairs side by side where the page is wide enough."""
-        return self._add("gallery", images=[(photo_uri(photo, max_side), caption) for photo, caption in photos])
+        return self._add(
+            "gallery", images=[(photo_uri(photo, max_side), caption) for photo, caption in photos]
+        )
 
     def render(self) -> str:
         """Return the page as HTML."""
         from jinja2 import Environment, StrictUndefined
 
         source = resources.files("stocktake").joinpath("templates/report.html").read_text("utf-8")
-        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        environment = Environment(
+            autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
         return environment.from_string(source).render(
             title=self.title,
             summary=self.summary,
@@ -133,21 +140,27 @@ def is_number(value: object) -> bool:
 
 
 def show(value: object) -> str:
-    """Write a value for people: thousands grouped, three decimals, yes and no, a dash for what is absent or NaN."""
-    if value is None or (isinstance(value, float | np.floating) and np.isnan(value)):
-        return "–"
+    """Write a value for people: grouped thousands, three decimals, yes and no, a dash for None and NaN."""
+    if isinstance(value, float | np.floating):
+        number = float(value)
+        return "–" if math.isnan(number) else f"{number:.3f}" if abs(number) < 100 else f"{number:,.1f}"
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, int | np.integer):
         return f"{value:,}"
-    if isinstance(value, float | np.floating):
-        return f"{value:.3f}" if abs(value) < 100 else f"{value:,.1f}"
-    return str(value)
+    return "–" if value is None else str(value)
 
 
-def new_figure(width: float = 7.0, height: float = 3.6, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
-    """Make a figure of `width` x `height` inches with rows x columns plain axes, without pyplot's global state."""
-    import matplotlib
+def new_figure(
+    width: float = 7.0, height: float = 3.6, columns: int = 1, rows: int = 1
+) -> tuple[Figure, list[Axes]]:
+    """Make a figure of `width` x `height` inches with plain axes, without pyplot's global state.
+
+    On a dark page the lightness of plots is turned around, so colour maps should start at white, as
+    "Blues" does.
+    """
+    from cycler import cycler
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     style = {
@@ -162,7 +175,7 @@ def new_figure(width: float = 7.0, height: float = 3.6, columns: int = 1, rows: 
         "axes.titleweight": "bold",
         "axes.titlecolor": "#1d2939",
         "axes.labelsize": 9,
-        "axes.prop_cycle": matplotlib.cycler(color=["#1668c7", "#e0662f", "#2f9e72", "#8b5cc9", "#7a8699"]),
+        "axes.prop_cycle": cycler(color=["#1668c7", "#e0662f", "#2f9e72", "#8b5cc9", "#7a8699"]),
         "grid.color": "#e4e7ec",
         "grid.linewidth": 0.8,
         "xtick.color": "#667085",
@@ -170,7 +183,7 @@ def new_figure(width: float = 7.0, height: float = 3.6, columns: int = 1, rows: 
         "xtick.labelsize": 8.5,
         "ytick.labelsize": 8.5,
     }
-    with matplotlib.rc_context(style):
+    with rc_context(style):
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
     return figure, list(axes.flat)
@@ -192,7 +205,12 @@ def photo_uri(photo: np.ndarray, max_side: int = 1280) -> str:
     Raises:
         DataError: the array is not a photo.
     """
-    if photo.dtype != np.uint8 or photo.ndim not in (2, 3) or photo.size == 0 or photo.shape[2:] not in ((), (3,)):
+    if (
+        photo.dtype != np.uint8
+        or photo.ndim not in (2, 3)
+        or photo.size == 0
+        or photo.shape[2:] not in ((), (3,))
+    ):
         raise DataError(f"expected a (H, W, 3) or (H, W) uint8 photo, got {photo.shape} {photo.dtype}")
     scale = max_side / max(photo.shape[:2])
     if scale < 1:
