@@ -31,7 +31,7 @@ SHELF_CRITERIA = (
 
 @dataclass(frozen=True, slots=True)
 class GateRow:
-    """One line of the comparison; `reference` is the champion's or the baseline's figure, None where there is none."""
+    """One line of the comparison; `reference` is the figure of the champion or the baseline."""
 
     metric: str
     challenger: float
@@ -88,17 +88,14 @@ def compare_with_baseline(challenger: Mapping[str, float], criteria: Sequence[Cr
             reference = _figure(challenger, rule.baseline, "challenger's evaluation")
             rows.append(_row(Criterion(rule.metric), figure, reference))
     compared = [row for row in rows if row.reference is not None]
+    lost = [row for row in compared if row.verdict != "better"]
     if not compared:
         raise ModelError("there is no champion and no criterion names a baseline, so nothing can be compared")
-    beaten = [row for row in compared if row.verdict == "better"]
-    if len(beaten) == len(compared):
-        return Comparison(
-            True, f"no champion yet and better than the baseline: {_named(rows, 'better')}", tuple(rows)
-        )
-    lost = [row for row in compared if row.verdict != "better"]
-    return Comparison(
-        False, f"no champion yet, but no better than the baseline: {_figures(lost)}", tuple(rows)
-    )
+    if lost:
+        reason = f"no champion yet, but no better than the baseline: {_figures(lost)}"
+    else:
+        reason = f"no champion yet, and better than the baseline: {_figures(compared)}"
+    return Comparison(not lost, reason, tuple(rows))
 
 
 def _figure(metrics: Mapping[str, float], name: str, whose: str) -> float:

@@ -1,14 +1,13 @@
-"""Runs, parameters, metrics and artefacts in MLflow; this module and `registry` are the only ones that import it.
+"""Runs, parameters, metrics and artefacts in MLflow.
 
 A run is opened by whoever starts the work (a verb, a pipeline step); what works inside it calls the `log_*`
-functions, which go to the open run of the calling thread and do nothing where there is none. A wrong server is an
-error when the run starts. Once it has started, a failing server costs a warning, never the hours already spent.
+functions, which go to the open run of the calling thread and do nothing where there is none. A wrong server
+is an error when the run starts; once it has started, a failing server costs a warning, never the hours spent.
 """
 
 import json
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,22 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from stocktake.dataset import DatasetIndex
 from stocktake.errors import SettingsError, StocktakeError
-from stocktake.files import explain_os_error
-from stocktake.settings import load_settings
+from stocktake.mlflow_server import clean_name, configure, experiment_id, first_line
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_URI = "sqlite:///runs/mlflow.db"
-_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    # MLflow's own 7 retries of 120 s would hold up every epoch of a training for minutes when a server dies.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-}
 
 
 @dataclass(slots=True)
@@ -47,37 +37,6 @@ class _Run:
 _current: ContextVar[_Run | None] = ContextVar("stocktake_run", default=None)
 
 
-def configure(uri: str | None = None) -> str:
-    """Choose where everything is logged and make sure that it answers.
-
-    Args:
-        uri: 'http://host:5000' or 'sqlite:///folder/mlflow.db'; None takes MLFLOW_TRACKING_URI, or else
-            `DEFAULT_URI`, which needs no server and no network.
-
-    Returns:
-        The URI in use; a relative SQLite path has become absolute, so that child processes agree on it.
-
-    Raises:
-        SettingsError: nothing that can be used answers at the URI.
-    """
-    uri = _prepare_sqlite(uri or load_settings().mlflow_tracking_uri or DEFAULT_URI)
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    import mlflow
-
-    for noisy in ("mlflow.store.db.utils", "alembic.runtime.migration"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    try:
-        mlflow.set_tracking_uri(uri)
-        mlflow.MlflowClient().search_experiments(max_results=1)
-    except Exception as error:  # each kind of store fails in its own way
-        raise SettingsError(
-            f"MLFLOW_TRACKING_URI {uri}: no MLflow that can be used ({_first_line(error)}); start the server, or give "
-            f"{DEFAULT_URI}, which needs none. After '403 Invalid Host' add the host to the server's --allowed-hosts"
-        ) from error
-    return uri
-
-
 @contextmanager
 def start_run(
     name: str,
@@ -87,8 +46,8 @@ def start_run(
 ) -> Iterator[str]:
     """Open a run for the block and yield its id; it ends as FINISHED, FAILED or KILLED.
 
-    Resumes the run of MLFLOW_RUN_ID where a pipeline has set it. Otherwise creates one: below the run that is open,
-    or below MLFLOW_PARENT_RUN_ID in that run's experiment, or at the top of `experiment`.
+    Resumes the run of MLFLOW_RUN_ID where a pipeline has set it. Otherwise creates one: below the run that is
+    open, or below MLFLOW_PARENT_RUN_ID in that run's experiment, or at the top of `experiment`.
 
     Raises:
         SettingsError: `uri` does not answer, or there is no run of the id that the environment names.
@@ -101,7 +60,7 @@ def start_run(
         yield run.id
     except BaseException as error:
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-        set_tags({"error": f"{type(error).__name__}: {_first_line(error)}"})
+        set_tags({"error": f"{type(error).__name__}: {first_line(error)}"})
         raise
     finally:
         _close(run, status)
@@ -120,7 +79,7 @@ def log_params(params: Mapping[str, Any], prefix: str) -> None:
 
 
 def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
-    """Log scalars, at an epoch where `step` is given; what a failing server refuses is sent with the next ones."""
+    """Log scalars, of an epoch where `step` is given; what a server did not take goes with the next."""
     run = _current.get()
     if run is None:
         return
@@ -146,7 +105,7 @@ def metrics_callback() -> Callable[[Mapping[str, float], int], None]:
 
 
 def log_table(rows: Sequence[Mapping[str, Any]], path: str) -> None:
-    """Log rows as a table that the UI compares across runs; `path` ends in '.json'. Logging it again replaces it."""
+    """Log rows as a table that the UI compares across runs; replaces `path`, which ends in '.json'."""
 
     def send(client: Any, run_id: str) -> None:
         import pandas as pd
@@ -168,7 +127,7 @@ def log_figure(figure: "Figure", path: str) -> None:
 
 
 def log_image(image: "np.ndarray", key: str, step: int | None = None) -> None:
-    """Log an (H, W, 3) uint8 RGB image: a file at `key`, or with `step` one frame of the UI's slider of that key."""
+    """Log an (H, W, 3) uint8 RGB image: a file at `key`, or with `step` a frame of that slider in the UI."""
     if step is None:
         _send(key, lambda client, run_id: client.log_image(run_id, image, key))
     else:
@@ -191,7 +150,7 @@ def log_artifacts(source: Path, folder: str | None = None) -> None:
 
 
 def log_dataset(index: DatasetIndex, context: str) -> None:
-    """Log which photos the run used: name, store and digest. `context` is 'training' or a split such as 'test'."""
+    """Log which photos the run used. `context` is 'training' or the name of a split."""
 
     def send(client: Any, run_id: str) -> None:
         client.log_inputs(run_id, [dataset_input(index, context)])
@@ -220,19 +179,13 @@ def failure_count() -> int:
     return run.failures if run else 0
 
 
-def clean_name(name: str) -> str:
-    """A name that MLflow takes: 'metrics/mAP50(B)' becomes 'metrics/mAP50_B', 'mAP@0.5' becomes 'mAP_0.5'."""
-    parts = (re.sub(r"[^\w\-. ]+", "_", part).strip("_") for part in name.split("/"))
-    return "/".join(part for part in parts if part.strip(".")) or "unnamed"
-
-
 def dataset_digest(index: DatasetIndex) -> str:
     """The index's digest at the length that MLflow has room for (36 characters)."""
     return index.digest[:36]
 
 
 def dataset_input(index: DatasetIndex, context: str) -> Any:
-    """The index as an MLflow `DatasetInput`: where its photos are and their digest, not the photos themselves."""
+    """The index as an MLflow `DatasetInput`: where its photos are and their digest, not the photos."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     kind = "s3" if index.store.startswith("s3://") else "local"
@@ -245,25 +198,6 @@ def dataset_input(index: DatasetIndex, context: str) -> Any:
         profile=json.dumps(profile),
     )
     return DatasetInput(dataset, [InputTag("mlflow.data.context", context)])
-
-
-def experiment_id(name: str) -> str:
-    """The id of an experiment, which is created where it is missing; artefacts of SQLite lie beside its file."""
-    import mlflow
-
-    client = mlflow.MlflowClient()
-    found = client.get_experiment_by_name(name)
-    if found:
-        return str(found.experiment_id)
-    database = _sqlite_path(mlflow.get_tracking_uri())
-    location = (database.parent / "mlartifacts" / clean_name(name)).as_uri() if database else None
-    try:
-        return str(client.create_experiment(name, artifact_location=location))
-    except mlflow.MlflowException:  # another process was faster
-        found = client.get_experiment_by_name(name)
-        if found is None:
-            raise
-        return str(found.experiment_id)
 
 
 def _open(name: str, experiment: str, tags: dict[str, str]) -> str:
@@ -285,7 +219,7 @@ def _open(name: str, experiment: str, tags: dict[str, str]) -> str:
             f"MLFLOW_RUN_ID {resumed}: " if resumed else f"MLFLOW_PARENT_RUN_ID {parent}: " if parent else ""
         )
         raise SettingsError(
-            f"{named}MLflow at {mlflow.get_tracking_uri()} can't open the run ({_first_line(error)}); "
+            f"{named}MLflow at {mlflow.get_tracking_uri()} can't open the run ({first_line(error)}); "
             "check the run's id and that the server is the one that made it"
         ) from error
     return str(run.info.run_id)
@@ -325,9 +259,7 @@ def _send(what: str, action: Callable[[Any, str], object]) -> bool:
     except Exception as error:  # whatever a server, a proxy or a disk may do must not stop the work
         level = logging.DEBUG if run.failures else logging.WARNING
         run.failures += 1
-        logger.log(
-            level, "MLflow did not take %s (%s); the work goes on without it", what, _first_line(error)
-        )
+        logger.log(level, "MLflow did not take %s (%s); the work goes on without it", what, first_line(error))
         return False
     return True
 
@@ -338,25 +270,3 @@ def _flatten(params: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]
             yield from _flatten(value, f"{prefix}.{key}")
         else:
             yield f"{prefix}.{key}", value
-
-
-def _sqlite_path(uri: str) -> Path | None:
-    path = uri.removeprefix("sqlite:///")
-    return Path(path) if path != uri and path and path != ":memory:" else None
-
-
-def _prepare_sqlite(uri: str) -> str:
-    """Make the path of a SQLite URI absolute and its folder exist; other URIs are returned as they are."""
-    path = _sqlite_path(uri)
-    if path is None:
-        return uri
-    try:
-        path = path.expanduser().absolute()
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(f"MLFLOW_TRACKING_URI {uri}: {explain_os_error(error, path.parent)}") from error
-    return f"sqlite:///{path}"
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

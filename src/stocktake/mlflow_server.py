@@ -1,0 +1,98 @@
+"""Where MLflow is: the URI in use, its SQLite file where there is no server, and its experiments."""
+
+import logging
+import os
+import re
+from pathlib import Path
+
+from stocktake.errors import SettingsError
+from stocktake.files import explain_os_error
+from stocktake.settings import load_settings
+
+DEFAULT_URI = "sqlite:///runs/mlflow.db"
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # MLflow's own 7 retries of 120 s would hold up every epoch of a training for minutes when a server dies.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+
+
+def configure(uri: str | None = None) -> str:
+    """Choose where everything is logged and make sure that it answers.
+
+    Args:
+        uri: 'http://host:5000' or 'sqlite:///folder/mlflow.db'; None takes MLFLOW_TRACKING_URI, or else
+            `DEFAULT_URI`, which needs no server and no network.
+
+    Returns:
+        The URI in use; a relative SQLite path has become absolute, so that child processes agree on it.
+
+    Raises:
+        SettingsError: nothing that can be used answers at the URI.
+    """
+    uri = _prepare_sqlite(uri or load_settings().mlflow_tracking_uri or DEFAULT_URI)
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    for noisy in ("mlflow.store.db.utils", "alembic.runtime.migration"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        mlflow.MlflowClient(uri).search_experiments(max_results=1)
+        mlflow.set_tracking_uri(uri)
+    except Exception as error:  # each kind of store fails in its own way
+        raise SettingsError(
+            f"MLFLOW_TRACKING_URI {uri}: no MLflow that can be used ({first_line(error)}); start the "
+            f"server, or give {DEFAULT_URI}, which needs none (after '403 Invalid Host' add the host to "
+            "the server's --allowed-hosts)"
+        ) from error
+    return uri
+
+
+def experiment_id(name: str) -> str:
+    """The id of an experiment, created where it is missing; artefacts of SQLite lie beside its file."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    found = client.get_experiment_by_name(name)
+    if found:
+        return str(found.experiment_id)
+    database = _sqlite_path(mlflow.get_tracking_uri())
+    location = (database.parent / "mlartifacts" / clean_name(name)).as_uri() if database else None
+    try:
+        return str(client.create_experiment(name, artifact_location=location))
+    except mlflow.MlflowException:  # another process was faster
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return str(found.experiment_id)
+
+
+def clean_name(name: str) -> str:
+    """A name that MLflow takes: 'metrics/mAP50(B)' becomes 'metrics/mAP50_B', 'mAP@0.5' becomes 'mAP_0.5'."""
+    parts = (re.sub(r"[^\w\-. ]+", "_", part).strip("_") for part in name.split("/"))
+    return "/".join(part for part in parts if part.strip(".")) or "unnamed"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without its traceback or its help text."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    path = uri.removeprefix("sqlite:///")
+    return Path(path) if path != uri and path and path != ":memory:" else None
+
+
+def _prepare_sqlite(uri: str) -> str:
+    """Make the path of a SQLite URI absolute and its folder exist; other URIs are returned as they are."""
+    path = _sqlite_path(uri)
+    if path is None:
+        return uri
+    try:
+        path = path.expanduser().absolute()
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"MLFLOW_TRACKING_URI {uri}: {explain_os_error(error, path.parent)}") from error
+    return f"sqlite:///{path}"
