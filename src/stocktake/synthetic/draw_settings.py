@@ -32,11 +32,13 @@ class DrawSettings:
     stacked: float = 0.35  # share of stackable blocks that are stacked
     back_rows: float = 0.5  # share of blocks with a visible second row
     facings: tuple[int, int] = (2, 7)  # identical facings side by side
+    widest: float = 0.13  # widest pack, share of the photo's shorter side
     spacing: Range = (0.0, 0.06)  # between facings, in pack widths
     block_gap: Range = (0.0, 0.25)  # between blocks, in pack widths
     tilt: float = 2.5  # degrees, either way
     keystone: float = 0.07  # change of scale across the photo, either way
-    shadow: Range = (0.3, 0.7)  # under the shelf above
+    depth: Range = (0.07, 0.15)  # of the boards, as the share by which their rear edge seems shorter
+    shadow: Range = (0.2, 0.6)  # under the shelf above
     lighting: float = 0.2
     blur: Range = (0.0, 1.1)  # px
     noise: Range = (1.0, 6.0)  # grey levels

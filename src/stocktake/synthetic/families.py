@@ -45,7 +45,8 @@ class Family:
     tags: tuple[RGB, ...]
     floors: tuple[RGB, ...]
     shapes: tuple[Shape, ...]
-    designs: tuple[str, ...]
+    designs: tuple[str, ...]  # names of artwork.py
+    pictures: tuple[str, ...]
 
 
 _BOTTLE = Shape(
@@ -160,6 +161,7 @@ DEMO = Family(
     floors=((170, 160, 142), (196, 198, 196), (120, 118, 114)),
     shapes=(_BOTTLE, _CAN, _BOX, _BAG, _JAR),
     designs=("banner", "roundel", "diagonal", "halves"),
+    pictures=("cluster", "burst"),
 )  # fmt: skip
 STARTER = Family(
     name="starter",
@@ -181,6 +183,7 @@ STARTER = Family(
     floors=((142, 120, 98), (216, 208, 196), (92, 98, 106)),
     shapes=(_CARTON, _PUMP, _TUBE, _TUB, _POUCH, _BRICK),
     designs=("column", "frame", "waves", "dots"),
+    pictures=("leaf", "rings"),
 )  # fmt: skip
 
 FAMILIES = {family.name: family for family in (DEMO, STARTER)}

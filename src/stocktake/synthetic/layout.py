@@ -4,6 +4,7 @@ Lengths are px in the shelf's plane, which has the photo's scale and origin at t
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ class Column:
 
     left: float
     right: float
+    setback: float = 0.0  # share of the board's depth that it stands behind the front edge
     state: State = "full"
 
 
@@ -56,7 +58,6 @@ class Tier:
     top: float
     board: float
     rail: float
-    depth: float  # px of the board's upper side that can be seen
     blocks: list[Block] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
 
@@ -76,6 +77,15 @@ class ShelfPlan:
     rail_colour: RGB
     floor: RGB
     header: RGB
+    eye: tuple[
+        float, float
+    ]  # the point that lines into the depth run to: height of the camera, opposite of it
+    depth: float  # how far towards the eye the rear edge of a board seems to lie, share of the way
+
+    def behind(self, x: float, y: float, share: float = 1.0) -> tuple[float, float]:
+        """Where the point lies that is `share` of the board's depth behind the point (x, y) of the front."""
+        step = self.depth * share
+        return x + (self.eye[0] - x) * step, y + (self.eye[1] - y) * step
 
 
 def plan_shelf(
@@ -88,8 +98,9 @@ def plan_shelf(
     """Plan a fixture for a photo of `size` (width, height) that shows the plane's x from extent[0] to extent[1]."""
     plan = _plan_fixture(rng, settings, family, size, extent)
     for tier in plan.tiers:
-        for left, right in plan.bays:
-            tier.blocks += _fill_bay(rng, settings, family, tier, left, right, size)
+        for bay in plan.bays:
+            widest = settings.widest * min(size)
+            tier.blocks += _fill_bay(rng, settings, family, tier.board - tier.top, bay, widest)
     _take_away(rng, settings, plan, size)
     return plan
 
@@ -108,12 +119,8 @@ def _plan_fixture(
     top, bottom = height * rng.uniform(-0.08, 0.1), height * rng.uniform(0.9, 1.06)
     shares = rng.uniform(0.8, 1.2, count) * np.linspace(0.94, 1.1, count)
     edges = top + (bottom - top) * np.concatenate([[0], np.cumsum(shares) / shares.sum()])
-    eye = height * rng.uniform(0.2, 0.5)
-    slope, rail = rng.uniform(0.05, 0.16), height * rng.uniform(0.016, 0.026)
-    tiers = [
-        Tier(a, b - rail, rail, depth=(b - a) * float(np.clip(slope * (b - eye) / height * 2, 0.015, 0.16)))
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    rail = height * rng.uniform(0.016, 0.026)
+    tiers = [Tier(a, b - rail, rail) for a, b in pairwise(edges)]
     left, right = extent[0] - 0.2 * width, extent[1] + 0.2 * width
     if rng.random() < 0.25:  # the end of the gondola is in the picture
         if rng.random() < 0.5:
@@ -123,11 +130,15 @@ def _plan_fixture(
     upright = width * rng.uniform(0.012, 0.024)
     cuts = _cut_bays(rng, settings, width, upright)
     ends = [left, *cuts, right]
-    bays = [(a + upright / 2, b - upright / 2) for a, b in zip(ends[:-1], ends[1:], strict=True)]
-    pick = lambda options: options[int(rng.integers(len(options)))]  # noqa: E731
+    bays = [(a + upright / 2, b - upright / 2) for a, b in pairwise(ends)]
+    eye = width * rng.uniform(0.4, 0.6), height * rng.uniform(0.3, 0.6)
     return ShelfPlan(
         left, right, top, bottom, bays, upright, tiers,
-        pick(family.backs), pick(family.rails), pick(family.floors), pick(family.palette),
+        back=family.backs[int(rng.integers(len(family.backs)))],
+        rail_colour=family.rails[int(rng.integers(len(family.rails)))],
+        floor=family.floors[int(rng.integers(len(family.floors)))],
+        header=family.palette[int(rng.integers(len(family.palette)))],
+        eye=eye, depth=rng.uniform(*settings.depth),
     )  # fmt: skip
 
 
@@ -144,37 +155,58 @@ def _fill_bay(
     rng: np.random.Generator,
     settings: DrawSettings,
     family: Family,
-    tier: Tier,
-    left: float,
-    right: float,
-    size: tuple[int, int],
+    opening: float,
+    bay: tuple[float, float],
+    widest: float,
 ) -> list[Block]:
-    opening = tier.board - tier.top
-    widest = 0.17 * min(size)
+    """Blocks from the left to the right end of a bay, until no pack fits; what room is left is shared out."""
     blocks: list[Block] = []
-    x = left + rng.uniform(0, 0.15) * widest * 0.5
+    x = bay[0]
     while True:
-        shape = family.shapes[int(rng.integers(len(family.shapes)))]
-        levels = (
-            int(rng.integers(2, shape.levels + 1))
-            if shape.levels > 1 and rng.random() < settings.stacked
-            else 1
-        )
-        height = opening * rng.uniform(0.58, 0.9) / levels
-        if shape.levels > 1 and levels == 1 and rng.random() < 0.5:
-            height *= rng.uniform(0.6, 0.9)
-        pack = height * rng.uniform(*shape.aspect)
-        if pack > widest:
-            height, pack = height * widest / pack, widest
-        pitch = pack * (1 + rng.uniform(*settings.spacing))
-        count = int(rng.integers(settings.facings[0], settings.facings[1] + 1))
-        count = min(count, int((right - x + pitch - pack) // pitch))
-        if count < 1:
-            return blocks
-        jitter = rng.uniform(-0.01, 0.01, count) * pack
-        columns = [Column(x + i * pitch + jitter[i], x + i * pitch + pack + jitter[i]) for i in range(count)]
-        blocks.append(Block(shape, height, levels, bool(rng.random() < settings.back_rows), columns))
-        x = columns[-1].right + pack * max(rng.uniform(*settings.block_gap), 0.02)
+        for index in rng.permutation(len(family.shapes)):
+            block = _plan_block(rng, settings, family.shapes[index], opening, (x, bay[1]), widest)
+            if block.columns:
+                break
+        else:
+            break
+        blocks.append(block)
+        last = block.columns[-1]
+        x = last.right + (last.right - last.left) * max(rng.uniform(*settings.block_gap), 0.02)
+    room = bay[1] - max((block.columns[-1].right for block in blocks), default=bay[0])
+    for number, block in enumerate(blocks, start=1):
+        for column in block.columns:
+            column.left += room * number / (len(blocks) + 1)
+            column.right += room * number / (len(blocks) + 1)
+    return blocks
+
+
+def _plan_block(
+    rng: np.random.Generator,
+    settings: DrawSettings,
+    shape: Shape,
+    opening: float,
+    span: tuple[float, float],
+    widest: float,
+) -> Block:
+    """As many facings as were drawn for and fit into `span`; possibly none."""
+    levels = 1
+    if shape.levels > 1 and rng.random() < settings.stacked:
+        levels = int(rng.integers(2, shape.levels + 1))
+    height = opening * rng.uniform(0.55, 0.9) / levels
+    if shape.levels > 1 and levels == 1:
+        height *= rng.uniform(0.6, 1)
+    width = height * rng.uniform(*shape.aspect)
+    if width > widest:
+        height, width = height * widest / width, widest
+    pitch = width * (1 + rng.uniform(*settings.spacing))
+    wanted = int(rng.integers(settings.facings[0], settings.facings[1] + 1))
+    count = max(min(wanted, int((span[1] - span[0] + pitch - width) // pitch)), 0)
+    setback = rng.uniform(0, 0.12) * (rng.random() < 0.4)
+    columns = [
+        Column(span[0] + i * pitch, span[0] + i * pitch + width, setback + rng.uniform(0, 0.03))
+        for i in range(count)
+    ]
+    return Block(shape, height, levels, bool(rng.random() < settings.back_rows), columns)
 
 
 def _take_away(

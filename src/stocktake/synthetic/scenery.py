@@ -10,6 +10,8 @@ from stocktake.synthetic.families import RGB, Back, Family
 from stocktake.synthetic.layout import Block, Column, ShelfPlan, Tier
 from stocktake.synthetic.packs import draw_packs
 
+_REAR, _MIDDLE = 0.85, 0.45  # rows behind the front one, as shares of the board's depth
+
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
@@ -39,13 +41,12 @@ def paint_shelf(
     """Paint everything; returns the boxes of the front packs, (n, 4) float64 xyxy in the plane."""
     _paint_surroundings(rng, plan, canvas)
     strength = rng.uniform(*settings.shadow)
-    depth = rng.uniform(0.55, 0.9)
+    light = rng.uniform(0.65, 1.0)
     boxes: list[tuple[float, float, float, float]] = []
     for tier in plan.tiers:
-        _shade_opening(canvas, plan, tier, strength, depth)
+        _shade_opening(canvas, plan, tier, strength, light)
         _cast_shadows(canvas, tier)
-        for block in tier.blocks:
-            boxes += _paint_block(rng, family, canvas, tier, block, strength)
+        boxes += _paint_stock(rng, family, canvas, plan, tier)
     for tier in plan.tiers:
         _paint_rail(rng, settings, family, canvas, plan, tier)
     return np.array(boxes, float).reshape(-1, 4)
@@ -53,10 +54,8 @@ def paint_shelf(
 
 def _paint_surroundings(rng: np.random.Generator, plan: ShelfPlan, canvas: Canvas) -> None:
     height, width = canvas.pixels.shape[:2]
-    backdrop = cv2.resize(
-        rng.integers(70, 190, (5, 7, 3), dtype=np.uint8), (width, height), interpolation=cv2.INTER_CUBIC
-    )
-    canvas.pixels[:] = backdrop
+    aisle = rng.integers(70, 190, (5, 7, 1)) + rng.integers(-15, 16, (5, 7, 3))
+    canvas.pixels[:] = cv2.resize(aisle.astype(np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
     far = 1e6
     canvas.area(-far, plan.bottom, far, far)[:] = plan.floor
     panel = canvas.area(plan.left, plan.top, plan.right, plan.bottom)
@@ -96,15 +95,17 @@ def paint_back(rng: np.random.Generator, back: Back, height: int, width: int) ->
     return np.clip(shade[..., None] * np.array(back.colour), 0, 255).astype(np.uint8)
 
 
-def _shade_opening(canvas: Canvas, plan: ShelfPlan, tier: Tier, strength: float, depth: float) -> None:
-    """Darken the panel, most under the shelf above, and lay the board's upper side in front of it."""
+def _shade_opening(canvas: Canvas, plan: ShelfPlan, tier: Tier, strength: float, light: float) -> None:
+    """Darken the panel, most under the shelf above, and lay boards in front: their under or their upper side."""
     opening = canvas.area(plan.left, tier.top, plan.right, tier.board)
     y = np.linspace(0, 1, len(opening), dtype=np.float32)
-    shade = depth * (1 - strength * np.exp(-y / 0.35))
+    shade = light * (1 - strength * np.exp(-y / 0.35))
     opening[:] = (opening * shade[:, None, None]).astype(np.uint8)
-    board = canvas.area(plan.left, tier.board - tier.depth, plan.right, tier.board)
-    light = np.linspace(0.45, 0.85, len(board), dtype=np.float32)
-    board[:] = (light[:, None, None] * np.array(plan.rail_colour, np.float32)).astype(np.uint8)
+    colour = np.array(plan.rail_colour, np.float32)
+    above = canvas.area(plan.left, tier.top, plan.right, plan.behind(0, tier.top)[1])
+    above[:] = (np.linspace(0.3, 0.18, len(above))[:, None, None] * colour).astype(np.uint8)
+    board = canvas.area(plan.left, plan.behind(0, tier.board)[1], plan.right, tier.board)
+    board[:] = (np.linspace(0.5, 0.85, len(board))[:, None, None] * light * colour).astype(np.uint8)
 
 
 def _cast_shadows(canvas: Canvas, tier: Tier) -> None:
@@ -125,40 +126,87 @@ def _cast_shadows(canvas: Canvas, tier: Tier) -> None:
     area[:] = (area * shade[..., None]).astype(np.uint8)
 
 
-def _paint_block(
-    rng: np.random.Generator, family: Family, canvas: Canvas, tier: Tier, block: Block, strength: float
+def _paint_stock(
+    rng: np.random.Generator, family: Family, canvas: Canvas, plan: ShelfPlan, tier: Tier
 ) -> list[tuple[float, float, float, float]]:
-    width = block.columns[0].right - block.columns[0].left
-    sprites = draw_packs(rng, family, block.shape, round(width), round(block.height), variants=3)
-    opening = tier.board - tier.top
+    """Paint the packs of a tier, the rear ones first; returns the boxes of the front ones."""
+    prints = []
+    for block in tier.blocks:
+        width = block.columns[0].right - block.columns[0].left
+        prints.append(draw_packs(rng, family, block.shape, round(width), round(block.height), variants=3))
+    for share in (_REAR, _MIDDLE):
+        for block, sprites in zip(tier.blocks, prints, strict=True):
+            for column in block.columns:
+                if share in _rows_behind(block, column):
+                    _paint_pile(rng, canvas, plan, tier, block, column, sprites, share)
+    for block, sprites in zip(tier.blocks, prints, strict=True):
+        if not block.shape.round and not block.shape.pillow:
+            for column in block.columns:
+                if column.state == "full":
+                    _paint_sides(canvas, plan, tier, block, column, sprites[0])
     boxes = []
-    for column in block.columns:
-        if column.state == "low_stock" or (block.back_row and column.state == "full"):
-            _paint_back_pack(rng, canvas, tier, block, column, sprites[0])
-    for column in block.columns:
-        if column.state != "full":
-            continue
-        for level in range(block.levels):
-            bottom = tier.board - level * block.height
-            sprite = sprites[int(rng.integers(len(sprites)))]
-            light = rng.uniform(0.93, 1.04) * (
-                1 - 0.35 * strength * np.exp(-(bottom - block.height / 2 - tier.top) / (0.25 * opening))
-            )
-            box = _paste(canvas, sprite, column.left, bottom, light)
-            boxes.append(box)
+    for block, sprites in zip(tier.blocks, prints, strict=True):
+        for column in block.columns:
+            if column.state == "full":
+                boxes += _paint_pile(rng, canvas, plan, tier, block, column, sprites, column.setback)
     return boxes
 
 
-def _paint_back_pack(
-    rng: np.random.Generator, canvas: Canvas, tier: Tier, block: Block, column: Column, sprite: np.ndarray
-) -> None:
-    """The next pack behind the front one: higher on the board, smaller and in the dark."""
-    scale = rng.uniform(0.78, 0.88)
-    small = cv2.resize(sprite, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    centre = (column.left + column.right) / 2
+def _rows_behind(block: Block, column: Column) -> tuple[float, ...]:
+    """How deep in the shelf the packs behind a facing stand."""
+    if column.state == "low_stock":
+        return (_REAR,)
+    return (_REAR, _MIDDLE) if block.back_row and column.state == "full" else ()
+
+
+def _paint_pile(
+    rng: np.random.Generator,
+    canvas: Canvas,
+    plan: ShelfPlan,
+    tier: Tier,
+    block: Block,
+    column: Column,
+    sprites: list[np.ndarray],
+    share: float,
+) -> list[tuple[float, float, float, float]]:
+    """Packs on top of each other, `share` of the board's depth behind its front edge."""
+    scale = 1 - plan.depth * share
+    centre, board = plan.behind((column.left + column.right) / 2, tier.board, share)
+    boxes = []
     for level in range(block.levels):
-        bottom = tier.board - tier.depth * 0.9 - level * block.height * scale
-        _paste(canvas, small, centre - small.shape[1] / 2, bottom, rng.uniform(0.3, 0.5))
+        sprite = sprites[int(rng.integers(len(sprites)))]
+        if share > 0.2:
+            sprite = cv2.resize(sprite, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        bottom = board - level * sprite.shape[0]
+        height = (bottom - sprite.shape[0] / 2 - tier.top) / (tier.board - tier.top)
+        light = rng.uniform(0.93, 1.04) * (1 - 0.25 * np.exp(-max(height, 0) / 0.25)) * (1 - 0.75 * share)
+        x1, y1, x2, y2 = _paste(canvas, sprite, centre - sprite.shape[1] / 2, bottom, light)
+        boxes.append((x1, y1, x2, min(y2, tier.board)))
+    return boxes
+
+
+def _paint_sides(
+    canvas: Canvas, plan: ShelfPlan, tier: Tier, block: Block, column: Column, sprite: np.ndarray
+) -> None:
+    """The flank and the top of a straight-sided pile that run into the depth of the shelf."""
+    top = tier.board - block.pile
+    share = 0.9 if block.back_row else 0.5
+    edge = column.right if column.right < plan.eye[0] else column.left
+    colour = sprite[:, :: max(sprite.shape[1] - 1, 1), :3].mean((0, 1))
+    flank = [
+        (edge, tier.board),
+        (edge, top),
+        plan.behind(edge, top, share),
+        plan.behind(edge, tier.board, share),
+    ]
+    cover = [
+        (column.left, top), (column.right, top),
+        plan.behind(column.right, top, share), plan.behind(column.left, top, share),
+    ]  # fmt: skip
+    for face, light in ((flank, 0.35), (cover, 0.7)):
+        if face is flank or top > plan.eye[1]:
+            corners = (np.array(face) - canvas.origin).round().astype(int)
+            cv2.fillConvexPoly(canvas.pixels, corners, (colour * light).tolist(), cv2.LINE_AA)
 
 
 def _paste(

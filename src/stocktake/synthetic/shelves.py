@@ -88,7 +88,8 @@ def _true_voids(camera: np.ndarray, plan: ShelfPlan, width: int, height: int) ->
                 continue
             at_border = x1 < 0 or x2 > width
             kind = "edge" if run.kind == "gap" and at_border else run.kind
-            voids.append(TruthVoid(tuple(float(round(v)) for v in cut), number, facings, kind))
+            box = (float(round(cut[0])), float(round(cut[1])), float(round(cut[2])), float(round(cut[3])))
+            voids.append(TruthVoid(box, number, facings, kind))
     return voids
 
 
