@@ -1,0 +1,131 @@
+"""The trainer of shelf detectors: ultralytics' detection trainer with what it lacks for us.
+
+Importing this module imports torch and ultralytics. `python -m stocktake.shelf.trainer RUN.json` is one rank.
+"""
+
+import logging
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stocktake.errors import ModelError
+from stocktake.shelf.ultralytics_setup import load_ultralytics
+
+load_ultralytics()
+
+import torch  # noqa: E402
+from torch import distributed  # noqa: E402
+from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
+from ultralytics.utils import DEFAULT_CFG, LOCAL_RANK, RANK, WORLD_SIZE  # noqa: E402
+
+log = logging.getLogger(__name__)
+
+MAX_BAD_STEPS = 3  # in a row; fp16 may overflow once and recover
+_METRIC_NAMES = {
+    "metrics/precision(B)": "val/precision",
+    "metrics/recall(B)": "val/recall",
+    "metrics/mAP50(B)": "val/ap50",
+    "metrics/mAP50-95(B)": "val/ap",
+    "lr/pg0": "lr",
+}
+
+EpochHook = Callable[[dict[str, float], int], None]
+
+
+class ShelfTrainer(DetectionTrainer):
+    """Trains on CPU in the layout that convolutions like, over CPU ranks too, and stops when the loss is lost.
+
+    Checkpoints are replaced whole, so that a run which is killed at any moment can be resumed.
+    """
+
+    def __init__(
+        self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: Any = None
+    ) -> None:
+        super().__init__(cfg, overrides, _callbacks)
+        on_cpu = self.device.type == "cpu"
+        self.cpu_ranks = WORLD_SIZE if on_cpu and LOCAL_RANK != -1 else 0
+        if on_cpu and not self.cpu_ranks:
+            torch.set_num_threads(len(os.sched_getaffinity(0)))  # ultralytics leaves one core idle
+        self.bad_steps = 0
+
+    def set_model_attributes(self) -> None:
+        """Put the model into channels_last on CPU as well: a fifth to a third faster there, with equal results."""
+        super().set_model_attributes()
+        if self.device.type == "cpu":
+            self.model = self.model.to(memory_format=torch.channels_last)
+
+    def _do_train(self) -> None:
+        if self.cpu_ranks:
+            distributed.init_process_group("gloo", rank=RANK, world_size=self.cpu_ranks)
+        try:
+            super()._do_train()
+        finally:
+            if distributed.is_initialized():
+                distributed.destroy_process_group()
+
+    def _build_train_pipeline(self) -> None:
+        # ultralytics names a CUDA device when it wraps a model for several ranks; on CPU there is none to name, so
+        # the model is wrapped here, the first place after it is whole and before the optimizer sees it
+        if self.cpu_ranks and self.world_size != self.cpu_ranks:
+            self.world_size = self.cpu_ranks
+            self.model = torch.nn.parallel.DistributedDataParallel(self.model, find_unused_parameters=True)
+        super()._build_train_pipeline()
+
+    def optimizer_step(self) -> None:
+        """Take a step; raise ModelError after `MAX_BAD_STEPS` in a row whose loss is not a number."""
+        self.bad_steps = 0 if math.isfinite(self.loss.item()) else self.bad_steps + 1
+        if self.bad_steps >= MAX_BAD_STEPS:
+            raise ModelError(
+                f"the loss is no longer a number in epoch {self.epoch + 1} of {self.epochs}; train again with a lower"
+                f" lr0 (it is {self.args.lr0:g}) or without mixed precision (amp is {self.amp})"
+            )
+        super().optimizer_step()
+
+    def save_model(self) -> bool:
+        """Write last.pt, and best.pt if it is the best, each whole or not at all."""
+        final = self.last, self.best
+        parts = [path.with_suffix(".part") for path in final]
+        self.last, self.best = parts
+        try:
+            super().save_model()
+        finally:
+            self.last, self.best = final
+        for part, path in zip(parts, final, strict=True):
+            if part.exists():
+                part.replace(path)
+        return True
+
+    def final_eval(self) -> None:
+        """Strip the optimizer from the checkpoints; the best one is measured afterwards, once and by one process."""
+        from ultralytics.utils.torch_utils import strip_optimizer
+
+        if RANK in {-1, 0}:
+            for path in (self.last, self.best):
+                if path.exists():
+                    strip_optimizer(path)
+
+
+def train_rank(overrides: dict[str, Any], on_epoch: EpochHook | None = None) -> Path:
+    """Train as this rank of the run, or alone; return the folder of the run, with weights/{best,last}.pt in it.
+
+    Args:
+        overrides: ultralytics' arguments.
+        on_epoch: called on rank 0 after each epoch with its metrics and its number, from 1.
+    """
+    trainer = ShelfTrainer(overrides=overrides)
+    if on_epoch is not None and RANK in {-1, 0}:
+        trainer.add_callback("on_fit_epoch_end", lambda state: on_epoch(epoch_metrics(state), state.epoch + 1))
+    trainer.train()
+    return Path(trainer.save_dir)
+
+
+def epoch_metrics(trainer: ShelfTrainer) -> dict[str, float]:
+    """The figures of the epoch that has just ended, by our names: train/…_loss, val/…_loss, val/ap50, lr …"""
+    found = {**trainer.label_loss_items(trainer.tloss), **(trainer.metrics or {}), **trainer.lr}
+    return {
+        _METRIC_NAMES.get(name, name): float(value)
+        for name, value in found.items()
+        if not name.startswith("lr/") or name in _METRIC_NAMES
+    }

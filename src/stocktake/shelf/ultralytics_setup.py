@@ -1,0 +1,38 @@
+"""Makes ultralytics, the YOLOv5 trainer, quiet and local: it never reaches for the network nor for the home folder."""
+
+import atexit
+import logging
+import os
+import shutil
+import tempfile
+from types import ModuleType
+
+_ENVIRONMENT = {
+    "YOLO_OFFLINE": "1",  # no update check, no fonts, no AMP test weights, no events
+    "YOLO_AUTOINSTALL": "0",  # a missing package is an error, never a pip install
+    "ULTRALYTICS_SAFE_LOAD": "1",  # checkpoints may hold known model classes only
+}
+_INTEGRATIONS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb", "vscode_msg")
+
+
+def load_ultralytics() -> ModuleType:
+    """Import ultralytics without network, home folder and integrations; every use of it comes through here.
+
+    Its settings live in a folder of this process, which goes when the process ends, unless the environment names
+    one (YOLO_CONFIG_DIR). The environment variables are also meant for the ranks that this process starts.
+    """
+    os.environ.update(_ENVIRONMENT)
+    if "YOLO_CONFIG_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="stocktake-ultralytics-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["YOLO_CONFIG_DIR"] = folder
+    before = logging.getLogger("ultralytics").level
+    logging.getLogger("ultralytics").setLevel(logging.WARNING)
+    import ultralytics
+    from ultralytics.utils import SETTINGS
+
+    wanted = {name: False for name in _INTEGRATIONS if SETTINGS.get(name)}
+    if wanted:
+        SETTINGS.update(wanted)
+    logging.getLogger("ultralytics").setLevel(before or logging.INFO)
+    return ultralytics
