@@ -1,0 +1,273 @@
+"""Model versions in MLflow's registry: what they are, where their files lie, which one is champion.
+
+A version is a logged model (MLflow 3) that holds the card and the checksums. The weights lie once in the
+store, under the SHA-256 of SHA256SUMS; the version's tags `model_uri` and `digest` say where and which. Its
+metrics carry the digest of the photos they were measured on, so that only like is compared with like.
+"""
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from stocktake import tracking
+from stocktake.dataset import DatasetIndex
+from stocktake.errors import ModelError
+from stocktake.gate import (
+    SHELF_CRITERIA,
+    Comparison,
+    Criterion,
+    compare_with_baseline,
+    compare_with_champion,
+)
+from stocktake.mlflow_server import configure
+from stocktake.model_card import SUMS_FILE, ModelCard, verify_sums
+from stocktake.model_versions import (
+    ModelVersion,
+    create_version,
+    find_alias,
+    find_digest,
+    find_number,
+    record_metrics,
+    recorded_metrics,
+    set_alias,
+    set_tags,
+    version_numbers,
+)
+from stocktake.storage import Wanted, fetch_files, join_uri, open_store, put_files
+
+SHELF_MODEL = "shelf-detector"
+CHALLENGER, CHAMPION = "challenger", "champion"
+
+Evaluate = Callable[[Path], Mapping[str, float]]  # model dir -> metrics
+
+
+@dataclass(frozen=True, slots=True)
+class GateDecision:
+    """What the gate did and why; `champion` is the version that was compared with, None for a first one."""
+
+    promoted: bool
+    reason: str
+    challenger: ModelVersion
+    champion: ModelVersion | None
+    comparison: Comparison | None  # None where challenger and champion are one
+
+
+def register(
+    model_dir: Path,
+    index: DatasetIndex,
+    metrics: Mapping[str, float],
+    store: str,
+    name: str = SHELF_MODEL,
+    split: str = "test",
+) -> ModelVersion:
+    """Upload a model dir, make it a version of `name` and its challenger.
+
+    The same files registered twice are the same version, whose metrics are recorded again. Logs to the open
+    run, or to one of its own.
+
+    Args:
+        model_dir: weights, model card and SHA256SUMS, checked before anything is sent.
+        index: the photos that `metrics` were measured on.
+        metrics: an evaluation's figures.
+        store: folder or s3:// URI; the files go to `store`/models/`name`/`digest`/.
+        name: the registered model, and so the InferenceService that will serve it.
+        split: the part of `index` that `metrics` were measured on.
+
+    Raises:
+        ModelError: the model dir is damaged, or the name can't name an InferenceService.
+        StoreError: the files can't be uploaded.
+        SettingsError: MLflow does not answer.
+    """
+    _check_name(name)
+    digest, card = verify_sums(model_dir), ModelCard.read(model_dir)
+    photos = _photos_of(index, split)
+    configure()
+    uri = _upload(model_dir, join_uri(open_store(store).uri, "models", name, digest))
+    with _a_run("register") as run_id:
+        version = find_digest(name, digest) or create_version(model_dir, card, name, uri, digest, run_id)
+        set_tags(version, {"model_uri": uri})  # the same files may have been registered from another store
+        record_metrics(version, metrics, photos, run_id)
+        set_alias(version, CHALLENGER)
+    return replace(version, model_uri=uri)
+
+
+def gate(
+    index: DatasetIndex,
+    name: str = SHELF_MODEL,
+    split: str = "test",
+    criteria: Sequence[Criterion] = SHELF_CRITERIA,
+    evaluate: Evaluate | None = None,
+) -> GateDecision:
+    """Compare challenger and champion on the same photos, and promote the challenger where it earns it.
+
+    A first model has to beat the baseline of its own evaluation. The decision and its reason become tags of
+    the challenger; the alias moves only on promotion, so a gate that is run again decides the same.
+
+    Args:
+        index: the photos to compare on.
+        name: the registered model.
+        split: the part of `index` to compare on.
+        criteria: what counts, and by how much it may be worse.
+        evaluate: measures a model dir on that split; called for a version without figures of these photos.
+
+    Raises:
+        ModelError: there is no challenger, a figure is missing, or a version was only ever evaluated on other
+            photos and there is no `evaluate`.
+    """
+    challenger = resolve(f"models:/{name}@{CHALLENGER}")
+    reigning = find_alias(name, CHAMPION)
+    if reigning == challenger:
+        reason = f"version {challenger.version} is the champion already"
+        return GateDecision(True, reason, challenger, reigning, None)
+    photos = _photos_of(index, split)
+    with _a_run("gate") as run_id:
+        figures = _metrics_on(photos, challenger, evaluate, run_id)
+        if reigning:
+            champion_figures = _metrics_on(photos, reigning, evaluate, run_id)
+            comparison = compare_with_champion(figures, champion_figures, criteria)
+        else:
+            comparison = compare_with_baseline(figures, criteria)
+        reason = _sentence(challenger, reigning, comparison, photos)
+        set_tags(challenger, {"gate": "promoted" if comparison.passed else "refused", "gate.reason": reason})
+        if comparison.passed:
+            set_alias(challenger, CHAMPION)
+        tracking.log_table(comparison.table(), "gate.json")
+        tracking.set_tags({"gate.reason": reason})
+    return GateDecision(comparison.passed, reason, challenger, reigning, comparison)
+
+
+def resolve(uri: str) -> ModelVersion:
+    """The version behind 'models:/name@alias' or 'models:/name/version'.
+
+    Raises:
+        ModelError: the URI is of another form, or there is no such model, alias or version.
+        SettingsError: MLflow does not answer.
+    """
+    match = re.fullmatch(r"models:/([^/@]+)(?:@([\w-]+)|/(\d+))", uri)
+    if not match:
+        raise ModelError(f"{uri!r} names no model; write models:/name@champion or models:/name/3")
+    name, alias, number = match.groups()
+    configure()
+    found = find_alias(name, alias) if alias else find_number(name, number)
+    if found is None:
+        numbers = version_numbers(name)
+        there = f"has the versions {', '.join(map(str, numbers))}" if numbers else "has no version yet"
+        raise ModelError(f"{uri}: there is no such version; {name} {there}. Register one, then run the gate")
+    return found
+
+
+def champion(name: str = SHELF_MODEL) -> ModelVersion:
+    """The version that is to be served.
+
+    Raises:
+        ModelError: no version has passed the gate yet.
+    """
+    return resolve(f"models:/{name}@{CHAMPION}")
+
+
+def fetch_model(uri: str, out_dir: Path) -> str:
+    """Bring a model dir into a local folder and check it; one that is there and whole is not fetched again.
+
+    Args:
+        uri: 'models:/name@alias', 'models:/name/version', or the folder or s3:// URI of a model dir.
+        out_dir: where to put it.
+
+    Returns:
+        The digest of the model dir.
+
+    Raises:
+        ModelError: there is no model at the URI, or its files are not those that were registered.
+        StoreError: they can't be read.
+    """
+    version = resolve(uri) if uri.startswith("models:") else None
+    source = version.model_uri if version else uri
+    if version and _is_whole(out_dir, version.digest):
+        return version.digest
+    store = open_store(source)
+    keys = [item.key for item in store.list()]
+    if SUMS_FILE not in keys:
+        raise ModelError(f"{source}: no {SUMS_FILE}, so this is no model dir; check the URI or export again")
+    fetch_files(store, (Wanted(key, out_dir / key) for key in keys), description="fetch model")
+    digest = verify_sums(out_dir)
+    if version and digest != version.digest:
+        raise ModelError(f"{source}: its files are not those of {version.uri}; register the model again")
+    return digest
+
+
+def _sentence(
+    challenger: ModelVersion, reigning: ModelVersion | None, comparison: Comparison, photos: DatasetIndex
+) -> str:
+    verdict = "promoted" if comparison.passed else "not promoted"
+    against = f"version {reigning.version}" if reigning else "the baseline"
+    return (
+        f"version {challenger.version} {verdict} against {against} on {len(photos.photos)} photos of "
+        f"{tracking.dataset_name(photos)}: {comparison.reason}"
+    )
+
+
+def _photos_of(index: DatasetIndex, split: str) -> DatasetIndex:
+    """One split as an index of its own: its digest stays the same when the training photos change."""
+    photos = index.split(split)
+    if not photos:
+        raise ModelError(f"the index has no photos in its split {split!r}, so no model can be measured on it")
+    name = f"{tracking.dataset_name(index)}:{split}"
+    return DatasetIndex(photos, index.store, {**index.metadata, "name": name})
+
+
+def _metrics_on(
+    photos: DatasetIndex, version: ModelVersion, evaluate: Evaluate | None, run_id: str
+) -> Mapping[str, float]:
+    recorded = recorded_metrics(version, photos)
+    if recorded:
+        return recorded
+    if evaluate is None:
+        raise ModelError(
+            f"{version.uri} has no figures of {tracking.dataset_name(photos)} (digest {photos.digest[:12]}); "
+            "evaluate it on these photos first"
+        )
+    with tempfile.TemporaryDirectory(prefix="stocktake-model-") as folder:
+        fetch_model(version.uri, Path(folder))
+        metrics = evaluate(Path(folder))
+    record_metrics(version, metrics, photos, run_id)
+    return metrics
+
+
+def _upload(model_dir: Path, uri: str) -> str:
+    """Put a model dir into its place, the checksums last: where they are, everything is."""
+    store = open_store(uri)
+    files = sorted(path for path in model_dir.rglob("*") if path.is_file() and path.name != SUMS_FILE)
+    keys = ((path.relative_to(model_dir).as_posix(), path) for path in files)
+    put_files(store, keys, description="upload model")
+    put_files(store, [(SUMS_FILE, model_dir / SUMS_FILE)], progress=False)
+    return store.uri
+
+
+def _is_whole(model_dir: Path, digest: str) -> bool:
+    if not (model_dir / SUMS_FILE).is_file():
+        return False
+    try:
+        return verify_sums(model_dir) == digest
+    except ModelError:
+        return False
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name):
+        raise ModelError(
+            f"{name!r} can't name a model: an InferenceService will bear the name, so it must be lower-case "
+            "letters, digits and dashes, for example shelf-detector"
+        )
+
+
+@contextmanager
+def _a_run(name: str) -> Iterator[str]:
+    """The id of the open run, or of one that is opened for the block."""
+    current = tracking.current_run()
+    if current:
+        yield current
+    else:
+        with tracking.start_run(name) as run_id:
+            yield run_id
