@@ -72,7 +72,7 @@ def experiment_id(name: str) -> str:
 def clean_name(name: str) -> str:
     """A name that MLflow takes: 'metrics/mAP50(B)' becomes 'metrics/mAP50_B', 'mAP@0.5' becomes 'mAP_0.5'."""
     parts = (re.sub(r"[^\w\-. ]+", "_", part).strip("_") for part in name.split("/"))
-    return "/".join(part for part in parts if part.strip(".")) or "unnamed"
+    return "/".join(part for part in parts if part.strip("."))[:250] or "unnamed"
 
 
 def first_line(error: BaseException) -> str:

@@ -72,10 +72,14 @@ def log_params(params: Mapping[str, Any], prefix: str) -> None:
 
     MLflow's parameters can't be changed and Kubeflow logs its own ones into the same run, hence the prefix.
     """
-    from mlflow.entities import Param
 
-    flat = [Param(clean_name(key), str(value)) for key, value in _flatten(params, prefix)]
-    _send("parameters", lambda client, run_id: client.log_batch(run_id, params=flat))
+    def send(client: Any, run_id: str) -> None:
+        from mlflow.entities import Param
+
+        flat = [Param(clean_name(key), str(value)) for key, value in _flatten(params, prefix)]
+        client.log_batch(run_id, params=flat)
+
+    _send("parameters", send)
 
 
 def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -161,10 +165,13 @@ def log_dataset(index: DatasetIndex, context: str) -> None:
 
 def set_tags(tags: Mapping[str, str]) -> None:
     """Set tags of the open run; unlike parameters they may be changed."""
-    from mlflow.entities import RunTag
 
-    entities = [RunTag(clean_name(key), str(value)) for key, value in tags.items()]
-    _send("tags", lambda client, run_id: client.log_batch(run_id, tags=entities))
+    def send(client: Any, run_id: str) -> None:
+        from mlflow.entities import RunTag
+
+        client.log_batch(run_id, tags=[RunTag(clean_name(key), str(value)) for key, value in tags.items()])
+
+    _send("tags", send)
 
 
 def current_run() -> str | None:
@@ -179,6 +186,11 @@ def failure_count() -> int:
     return run.failures if run else 0
 
 
+def dataset_name(index: DatasetIndex) -> str:
+    """What MLflow calls the photos of an index."""
+    return str(index.metadata.get("name") or "photos")
+
+
 def dataset_digest(index: DatasetIndex) -> str:
     """The index's digest at the length that MLflow has room for (36 characters)."""
     return index.digest[:36]
@@ -191,7 +203,7 @@ def dataset_input(index: DatasetIndex, context: str) -> Any:
     kind = "s3" if index.store.startswith("s3://") else "local"
     profile = {"photos": len(index.photos), "products": sum(len(photo.boxes) for photo in index.photos)}
     dataset = Dataset(
-        name=str(index.metadata.get("name") or "photos"),
+        name=dataset_name(index),
         digest=dataset_digest(index),
         source_type=kind,
         source=json.dumps({"uri": index.store}),

@@ -1,0 +1,32 @@
+import shutil
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """A SQLite file with MLflow's tables; making them takes seconds, copying them nothing."""
+    from stocktake.mlflow_server import configure
+
+    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        configure(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def database(empty_database, tmp_path):
+    """A fresh tracking database in a folder of its own."""
+    (tmp_path / "mlflow").mkdir()
+    return shutil.copy(empty_database, tmp_path / "mlflow" / "mlflow.db")
+
+
+@pytest.fixture
+def tracked(database, monkeypatch):
+    """Track into `database`, and nowhere else."""
+    for name in ("MLFLOW_RUN_ID", "MLFLOW_PARENT_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+    return database
