@@ -7,6 +7,7 @@
     ├── SettingsError    a parameter or an environment variable has an impossible value
     └── BadRequest       a client sent something that cannot be answered
         └── UnsupportedImage   the bytes are not a photo that we can read
+            └── PhotoTooLarge      a photo, but of more bytes or pixels than we read
 
 A message names the file or field, what was found, and what to do. Programs print it without a traceback.
 """
@@ -38,3 +39,7 @@ class BadRequest(StocktakeError):
 
 class UnsupportedImage(BadRequest):
     """The bytes are not a photo that we can read."""
+
+
+class PhotoTooLarge(UnsupportedImage):
+    """A photo of more bytes or pixels than we read."""

@@ -1,0 +1,133 @@
+"""A model dir: weights, model.onnx, the card that says how to use them, and the checksums over all of it.
+
+    weights.pt  model.onnx  model_card.json  SHA256SUMS
+
+The SHA-256 of SHA256SUMS is the digest of the model: it changes if any byte of any file does.
+"""
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stocktake.errors import ModelError
+from stocktake.files import atomic_path, explain_os_error, is_part, sha256_file
+
+CARD_FILE = "model_card.json"
+MODEL_FILE = "model.onnx"
+SUMS_FILE = "SHA256SUMS"
+
+Task = Literal["shelf-detector", "bin-counter"]
+
+
+class ModelCard(BaseModel):
+    """What one has to know to run a model, to trust it, and to be allowed to use it.
+
+    A value out of range or an unknown field is a pydantic ValidationError; `read` makes it a ModelError.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    schema_version: Literal[1] = 1
+    task: Task
+    name: str = Field(min_length=1)
+    classes: list[str] = Field(min_length=1)
+    input_size: int = Field(ge=32, le=4096, description="side of the square that the model sees, px")
+
+    score_threshold: float = Field(default=0.25, ge=0, le=1, description="products below are not reported")
+    void_score_threshold: float = Field(
+        default=0.15, ge=0, le=1, description="products below have no say in where voids are"
+    )
+    iou_threshold: float = Field(default=0.6, gt=0, le=1, description="overlap at which NMS drops a box")
+    max_detections: int = Field(default=1000, ge=1)
+    void_settings: dict[str, Any] = Field(default_factory=dict, description="fields of VoidSettings")
+
+    weights: str | None = Field(default=None, description="file name of what the ONNX file was made from")
+    precisions: list[str] = Field(default=["fp32"], description="what may be served")
+    licence: str = Field(min_length=1, description="of the weights")
+    data_licence: str = Field(min_length=1, description="of the photos they were trained on")
+    dataset: str = Field(min_length=1)
+    dataset_digest: str = Field(min_length=1)
+    metrics: dict[str, float] = Field(default_factory=dict)
+    created: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+    stocktake_version: str = Field(min_length=1)
+
+    def write(self, model_dir: Path) -> Path:
+        """Write the card into a model dir. Returns its path."""
+        path = model_dir / CARD_FILE
+        with atomic_path(path) as part:
+            part.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        return path
+
+    @classmethod
+    def read(cls, model_dir: Path) -> Self:
+        """Read the card of a model dir.
+
+        Raises:
+            ModelError: there is none, or a field is missing, unknown or out of range; names file and field.
+        """
+        path = model_dir / CARD_FILE
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise ModelError(explain_os_error(error, path)) from error
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise ModelError(f"{path}: {field}: {first['msg']}; export the model again") from error
+
+
+def write_sums(model_dir: Path) -> str:
+    """Write SHA256SUMS over every file of a model dir, in the format of `sha256sum`. Returns the digest."""
+    files = sorted(path for path in model_dir.rglob("*") if path.is_file() and not is_part(path.name))
+    lines = [
+        f"{sha256_file(path)}  {path.relative_to(model_dir).as_posix()}\n"
+        for path in files
+        if path != model_dir / SUMS_FILE
+    ]
+    with atomic_path(model_dir / SUMS_FILE) as part:
+        part.write_text("".join(lines), encoding="utf-8")
+    return sha256_file(model_dir / SUMS_FILE)
+
+
+def verify_sums(model_dir: Path) -> str:
+    """Check every file that SHA256SUMS lists, the card and model.onnx among them. Returns the digest.
+
+    Files that are not listed are not looked at.
+
+    Raises:
+        ModelError: a file is missing, unreadable or changed, or SHA256SUMS is; names the file.
+    """
+    path = model_dir / SUMS_FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(explain_os_error(error, path)) from error
+    sums = _parse_sums(content, path)
+    for needed in (CARD_FILE, MODEL_FILE):
+        if needed not in sums:
+            raise ModelError(f"{path}: does not list {needed}; export the model again")
+    for name, expected in sums.items():
+        try:
+            found = sha256_file(model_dir / name)
+        except OSError as error:
+            raise ModelError(explain_os_error(error, model_dir / name)) from error
+        if found != expected:
+            raise ModelError(
+                f"{model_dir / name}: its SHA-256 is {found[:12]}…, {SUMS_FILE} says {expected[:12]}…; "
+                "copy the model dir again"
+            )
+    return hashlib.sha256(content).hexdigest()
+
+
+def _parse_sums(content: bytes, path: Path) -> dict[str, str]:
+    sums = {}
+    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
+        digest, separator, name = line.partition("  ")
+        inside = name and not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
+        if not separator or not inside or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+            raise ModelError(f"{path}: line {number} is not '<sha256>  <file>'; export the model again")
+        sums[name] = digest
+    return sums
