@@ -23,12 +23,10 @@ class FolderStore:
         with self._explained(target), atomic_path(target) as part:
             if isinstance(source, bytes):
                 part.write_bytes(source)
-            else:
-                shutil.copyfile(source, part)
+                return
+            shutil.copyfile(source, part)
             if sha256 and sha256_file(part) != sha256:
-                raise StoreError(
-                    f"{target}: what arrived is not what was sent; the source changed meanwhile, put it again"
-                )
+                raise StoreError(f"{source}: it changed while it was copied to {target}; put it again")
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         """Bytes of the file, or of a range of it."""

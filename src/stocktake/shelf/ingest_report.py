@@ -1,0 +1,195 @@
+"""What an ingest kept, what it left out and why, for machines (JSON) and for people (HTML)."""
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stocktake.dataset import SPLITS, DatasetIndex
+from stocktake.errors import StoreError
+from stocktake.files import atomic_path, explain_os_error
+from stocktake.shelf.annotations import Annotations
+from stocktake.shelf.sku110k_rows import Joined
+
+if TYPE_CHECKING:
+    from stocktake.report import Report
+
+LONGEST_LIST = 50  # names shown on the page; report.json has them all
+REASONS = {
+    "unreadable": "cannot be decoded to its last byte",
+    "wrong_size": "its size is not the one in its rows",
+    "no_rows": "has no rows in the annotation files",
+    "excluded": "on the strict exclusion list",
+    "beyond_limit": "left out by the limit",
+    "photo_missing": "the photo is not in the source",
+    "second_split": "the photo is listed in two splits and used in one",
+}
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """Counts that add up.
+
+    `photos_found` = `photos_kept` + the names in `left_out`, and
+    `rows_read` = `boxes_kept` + the sum of `rows_left_out`.
+    """
+
+    name: str
+    source: str
+    store: str
+    licence: str
+    exclude: str
+    digest: str
+    photos_found: int
+    photos_kept: int
+    rows_read: int
+    boxes_kept: int
+    boxes_outside: int  # kept boxes that reach over the photo's edge
+    boxes_degenerate: int  # kept boxes without width or height
+    splits: dict[str, dict[str, int]]  # split -> photos, boxes
+    left_out: dict[str, dict[str, str]]  # reason -> photo -> what was found
+    missing: list[str]  # annotated photos that are not in the source
+    rows_left_out: dict[str, int]  # reason -> rows
+    remarks: dict[str, dict[str, str]]  # kept photos that are worth a look: remark -> photo -> what was found
+    classes: dict[str, int]  # the class column; every row is taken for a product
+    examined: int  # photos decoded by this run
+    known: int  # photos that an earlier run had dealt with
+    other_files: int  # files that are neither photos nor annotations
+    repeated_files: int  # photos that come twice under one name; the first is used
+    bytes: int
+    seconds: float
+
+    def reasons(self) -> str:
+        """One line: how many photos were left out for which reason."""
+        counts = [f"{REASONS[reason]}: {len(names)}" for reason, names in self.left_out.items() if names]
+        if self.missing:
+            counts.append(f"annotated but not in the source: {len(self.missing)}")
+        return ", ".join(counts) or "nothing was left out"
+
+    def write(self, out_dir: Path, index: DatasetIndex | None) -> None:
+        """Write report.json, and report.html where there is an index to show."""
+        try:
+            with atomic_path(out_dir / "report.json") as part:
+                part.write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
+            if index is not None:
+                with atomic_path(out_dir / "report.html") as part:
+                    self._page(index).write(part)
+        except OSError as error:
+            raise StoreError(explain_os_error(error, out_dir)) from error
+
+    def _page(self, index: DatasetIndex) -> "Report":
+        from stocktake.report import Report
+
+        facts = {
+            "Source": self.source,
+            "Store": self.store,
+            "Licence": self.licence,
+            "Exclusions": self.exclude,
+        }
+        summary = f"{self.photos_kept:,} of {self.photos_found:,} photos kept; {self.reasons()}."
+        page = Report(f"Data report: {self.name}", {**facts, "Digest": self.digest}, summary)
+        page.section("Kept").table(
+            ["split", "photos", "boxes", "boxes per photo"],
+            [
+                [split, counts["photos"], counts["boxes"], counts["boxes"] / max(1, counts["photos"])]
+                for split, counts in self.splits.items()
+            ],
+        )
+        _add_plots(page, index)
+        page.section(
+            "Left out", "Every photo and row that was found and is not in the index, with the reason."
+        )
+        page.table(
+            ["reason", "photos", "rows"],
+            [
+                [text, self._photos_for(reason), self.rows_left_out.get(reason, 0)]
+                for reason, text in REASONS.items()
+            ],
+        )
+        for reason, names in self.left_out.items():
+            _add_names(page, REASONS[reason], names)
+        _add_names(
+            page, REASONS["photo_missing"], dict.fromkeys(self.missing, "named in the annotation files")
+        )
+        page.section("Worth a look", "Kept as they are.").table(
+            ["what", "how many"],
+            [
+                ["boxes that reach over the photo's edge", self.boxes_outside],
+                ["boxes without width or height", self.boxes_degenerate],
+                *([remark, len(names)] for remark, names in self.remarks.items()),
+                *([f"rows of class {label!r}", count] for label, count in self.classes.items()),
+            ],
+        )
+        for remark, names in self.remarks.items():
+            _add_names(page, remark, names)
+        return page
+
+    def _photos_for(self, reason: str) -> int:
+        return len(self.missing) if reason == "photo_missing" else len(self.left_out.get(reason, {}))
+
+
+def make_report(
+    index: DatasetIndex, annotations: Annotations, joined: Joined, counts: Counter[str], seconds: float
+) -> IngestReport:
+    """Count what the join found."""
+    splits = {}
+    for split in SPLITS:
+        photos = index.split(split)
+        splits[split] = {"photos": len(photos), "boxes": sum(len(photo.boxes) for photo in photos)}
+    return IngestReport(
+        name=index.metadata["name"],
+        source=index.metadata["source"],
+        store=index.store,
+        licence=index.metadata["licence"],
+        exclude=index.metadata["exclude"],
+        digest=index.digest,
+        photos_found=len(index.photos) + sum(map(len, joined.left_out.values())),
+        photos_kept=len(index.photos),
+        rows_read=annotations.rows,
+        boxes_kept=sum(len(photo.boxes) for photo in index.photos),
+        boxes_outside=joined.boxes_outside,
+        boxes_degenerate=joined.boxes_degenerate,
+        splits=splits,
+        left_out={reason: names for reason, names in joined.left_out.items() if names},
+        missing=joined.missing,
+        rows_left_out=dict(joined.rows_left_out),
+        remarks=dict(joined.remarks),
+        classes=dict(annotations.classes),
+        examined=counts["examined"],
+        known=counts["known"],
+        other_files=counts["other_files"],
+        repeated_files=counts["repeated_files"],
+        bytes=counts["bytes"],
+        seconds=round(seconds, 2),
+    )
+
+
+def _add_names(page: "Report", title: str, names: dict[str, str]) -> None:
+    if not names:
+        return
+    shown = list(names.items())[:LONGEST_LIST]
+    more = (
+        f"; the first {len(shown)} of {len(names)}, all are in report.json" if len(shown) < len(names) else ""
+    )
+    page.table(["photo", "what was found"], shown, f"{title}{more}")
+
+
+def _add_plots(page: "Report", index: DatasetIndex) -> None:
+    from stocktake.report import new_figure
+
+    sizes = np.array([(photo.width, photo.height) for photo in index.photos])
+    counts = np.array([len(photo.boxes) for photo in index.photos])
+    figure, (left, right) = new_figure(9, 3.4, columns=2)
+    left.scatter(sizes[:, 0], sizes[:, 1], s=14, alpha=0.35)
+    left.set(title="Photo sizes", xlabel="width, px", ylabel="height, px", xlim=(0, None), ylim=(0, None))
+    right.hist(counts, bins=min(40, max(5, len(counts) // 4)))
+    right.set(title="Boxes per photo", xlabel="boxes", ylabel="photos")
+    median = np.median(sizes, axis=0).astype(int)
+    page.figure(
+        figure,
+        f"{len(index.photos):,} photos, median size {median[0]}x{median[1]} px; "
+        f"{counts.mean():.0f} boxes per photo, at most {counts.max()}.",
+    )

@@ -1,0 +1,109 @@
+"""The places that SKU-110K comes from: a mapped folder, an S3 prefix, a tar archive, a URL."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from stocktake.archive import read_members
+from stocktake.errors import DataError
+from stocktake.storage import Store, open_store
+
+_PHOTO = re.compile(r"(?:^|/)images/([^/.][^/]*\.(?:jpe?g|png|webp))$", re.IGNORECASE)
+_ANNOTATIONS = re.compile(r"(?:^|/)annotations/((?:annotations|voids)_(?:train|val|test)\.csv)$")
+
+Progress = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file of the data set. `version` changes with its bytes; None where only the bytes can tell."""
+
+    path: str
+    size: int
+    version: str | None
+    read: Callable[[], bytes]
+
+    @property
+    def photo(self) -> str | None:
+        """The photo's name, None for other files."""
+        return _match(_PHOTO, self.path)
+
+    @property
+    def annotations(self) -> str | None:
+        """The annotation file's name, None for other files."""
+        return _match(_ANNOTATIONS, self.path)
+
+
+class Source(Protocol):
+    """A data set in SKU-110K's layout."""
+
+    @property
+    def store(self) -> Store | None:
+        """Where its photos can stay; None for archives."""
+
+    def members(self, on_progress: Progress) -> Iterator[Member]:
+        """Its files, annotations first where that can be chosen; calls back with bytes done and in all."""
+
+
+class TreeSource:
+    """A folder or an S3 prefix, only ever read."""
+
+    def __init__(self, store: Store, description: str):
+        self.store = store
+        self._description = description
+
+    def members(self, on_progress: Progress) -> Iterator[Member]:
+        """Annotation files, then the rest in the order of their names."""
+        objects = sorted(self.store.list(), key=lambda item: (not _match(_ANNOTATIONS, item.key), item.key))
+        if not objects:
+            raise DataError(f"{self._description}: empty; expected the folders images and annotations")
+        done, total = 0, sum(item.size for item in objects)
+        for item in objects:
+            yield Member(item.key, item.size, item.version, partial(self.store.get, item.key))
+            done += item.size
+            on_progress(done, total)
+
+
+class ArchiveSource:
+    """A tar archive in a file or behind a URL, read once from front to end."""
+
+    store = None
+
+    def __init__(self, source: str):
+        self._source = source
+
+    def members(self, on_progress: Progress) -> Iterator[Member]:
+        """The files in the archive's order, each with its bytes."""
+        for path, data in read_members(self._source, _is_wanted, on_progress):
+            contents = data or b""
+            yield Member(path, len(contents), None, partial(bytes, contents))
+
+
+def open_source(source: str) -> Source:
+    """Find out what `source` is.
+
+    Raises:
+        DataError: there is nothing of that name.
+    """
+    if source.startswith("s3://"):
+        return TreeSource(open_store(source), source)
+    if source.startswith(("http://", "https://")):
+        return ArchiveSource(source)
+    path = Path(source.removeprefix("file://")).expanduser()
+    if path.is_dir():
+        return TreeSource(open_store(str(path)), source)
+    if path.is_file():
+        return ArchiveSource(str(path))
+    raise DataError(f"{source}: there is no such folder or archive; check the path")
+
+
+def _is_wanted(path: str) -> bool:
+    return bool(_match(_PHOTO, path) or _match(_ANNOTATIONS, path))
+
+
+def _match(pattern: re.Pattern[str], path: str) -> str | None:
+    found = pattern.search(path)
+    return found.group(1) if found else None
