@@ -43,17 +43,19 @@ def start_run(
     experiment: str = "shelf-detector",
     tags: Mapping[str, str] | None = None,
     uri: str | None = None,
+    run_id: str | None = None,
 ) -> Iterator[str]:
     """Open a run for the block and yield its id; it ends as FINISHED, FAILED or KILLED.
 
-    Resumes the run of MLFLOW_RUN_ID where a pipeline has set it. Otherwise creates one: below the run that is
-    open, or below MLFLOW_PARENT_RUN_ID in that run's experiment, or at the top of `experiment`.
+    Resumes the run `run_id`, which an earlier step has opened, or that of MLFLOW_RUN_ID where a pipeline has
+    set it. Otherwise creates one: below the run that is open, or below MLFLOW_PARENT_RUN_ID in that run's
+    experiment, or at the top of `experiment`.
 
     Raises:
         SettingsError: `uri` does not answer, or there is no run of the id that the environment names.
     """
     configure(uri)
-    run = _Run(_open(name, experiment, dict(tags or {})))
+    run = _Run(_open(name, experiment, dict(tags or {}), run_id))
     token = _current.set(run)
     status = "FINISHED"
     try:
@@ -212,14 +214,15 @@ def dataset_input(index: DatasetIndex, context: str) -> Any:
     return DatasetInput(dataset, [InputTag("mlflow.data.context", context)])
 
 
-def _open(name: str, experiment: str, tags: dict[str, str]) -> str:
+def _open(name: str, experiment: str, tags: dict[str, str], run_id: str | None) -> str:
     import mlflow
 
-    resumed, parent = os.environ.get("MLFLOW_RUN_ID"), os.environ.get("MLFLOW_PARENT_RUN_ID")
+    resumed, parent = run_id or os.environ.get("MLFLOW_RUN_ID"), os.environ.get("MLFLOW_PARENT_RUN_ID")
     parent = None if resumed or mlflow.active_run() else parent
     try:
         where = mlflow.get_run(parent).info.experiment_id if parent else experiment_id(experiment)
         run = mlflow.start_run(
+            run_id=resumed,
             experiment_id=where,
             run_name=None if resumed else name,
             nested=mlflow.active_run() is not None,
@@ -227,9 +230,8 @@ def _open(name: str, experiment: str, tags: dict[str, str]) -> str:
             tags=tags,
         )
     except Exception as error:
-        named = (
-            f"MLFLOW_RUN_ID {resumed}: " if resumed else f"MLFLOW_PARENT_RUN_ID {parent}: " if parent else ""
-        )
+        ids = {"run": run_id, "MLFLOW_RUN_ID": resumed, "MLFLOW_PARENT_RUN_ID": parent}
+        named = next((f"{source} {id_}: " for source, id_ in ids.items() if id_), "")
         raise SettingsError(
             f"{named}MLflow at {mlflow.get_tracking_uri()} can't open the run ({first_line(error)}); "
             "check the run's id and that the server is the one that made it"
