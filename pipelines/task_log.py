@@ -17,17 +17,33 @@ _CAUSE_LINES = 12
 
 
 class LineReader:
-    """Cuts the bytes of a pipe into lines; a carriage return ends one too, as progress bars want it."""
+    """Cuts what a terminal received into lines; a carriage return ends one that will be overwritten."""
 
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, data: bytes) -> Iterator[str]:
-        """Yield every line that `data` completes, without colour codes and trailing blanks, no empty ones."""
-        *lines, self._rest = re.split(rb"[\r\n]", self._rest + data)
+    def feed(self, data: bytes) -> Iterator[tuple[str, bool]]:
+        """Yield (line, whether it stays) for what `data` completes, without colours and trailing blanks.
+
+        A bar that is redrawn yields a line each time, and only the last one stays.
+        """
+        *lines, self._rest = (self._rest + data).replace(b"\r\n", b"\n").split(b"\n")
         for line in lines:
-            if text := _ANSI.sub("", line.decode(errors="replace")).rstrip():
-                yield text
+            *redrawn, last = line.split(b"\r")
+            yield from ((_plain(text), False) for text in redrawn if text)
+            yield _plain(last), True
+        ending = b"\r" if self._rest.endswith(b"\r") else b""  # of a line, or half of one
+        *redrawn, last = self._rest.removesuffix(ending).split(b"\r")
+        self._rest = last + ending
+        yield from ((_plain(text), False) for text in redrawn if text)
+
+    def rest(self) -> str:
+        """Return the line that was never ended."""
+        return _plain(self._rest.rstrip(b"\r").rpartition(b"\r")[2])
+
+
+def _plain(text: bytes) -> str:
+    return _ANSI.sub("", text.decode(errors="replace")).rstrip()
 
 
 class ExecutorFilter:

@@ -7,9 +7,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import termios
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from stocktake.files import atomic_path
 
 _GRACE_S = 10.0  # between asking a task to stop and ending it
 _DONE = "done.json"
+TERMINAL_SIZE = (24, 110)  # rows and columns that a task sees
 
 
 @dataclass(slots=True)
@@ -58,7 +60,7 @@ class TaskRunner:
         out_dir: folder of the run; a task gets `steps/<task>` (its outputs and its working directory),
             `logs/<task>.log`, and `work/<task>-<fingerprint>`, which outlives a killed task and is named to
             it in STOCKTAKE_WORK_DIR.
-        environment: variables for every task, over those of this process.
+        environment: variables for every task, over those of this process and those that a step sets.
         console: where events and progress are shown.
         may_keep: whether an earlier result of the task of this name may stand when its inputs are unchanged.
         code: digest of the library, part of what "unchanged" means.
@@ -93,13 +95,15 @@ class TaskRunner:
         record = TaskRecord(name, folder, self._out / "logs" / f"{name.replace('/', '-')}.log")
         self.records.append(record)
         key = fingerprint(command[3], inputs["inputs"], {**(env_vars or {}), "code": self._code})
-        if self._may_keep(folder.name) and _is_done(folder, key):
+        may_keep = self._may_keep(folder.name)
+        if may_keep and _is_done(folder, key):
             record.status = "kept"
             record.read_outputs()
             self._console.event(name, "unchanged, kept from an earlier run")
             return 0
         self._console.event(name, "started")
-        shutil.rmtree(folder, ignore_errors=True)
+        if may_keep:  # a step that always runs finds its earlier outputs, and may take them up itself
+            shutil.rmtree(folder, ignore_errors=True)
         work = self._out / "work" / f"{name.replace('/', '-')}-{key[:12]}"
         for path in (folder, work, record.log.parent):
             path.mkdir(parents=True, exist_ok=True)
@@ -131,43 +135,61 @@ class TaskRunner:
             _signal_group(process, signal.SIGKILL)
 
     def _execute(self, record: TaskRecord, command: list[str], variables: Mapping[str, str]) -> int:
-        with tempfile.TemporaryDirectory(prefix="stocktake-") as scratch, record.log.open("wb") as log:
-            environment = {
-                **os.environ,
-                "PYTHONUNBUFFERED": "1",
-                "TMPDIR": scratch,  # kfp's script leaves a folder there
-                "COLUMNS": "100",
-                **self._environment,
-                **variables,
-            }
+        with tempfile.TemporaryDirectory(prefix="stocktake-") as scratch, _terminal() as (ours, theirs):
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+                stdout=theirs,
+                stderr=theirs,
                 cwd=record.folder,
-                env=environment,
+                env={
+                    **os.environ,
+                    "PYTHONUNBUFFERED": "1",
+                    "TMPDIR": scratch,  # kfp's script leaves a folder there
+                    **variables,
+                    **self._environment,
+                },
                 pass_fds=self._held,
                 start_new_session=True,  # so that stop() reaches what the task starts
             )
+            os.close(theirs)
             with self._lock:
                 self._processes.append(process)
             try:
-                self._follow(process, record, log)
+                self._follow(ours, record)
                 return process.wait()
             finally:
                 _signal_group(process, signal.SIGKILL)
                 process.wait()
 
-    def _follow(self, process: subprocess.Popen[bytes], record: TaskRecord, log: Any) -> None:
-        assert process.stdout is not None
+    def _follow(self, terminal: int, record: TaskRecord) -> None:
         started, reader, visible = time.monotonic(), LineReader(), ExecutorFilter()
-        while data := os.read(process.stdout.fileno(), 65536):
-            log.write(data)
-            log.flush()
-            for line in reader.feed(data):
-                if text := visible(line):
-                    self._console.progress(record.name, text.strip(), time.monotonic() - started)
+        with record.log.open("w", encoding="utf-8", buffering=1) as log:
+            while data := _read(terminal):
+                for line, is_final in reader.feed(data):
+                    if is_final:
+                        log.write(f"{line}\n")
+                    if text := visible(line):
+                        self._console.progress(record.name, text.strip(), time.monotonic() - started)
+            log.write(reader.rest())
+
+
+@contextlib.contextmanager
+def _terminal() -> Iterator[tuple[int, int]]:
+    """Yield the two ends of a pseudo-terminal, where bars are shown; the caller closes the second."""
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, TERMINAL_SIZE)
+    try:
+        yield ours, theirs
+    finally:
+        os.close(ours)
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # Linux says EIO where a pipe would end
+        return b""
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

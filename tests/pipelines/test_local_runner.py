@@ -25,7 +25,7 @@ def count(folder: str, words: dsl.Output[dsl.Dataset], metrics: dsl.Output[dsl.M
     from pathlib import Path
 
     names = sorted(path.name for path in Path(folder).iterdir())
-    Path(words.path).mkdir(parents=True)
+    Path(words.path).mkdir(parents=True, exist_ok=True)
     (Path(words.path) / "names.txt").write_text("\n".join(names))
     metrics.log_metric("files", len(names))
     print("counted", flush=True)

@@ -1,0 +1,63 @@
+"""What a step asks of a cluster; a run on this machine ignores all of it."""
+
+from kfp import kubernetes
+from kfp.dsl import PipelineTask, pipeline_channel
+
+ENDPOINTS = "endpoints"  # ConfigMap that says where MLflow and the stores are
+S3_CREDENTIALS = "s3-credentials"  # Secret, optional: pods may have an identity of their own
+SCRATCH = "/scratch"  # an emptyDir: fetched photos, checkpoints of the pod's life
+HOUR_S = 3600
+
+
+def place(task: PipelineTask, cpu: str, memory: str, hours: int) -> PipelineTask:
+    """Give a step its CPU and memory, a time limit, retries, scratch space and the addresses of the services.
+
+    Args:
+        task: the step.
+        cpu: Kubernetes quantity, requested and not limited, so that idle cores are used.
+        memory: Kubernetes quantity, requested and limited.
+        hours: after which the pod is ended.
+    """
+    task.set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(memory)
+    task.set_retry(num_retries=2, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration="600s")
+    task.set_env_variable("STOCKTAKE_CACHE", f"{SCRATCH}/cache")
+    task.set_env_variable("STOCKTAKE_WORK_DIR", f"{SCRATCH}/work")
+    kubernetes.empty_dir_mount(task, volume_name="scratch", mount_path=SCRATCH)
+    kubernetes.set_timeout(task, seconds=hours * HOUR_S)
+    _from_config_map(task, ["MLFLOW_TRACKING_URI", "STOCKTAKE_STORE"], optional=False)
+    _from_config_map(task, ["S3_ENDPOINT_URL", "AWS_REGION"], optional=True)
+    kubernetes.use_secret_as_env(
+        task,
+        secret_name=S3_CREDENTIALS,
+        secret_key_to_env={name: name for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")},
+        optional=True,
+    )
+    return task
+
+
+def give_gpus(
+    task: PipelineTask,
+    kind: str | pipeline_channel.PipelineParameterChannel,
+    count: int | pipeline_channel.PipelineParameterChannel,
+    shared_memory: str,
+) -> PipelineTask:
+    """Ask for `count` GPUs of the resource `kind` and for a /dev/shm of `shared_memory`.
+
+    Data loaders pass batches through /dev/shm, of which a pod has 64 MiB unless a volume in memory is mounted
+    there; what lies in it counts towards the step's memory limit.
+    """
+    task.set_accelerator_type(kind).set_accelerator_limit(count)
+    kubernetes.empty_dir_mount(
+        task, volume_name="shm", mount_path="/dev/shm", medium="Memory", size_limit=shared_memory
+    )
+    kubernetes.add_toleration(task, key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")
+    return task
+
+
+def _from_config_map(task: PipelineTask, names: list[str], optional: bool) -> None:
+    kubernetes.use_config_map_as_env(
+        task,
+        config_map_name=ENDPOINTS,
+        config_map_key_to_env={name: name for name in names},
+        optional=optional,
+    )
