@@ -5,7 +5,6 @@
 The SHA-256 of SHA256SUMS is the digest of the model: it changes if any byte of any file does.
 """
 
-import hashlib
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Self
@@ -101,11 +100,7 @@ def verify_sums(model_dir: Path) -> str:
         ModelError: a file is missing, unreadable or changed, or SHA256SUMS is; names the file.
     """
     path = model_dir / SUMS_FILE
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(explain_os_error(error, path)) from error
-    sums = _parse_sums(content, path)
+    sums = read_sums(model_dir)
     for needed in (CARD_FILE, MODEL_FILE):
         if needed not in sums:
             raise ModelError(f"{path}: does not list {needed}; export the model again")
@@ -119,7 +114,21 @@ def verify_sums(model_dir: Path) -> str:
                 f"{model_dir / name}: its SHA-256 is {found[:12]}…, {SUMS_FILE} says {expected[:12]}…; "
                 "copy the model dir again"
             )
-    return hashlib.sha256(content).hexdigest()
+    return sha256_file(path)
+
+
+def read_sums(model_dir: Path) -> dict[str, str]:
+    """What SHA256SUMS lists: relative file name to SHA-256.
+
+    Raises:
+        ModelError: there is no such file, or a line is not one of `sha256sum`.
+    """
+    path = model_dir / SUMS_FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(explain_os_error(error, path)) from error
+    return _parse_sums(content, path)
 
 
 def _parse_sums(content: bytes, path: Path) -> dict[str, str]:

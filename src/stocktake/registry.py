@@ -16,14 +16,14 @@ from stocktake import tracking
 from stocktake.dataset import DatasetIndex
 from stocktake.errors import ModelError
 from stocktake.gate import (
-    SHELF_CRITERIA,
     Comparison,
     Criterion,
     compare_with_baseline,
     compare_with_champion,
+    shelf_criteria,
 )
 from stocktake.mlflow_server import configure
-from stocktake.model_card import SUMS_FILE, ModelCard, verify_sums
+from stocktake.model_card import SUMS_FILE, ModelCard, read_sums, verify_sums
 from stocktake.model_versions import (
     ModelVersion,
     create_version,
@@ -98,7 +98,7 @@ def gate(
     index: DatasetIndex,
     name: str = SHELF_MODEL,
     split: str = "test",
-    criteria: Sequence[Criterion] = SHELF_CRITERIA,
+    criteria: Sequence[Criterion] | None = None,
     evaluate: Evaluate | None = None,
 ) -> GateDecision:
     """Compare challenger and champion on the same photos, and promote the challenger where it earns it.
@@ -110,7 +110,7 @@ def gate(
         index: the photos to compare on.
         name: the registered model.
         split: the part of `index` to compare on.
-        criteria: what counts, and by how much it may be worse.
+        criteria: what counts, and by how much it may be worse; those of shelves when None.
         evaluate: measures a model dir on that split; called for a version without figures of these photos.
 
     Raises:
@@ -125,6 +125,7 @@ def gate(
     photos = _photos_of(index, split)
     with _a_run("gate") as run_id:
         figures = _metrics_on(photos, challenger, evaluate, run_id)
+        criteria = criteria or shelf_criteria(figures)
         if reigning:
             champion_figures = _metrics_on(photos, reigning, evaluate, run_id)
             comparison = compare_with_champion(figures, champion_figures, criteria)
@@ -187,10 +188,11 @@ def fetch_model(uri: str, out_dir: Path) -> str:
     if version and _is_whole(out_dir, version.digest):
         return version.digest
     store = open_store(source)
-    keys = [item.key for item in store.list()]
-    if SUMS_FILE not in keys:
+    if not store.exists(SUMS_FILE):
         raise ModelError(f"{source}: no {SUMS_FILE}, so this is no model dir; check the URI or export again")
-    fetch_files(store, (Wanted(key, out_dir / key) for key in keys), description="fetch model")
+    store.get_to(SUMS_FILE, out_dir / SUMS_FILE)
+    wanted = [Wanted(name, out_dir / name, sha256) for name, sha256 in read_sums(out_dir).items()]
+    fetch_files(store, wanted, description="fetch model")
     digest = verify_sums(out_dir)
     if version and digest != version.digest:
         raise ModelError(f"{source}: its files are not those of {version.uri}; register the model again")
@@ -238,9 +240,7 @@ def _metrics_on(
 def _upload(model_dir: Path, uri: str) -> str:
     """Put a model dir into its place, the checksums last: where they are, everything is."""
     store = open_store(uri)
-    files = sorted(path for path in model_dir.rglob("*") if path.is_file() and path.name != SUMS_FILE)
-    keys = ((path.relative_to(model_dir).as_posix(), path) for path in files)
-    put_files(store, keys, description="upload model")
+    put_files(store, [(name, model_dir / name) for name in read_sums(model_dir)], description="upload model")
     put_files(store, [(SUMS_FILE, model_dir / SUMS_FILE)], progress=False)
     return store.uri
 
