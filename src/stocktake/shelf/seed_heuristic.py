@@ -1,9 +1,9 @@
-"""The void heuristic that stocktake is measured against: slide each box by its own width, call what is dark a void.
+"""The void heuristic to beat: slide each box sideways by its own width, and call what is dark there a void.
 
-Written anew from a description of the method, quirks included: neighbours only within 320 px whatever the photo's
-size, an overlap that comes out positive for boxes that miss each other diagonally, no tiers, no merging of the two
-reports of one gap. Only its crashes (no boxes, one box) are gone. Where the description leaves a choice, such as
-when a neighbour is near (all of it is), the reading with the better score on held-out SKU-110K products is taken.
+Written anew from a description of the method, quirks included: neighbours only within 320 px whatever the
+photo's size, an overlap that comes out positive for boxes that miss each other diagonally, no tiers, no merging
+of the two reports of one gap. Only its crashes (no boxes, one box) are gone. Where the description leaves a
+choice, such as when a neighbour is near, the reading that scores better on held-out SKU-110K products is taken.
 """
 
 import cv2
@@ -26,10 +26,10 @@ def find_voids_like_seed(
 ) -> list[Void]:
     """Voids as the heuristic reports them, in the order of the boxes.
 
-    `boxes` (n, 4) xyxy px, `scores` (n,) 0..1, `photo` (H, W, 3) uint8 RGB; with None, every free place counts as
-    dark and `size` (width, height) gives the photo's border, or the boxes' own extent does. Each void is as large
-    as the box that it was slid from, has that box's score as confidence, one facing, and tier and position 0: the
-    method knows neither. Raises DataError for malformed boxes or scores.
+    `boxes` (n, 4) xyxy px, `scores` (n,) 0..1, `photo` (H, W, 3) uint8 RGB; with None, every free place counts
+    as dark, and `size` (width, height) or else the boxes' own extent gives the photo's border. A void is as
+    large as the box that it was slid from, has its score as confidence, one facing, and tier and position 0:
+    the method knows neither. Raises DataError for malformed boxes or scores.
     """
     products = as_boxes(boxes)
     confidence = as_scores(scores, len(products))
@@ -56,17 +56,14 @@ def find_voids_like_seed(
 
 
 def _is_free(places: FloatArray, products: FloatArray) -> NDArray[np.bool_]:
-    """(2n,) whether a place overlaps no near product; the intersection's sides are multiplied without clipping."""
-    sides = np.minimum(places[:, None, 2:], products[None, :, 2:]) - np.maximum(
-        places[:, None, :2], products[None, :, :2]
-    )
+    """(2n,) whether a place overlaps no near product; sides are multiplied without being clipped at 0."""
+    lower, upper = places[:, None, :2], places[:, None, 2:]
+    sides = np.minimum(upper, products[None, :, 2:]) - np.maximum(lower, products[None, :, :2])
     shared = sides.prod(2)
     union = box_area(places)[:, None] + box_area(products)[None] - shared
     overlap = np.divide(shared, union, out=np.zeros_like(shared), where=union != 0)
-    centres = ((places[:, :2] + places[:, 2:]) / 2)[:, None]
-    near = (products[None, :, :2] >= centres - NEIGHBOURHOOD) & (
-        products[None, :, 2:] <= centres + NEIGHBOURHOOD
-    )
+    centres = (lower + upper) / 2
+    near = (products[:, :2] >= centres - NEIGHBOURHOOD) & (products[:, 2:] <= centres + NEIGHBOURHOOD)
     return ~((overlap >= MOST_OVERLAP) & near.all(2)).any(1)
 
 

@@ -33,14 +33,20 @@ def print_label(rng: np.random.Generator, family: Family, label: np.ndarray, col
         _print_lines(rng, label, ink, 0.9)
 
 
+def made_up_word(rng: np.random.Generator) -> str:
+    """A name of two or three syllables."""
+    pairs = zip(rng.integers(len(_CONSONANTS), size=3), rng.integers(len(_VOWELS), size=3), strict=True)
+    syllables = [_CONSONANTS[c] + _VOWELS[v] for c, v in pairs]
+    return "".join(syllables[: int(rng.integers(2, 4))])
+
+
 def _print_brand(rng: np.random.Generator, label: np.ndarray, ink: RGB, height: float) -> None:
     upright = label.shape[0] > 2.3 * label.shape[1] and rng.random() < 0.4
     panel = np.ascontiguousarray(np.rot90(label, -1)) if upright else label
     h, w = panel.shape[:2]
     if upright:
         height = 0.5
-    syllables = int(rng.integers(2, 4))
-    word = "".join(rng.choice(list(_CONSONANTS)) + rng.choice(list(_VOWELS)) for _ in range(syllables))
+    word = made_up_word(rng)
     font = _FONTS[int(rng.integers(len(_FONTS)))]
     (text_w, text_h), _ = cv2.getTextSize(word, font, 1, 2)
     scale = min(rng.uniform(0.6, 0.86) * w / text_w, (0.4 if upright else 0.2) * h / text_h)

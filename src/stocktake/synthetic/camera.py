@@ -9,7 +9,8 @@ def draw_homography(
 ) -> np.ndarray:
     """Map the shelf's plane to the photo, (3, 3) float64; about the photo's centre, at scale 1 there.
 
-    `tilt` is the largest rotation in degrees, `keystone` the largest change of scale from one side to the other.
+    `tilt` is the largest rotation in degrees, `keystone` the largest change of scale from one side of the
+    photo to the other.
     """
     angle = np.deg2rad(rng.uniform(-tilt, tilt))
     cos, sin = np.cos(angle), np.sin(angle)

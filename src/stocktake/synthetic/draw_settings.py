@@ -74,15 +74,16 @@ class DrawSettings:
 
 DIFFICULTIES: dict[str, dict[str, Any]] = {
     "easy": {
-        "tiers": (4, 5), "void_facings": (0.2, 0.4, 0.25, 0.15), "low_stock": 0.0, "edge_voids": 0.0, "empty_tier": 0.0,
-        "stacked": 0.15, "back_rows": 0.2, "spacing": (0.0, 0.03), "block_gap": (0.0, 0.08), "tilt": 0.5, "keystone": 0.01,
-        "lighting": 0.08, "blur": (0.0, 0.5), "noise": (0.5, 2.0), "jpeg_quality": (85, 95), "clutter": 0.0,
+        "tiers": (4, 5), "void_facings": (0.2, 0.4, 0.25, 0.15), "low_stock": 0.0, "edge_voids": 0.0,
+        "empty_tier": 0.0, "stacked": 0.15, "back_rows": 0.2, "spacing": (0.0, 0.03),
+        "block_gap": (0.0, 0.08), "tilt": 0.5, "keystone": 0.01, "lighting": 0.08, "blur": (0.0, 0.5), "noise": (0.5, 2.0),
+        "jpeg_quality": (85, 95), "clutter": 0.0,
     },
     "default": {},
     "hard": {
-        "tiers": (5, 8), "bays": (1, 3), "void_facings": (0.55, 0.25, 0.12, 0.08), "low_stock": 0.35, "edge_voids": 0.25,
-        "empty_tier": 0.15, "stacked": 0.5, "back_rows": 0.8, "facings": (1, 6), "spacing": (-0.02, 0.12),
-        "block_gap": (0.0, 0.4), "tilt": 8.0, "keystone": 0.18, "shadow": (0.4, 0.9), "lighting": 0.4, "blur": (0.3, 2.0),
-        "noise": (3.0, 12.0), "jpeg_quality": (35, 80), "clutter": 0.35,
+        "tiers": (5, 8), "bays": (1, 3), "void_facings": (0.55, 0.25, 0.12, 0.08), "low_stock": 0.35,
+        "edge_voids": 0.25, "empty_tier": 0.15, "stacked": 0.5, "back_rows": 0.8, "facings": (1, 6),
+        "spacing": (-0.02, 0.12), "block_gap": (0.0, 0.4), "tilt": 8.0, "keystone": 0.18,
+        "shadow": (0.4, 0.9), "lighting": 0.4, "blur": (0.3, 2.0), "noise": (3.0, 12.0), "jpeg_quality": (35, 80), "clutter": 0.35,
     },
 }  # fmt: skip

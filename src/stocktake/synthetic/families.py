@@ -1,7 +1,7 @@
 """What drawn shelves are made of: two families that share no colour, no back and no pack.
 
-Starter weights are trained on the family `starter`, the demo draws the family `demo`; because the two are disjoint,
-a detector that works on the second has learnt what a pack on a shelf looks like and not which packs there are.
+Starter weights are trained on the family `starter`, the demo draws the family `demo`. As the two are disjoint,
+a detector that works on the second has learnt what a pack on a shelf looks like, not which packs there are.
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,11 @@ class Shape:
     levels: int = 1  # how many may stand on top of each other
     cap: float = 0.0  # share of the height, from the top; below zero: from the bottom
     pillow: bool = False  # creased film, bulging in the middle
+
+    @property
+    def straight(self) -> bool:
+        """Has flat flanks and a flat top."""
+        return not (self.round or self.pillow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +150,9 @@ _BRICK = Shape(
 DEMO = Family(
     name="demo",
     palette=(
-        (200, 22, 36), (228, 92, 28), (242, 182, 24), (30, 122, 58), (122, 184, 48), (18, 74, 158), (46, 146, 214),
-        (98, 40, 130), (84, 46, 26), (30, 32, 38), (238, 236, 230), (216, 60, 120), (20, 128, 128), (176, 138, 70),
+        (200, 22, 36), (228, 92, 28), (242, 182, 24), (30, 122, 58), (122, 184, 48), (18, 74, 158),
+        (46, 146, 214), (98, 40, 130), (84, 46, 26), (30, 32, 38), (238, 236, 230), (216, 60, 120),
+        (20, 128, 128), (176, 138, 70),
     ),
     inks=((250, 250, 248), (22, 22, 26), (186, 26, 32), (198, 202, 206)),
     backs=(
@@ -166,8 +172,9 @@ DEMO = Family(
 STARTER = Family(
     name="starter",
     palette=(
-        (148, 16, 72), (250, 128, 96), (214, 152, 12), (64, 88, 30), (168, 214, 150), (44, 52, 112), (142, 196, 232),
-        (158, 108, 190), (128, 88, 64), (66, 70, 80), (252, 248, 214), (250, 176, 198), (0, 98, 92), (226, 206, 164),
+        (148, 16, 72), (250, 128, 96), (214, 152, 12), (64, 88, 30), (168, 214, 150), (44, 52, 112),
+        (142, 196, 232), (158, 108, 190), (128, 88, 64), (66, 70, 80), (252, 248, 214), (250, 176, 198),
+        (0, 98, 92), (226, 206, 164),
     ),
     inks=((240, 244, 236), (44, 40, 60), (12, 104, 140), (168, 160, 148)),
     backs=(

@@ -95,7 +95,7 @@ def plan_shelf(
     size: tuple[int, int],
     extent: tuple[float, float],
 ) -> ShelfPlan:
-    """Plan a fixture for a photo of `size` (width, height) that shows the plane's x from extent[0] to extent[1]."""
+    """Plan a fixture for a photo of `size` (width, height) that shows the x-range `extent` of the plane."""
     plan = _plan_fixture(rng, settings, family, size, extent)
     for tier in plan.tiers:
         for bay in plan.bays:
@@ -130,7 +130,7 @@ def _plan_fixture(
     upright = width * rng.uniform(0.012, 0.024)
     cuts = _cut_bays(rng, settings, width, upright)
     ends = [left, *cuts, right]
-    bays = [(a + upright / 2, b - upright / 2) for a, b in pairwise(ends)]
+    bays = [(a + upright / 4, b - upright / 4) for a, b in pairwise(ends)]
     eye = width * rng.uniform(0.4, 0.6), height * rng.uniform(0.3, 0.6)
     return ShelfPlan(
         left, right, top, bottom, bays, upright, tiers,
@@ -161,17 +161,17 @@ def _fill_bay(
 ) -> list[Block]:
     """Blocks from the left to the right end of a bay, until no pack fits; what room is left is shared out."""
     blocks: list[Block] = []
-    x = bay[0]
+    x, before = bay[0], 0.0
     while True:
         for index in rng.permutation(len(family.shapes)):
-            block = _plan_block(rng, settings, family.shapes[index], opening, (x, bay[1]), widest)
+            shape = family.shapes[index]
+            block = _plan_block(rng, settings, shape, opening, (x, bay[1]), before, widest)
             if block.columns:
                 break
         else:
             break
         blocks.append(block)
-        last = block.columns[-1]
-        x = last.right + (last.right - last.left) * max(rng.uniform(*settings.block_gap), 0.02)
+        x, before = block.columns[-1].right, block.columns[-1].right - block.columns[-1].left
     room = bay[1] - max((block.columns[-1].right for block in blocks), default=bay[0])
     for number, block in enumerate(blocks, start=1):
         for column in block.columns:
@@ -186,9 +186,10 @@ def _plan_block(
     shape: Shape,
     opening: float,
     span: tuple[float, float],
+    before: float,
     widest: float,
 ) -> Block:
-    """As many facings as were drawn for and fit into `span`; possibly none."""
+    """As many facings as were wanted and fit into `span`, beside a pack `before` px wide; possibly none."""
     levels = 1
     if shape.levels > 1 and rng.random() < settings.stacked:
         levels = int(rng.integers(2, shape.levels + 1))
@@ -199,11 +200,12 @@ def _plan_block(
     if width > widest:
         height, width = height * widest / width, widest
     pitch = width * (1 + rng.uniform(*settings.spacing))
+    left = span[0] + min(before, width) * max(rng.uniform(*settings.block_gap), 0.02)
     wanted = int(rng.integers(settings.facings[0], settings.facings[1] + 1))
-    count = max(min(wanted, int((span[1] - span[0] + pitch - width) // pitch)), 0)
+    count = max(min(wanted, int((span[1] - left + pitch - width) // pitch)), 0)
     setback = rng.uniform(0, 0.12) * (rng.random() < 0.4)
     columns = [
-        Column(span[0] + i * pitch, span[0] + i * pitch + width, setback + rng.uniform(0, 0.03))
+        Column(left + i * pitch, left + i * pitch + width, setback + rng.uniform(0, 0.03))
         for i in range(count)
     ]
     return Block(shape, height, levels, bool(rng.random() < settings.back_rows), columns)

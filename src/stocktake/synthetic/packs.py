@@ -63,6 +63,8 @@ def _draw_artwork(
     w, h = size
     picks = rng.choice(len(family.palette), 3, replace=False)
     base, accent, third = (family.palette[i] for i in picks)
+    if rng.random() < 0.25:  # much of what is sold comes in white
+        base = family.inks[0]
     plain = shape.label != (0, 1) and rng.random() < 0.45
     body = family.inks[int(rng.integers(len(family.inks)))] if plain else base
     art = np.full((h, w, 3), body, np.uint8)

@@ -18,7 +18,8 @@ from stocktake.synthetic.camera import draw_homography, expose_photo, light_phot
 from stocktake.synthetic.draw_settings import DrawSettings
 from stocktake.synthetic.families import get_family
 from stocktake.synthetic.layout import ShelfPlan, plan_shelf
-from stocktake.synthetic.scenery import Canvas, paint_shelf
+from stocktake.synthetic.scene import Canvas, Scene
+from stocktake.synthetic.scenery import paint_shelf
 
 SPLITS = ("train", "val", "test")
 VOID_HEADER = ("image_name", "x1", "y1", "x2", "y2", "tier", "facings", "kind")
@@ -46,7 +47,7 @@ def draw_shelf(rng: np.random.Generator, settings: DrawSettings) -> DrawnShelf:
     plan = plan_shelf(rng, settings, family, (width, height), (left, right))
     origin = (float(np.floor(left)) - 2, float(np.floor(top)) - 2)
     pixels = np.empty((int(bottom - origin[1]) + 4, int(right - origin[0]) + 4, 3), np.uint8)
-    boxes = paint_shelf(rng, settings, family, plan, Canvas(pixels, origin))
+    boxes = paint_shelf(Scene(rng, settings, family, plan, Canvas(pixels, origin)))
     shift = np.array([[1, 0, origin[0]], [0, 1, origin[1]], [0, 0, 1]])
     photo = cv2.warpPerspective(pixels, camera @ shift, (width, height), flags=cv2.INTER_LINEAR)
     photo = light_photo(rng, photo, settings.lighting)
@@ -70,27 +71,34 @@ def _area(boxes: np.ndarray) -> np.ndarray:
 
 
 def _true_voids(camera: np.ndarray, plan: ShelfPlan, width: int, height: int) -> list[TruthVoid]:
-    """The runs that can be seen; tiers are counted from the floor."""
+    """The runs that can be seen; tiers are counted from the floor.
+
+    A facing counts when half of it is in the photo. A tilted void's box has the mean heights of its ends, so
+    that it does not grow into the tiers above and below.
+    """
     voids = []
-    visible_tiers = [t for t in plan.tiers if t.board > 0 and t.top < height]
-    for number, tier in enumerate(reversed(visible_tiers), start=1):
+    visible = [tier for tier in plan.tiers if tier.board > 0 and tier.top < height]
+    for number, tier in enumerate(reversed(visible), start=1):
         for run in tier.runs:
-            x1, y1, x2, y2 = transform_boxes(camera, np.array([run.box]))[0]
-            columns = transform_boxes(
-                camera, np.array([(a, run.box[1], b, run.box[3]) for a, b in run.columns])
-            )
-            shown = (np.minimum(columns[:, 2], width) - np.maximum(columns[:, 0], 0)) / (
-                columns[:, 2] - columns[:, 0]
-            )
-            facings = int((shown > 0.5).sum())
-            cut = np.clip((x1, y1, x2, y2), 0, (width, height, width, height))
-            if facings == 0 or cut[3] - cut[1] < 0.5 * (y2 - y1):
+            facings = [(left, run.box[1], right, run.box[3]) for left, right in run.columns]
+            whole = _level_boxes(camera, np.array([run.box, *facings]))
+            cut = np.rint(np.clip(whole, 0, [width, height, width, height]))
+            seen = _area(cut) > 0.5 * _area(whole)
+            if not seen[1:].any():
                 continue
-            at_border = x1 < 0 or x2 > width
+            at_border = whole[0, 0] < 0 or whole[0, 2] > width
             kind = "edge" if run.kind == "gap" and at_border else run.kind
-            box = (float(round(cut[0])), float(round(cut[1])), float(round(cut[2])), float(round(cut[3])))
-            voids.append(TruthVoid(box, number, facings, kind))
+            x1, y1, x2, y2 = map(float, cut[0])
+            voids.append(TruthVoid((x1, y1, x2, y2), number, int(seen[1:].sum()), kind))
     return voids
+
+
+def _level_boxes(camera: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Boxes seen through a homography, each side at the mean of its two corners; (n, 4) float64 xyxy."""
+    corners = boxes[:, [0, 1, 0, 3, 2, 1, 2, 3]].reshape(-1, 1, 2).astype(np.float64)
+    seen = cv2.perspectiveTransform(corners, camera).reshape(-1, 4, 2)
+    sides = (seen[:, [0, 0, 2, 1]] + seen[:, [1, 2, 3, 3]]) / 2  # left, top, right, bottom
+    return np.stack([sides[:, 0, 0], sides[:, 1, 1], sides[:, 2, 0], sides[:, 3, 1]], 1)
 
 
 def write_dataset(
@@ -103,10 +111,11 @@ def write_dataset(
 ) -> Path:
     """Write a folder in SKU-110K's layout; same seed, counts and settings give the same bytes.
 
-    images/<split>_<i>.jpg; annotations/annotations_<split>.csv (image_name,x1,y1,x2,y2,class,image_width,image_height,
-    whole numbers, no header); annotations/voids_<split>.csv (header VOID_HEADER), the truth about voids, which SKU-110K
-    does not have. Photo i of a split depends on the seed, its split and i only. Raises SettingsError for an unknown
-    split or a count below zero, DataError when the folder cannot be written.
+    images/<split>_<i>.jpg; annotations/annotations_<split>.csv, whole numbers without header: image_name, x1,
+    y1, x2, y2, class, image_width, image_height; annotations/voids_<split>.csv with the header VOID_HEADER: the
+    truth about voids, which SKU-110K does not have. Photo i of a split depends on the seed, the settings, its
+    split and i only. Raises SettingsError for an unknown split or a count below zero, DataError when the
+    folder cannot be written.
     """
     settings = settings or DrawSettings()
     for split, count in counts.items():
