@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 FIGURE_DPI = 144
 JPEG_QUALITY = 82
+PALETTE = ("#1668c7", "#e0662f", "#2f9e72", "#8b5cc9", "#7a8699")  # of plots: ours first
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ def new_figure(
         "axes.titleweight": "bold",
         "axes.titlecolor": "#1d2939",
         "axes.labelsize": 9,
-        "axes.prop_cycle": cycler(color=["#1668c7", "#e0662f", "#2f9e72", "#8b5cc9", "#7a8699"]),
+        "axes.prop_cycle": cycler(color=PALETTE),
         "grid.color": "#e4e7ec",
         "grid.linewidth": 0.8,
         "xtick.color": "#667085",
