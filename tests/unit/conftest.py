@@ -29,4 +29,7 @@ def tracked(database, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+    from stocktake.mlflow_server import configure
+
+    configure()
     return database

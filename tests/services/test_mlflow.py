@@ -1,0 +1,167 @@
+"""Tracking and registry against a real MLflow server, which also proxies the artefacts."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+
+from stocktake import tracking
+from stocktake.dataset import DatasetIndex, Photo
+from stocktake.errors import SettingsError
+from stocktake.mlflow_server import configure
+from stocktake.model_card import ModelCard, write_sums
+from stocktake.registry import champion, fetch_model, gate, register
+
+STARTUP_S = 180  # imports alone take half a minute on a busy machine without bytecode
+
+
+class Server:
+    """`mlflow server` on a loopback port, which can be killed and started again on its own data."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--host=127.0.0.1", f"--port={self.port}"]
+        command += [f"--backend-store-uri=sqlite:///{self.folder}/server.db", "--workers=1"]
+        command += [f"--artifacts-destination={self.folder}/artifacts", "--allowed-hosts=127.0.0.1:*"]
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        environment.pop("MLFLOW_TRACKING_URI", None)
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=self.folder, env=environment, start_new_session=True
+            )
+        deadline = time.monotonic() + STARTUP_S
+        while not self._is_healthy():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(
+                    f"mlflow server did not start:\n{(self.folder / 'server.log').read_text()[-4000:]}"
+                )
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        if self.process:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def _is_healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def tracked(server, monkeypatch):
+    for name in ("MLFLOW_RUN_ID", "MLFLOW_PARENT_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    configure()
+    return server
+
+
+def make_model(folder, weights):
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(weights)
+    about = {"licence": "AGPL-3.0", "data_licence": "CC0-1.0", "dataset": "drawn", "dataset_digest": "d"}
+    card = ModelCard(
+        task="shelf-detector",
+        name="shelf",
+        classes=["product"],
+        input_size=320,
+        stocktake_version="0",
+        **about,
+    )
+    card.write(folder)
+    write_sums(folder)
+    return folder
+
+
+def index_of(name):
+    photo = Photo(name, name, 1, "0" * 64, 10, 10, "test", name, np.zeros((1, 4), np.float32))
+    return DatasetIndex([photo], "/photos", {"name": "drawn"})
+
+
+def figures(score):
+    return {
+        "detector/ap50": score,
+        "constant/detector/ap50": 0.1,
+        "voids/f1_iou30": score,
+        "seed/voids/f1_iou30": 0.3,
+    }
+
+
+def test_from_registration_to_champion_and_back_to_files(tracked, tmp_path):
+    store, index = str(tmp_path / "store"), index_of("a.jpg")
+    with tracking.start_run("pipeline", experiment="shelves") as run_id:
+        tracking.log_table([{"iou": 0.3, "f1": 0.5}], "voids.json")
+        first = register(make_model(tmp_path / "1", b"first"), index, figures(0.5), store)
+        assert gate(index).promoted
+    again = register(tmp_path / "1", index, figures(0.5), store)
+    second = register(make_model(tmp_path / "2", b"second"), index, figures(0.4), store)
+    refused = gate(index)
+    assert (first.version, again.version, second.version) == (1, 1, 2)
+    assert not refused.promoted
+    assert "0.4000 against 0.5000" in refused.reason
+    assert champion() == first
+    fetch_model("models:/shelf-detector@champion", tmp_path / "got")
+    assert (tmp_path / "got" / "model.onnx").read_bytes() == b"first"
+    client = mlflow.MlflowClient()
+    experiment = client.get_run(run_id).info.experiment_id
+    assert client.load_table(experiment, "voids.json")["f1"].tolist() == [0.5]
+    assert not list(tracked.folder.rglob("model.onnx"))
+
+
+def test_figures_of_other_photos_are_measured_again(tracked, tmp_path):
+    store, name = str(tmp_path / "store"), "shelf-measured"
+    register(make_model(tmp_path / "1", b"first"), index_of("a.jpg"), figures(0.9), store, name)
+    assert gate(index_of("a.jpg"), name).promoted
+    other = index_of("b.jpg")
+    challenger = register(make_model(tmp_path / "2", b"second"), other, figures(0.6), store, name)
+    assert gate(other, name, evaluate=lambda model_dir: figures(0.5)).promoted
+    assert champion(name) == challenger
+
+
+def test_a_server_that_dies_in_training_costs_a_warning_and_no_epoch(tracked, caplog):
+    with tracking.start_run("train", experiment="shelves") as run_id:
+        tracking.log_metrics({"val/map50": 0.1}, step=0)
+        tracked.kill()
+        tracking.log_metrics({"val/map50": 0.2}, step=1)
+        tracking.log_html("<p>lost</p>", "report.html")
+        assert tracking.failure_count() == 2
+        tracked.start()
+        tracking.log_metrics({"val/map50": 0.3}, step=2)
+    client = mlflow.MlflowClient()
+    history = client.get_metric_history(run_id, "val/map50")
+    assert [(metric.step, metric.value) for metric in history] == [(0, 0.1), (1, 0.2), (2, 0.3)]
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert len([record for record in caplog.records if "did not take" in record.message]) == 1
+
+
+def test_a_host_that_the_server_refuses_says_what_to_change(tracked):
+    with pytest.raises(SettingsError, match=r"http://localhost:\d+.*--allowed-hosts"):
+        configure(f"http://localhost:{tracked.port}")
