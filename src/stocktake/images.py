@@ -127,7 +127,7 @@ def _decode(data: bytes, flags: int, info: PhotoInfo) -> Pixels:
 
 
 def _orientation(header: Image.Image) -> int:
-    """The EXIF orientation, as OpenCV reads it: from the EXIF block only, not from XMP; 1 if it is damaged."""
+    """The EXIF orientation as OpenCV reads it: from the EXIF block, not from XMP; 1 where it is damaged."""
     exif = Image.Exif()
     try:
         exif.load(header.info.get("exif", b""))

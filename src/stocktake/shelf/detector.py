@@ -1,0 +1,225 @@
+"""The shelf detector as it is evaluated and served: a photo's bytes in, products and voids out.
+
+Three stages, so that a server can run them in different places and batch the middle one:
+
+    decode      bytes -> pixels, and the square that the model sees
+    infer       squares -> every box that the model proposes
+    interpret   proposals -> products in the photo's pixels, and the voids between them
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from stocktake.boxes import clip_boxes, nms
+from stocktake.errors import ModelError
+from stocktake.images import MAX_PIXELS, Letterbox, Pixels, decode_photo, letterbox
+from stocktake.model_card import CARD_FILE, MODEL_FILE, ModelCard, verify_sums
+from stocktake.runtime import Runner
+from stocktake.shelf.voids import Void, VoidSettings, analyse_shelf
+
+TASK = "shelf-detector"
+CANDIDATE_THRESHOLD = 0.001  # with 300 per photo the convention for average precision on SKU-110K
+CANDIDATE_COUNT = 300
+
+Boxes = NDArray[np.float32]
+Scores = NDArray[np.float32]
+
+
+class Proposals(NamedTuple):
+    """What the model says about one photo, before non-maximum suppression."""
+
+    boxes: Boxes  # (A, 4) xyxy px of the square
+    scores: Scores  # (A,) 0..1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedPhoto:
+    """A photo and the square that the model sees of it."""
+
+    photo: Pixels  # (H, W, 3) RGB, upright
+    fitted: Letterbox
+
+    @property
+    def tensor(self) -> Pixels:
+        """(S, S, 3) uint8 RGB: what the model sees."""
+        return self.fitted.square
+
+    @property
+    def width(self) -> int:
+        """Px of the upright photo."""
+        return int(self.photo.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Px of the upright photo."""
+        return int(self.photo.shape[0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShelfReport:
+    """What stands on the shelf of one photo, and what is missing.
+
+    `width`, `height` px of the photo after EXIF rotation, the frame of all boxes; `boxes` (P, 4) float32 xyxy
+    px and `scores` (P,) float32 0..1 of the products, best first; `voids`, best confidence first; `tiers`: how
+    many; `osa`, on-shelf availability 0..1.
+    """
+
+    width: int
+    height: int
+    boxes: Boxes
+    scores: Scores
+    voids: list[Void]
+    tiers: int
+    osa: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain values: px to a hundredth, shares to four digits."""
+        return {
+            "products": len(self.boxes),
+            "tiers": self.tiers,
+            "osa": round(self.osa, 4),
+            "voids": [
+                {
+                    "box": [round(float(value), 2) for value in void.box],
+                    "tier": void.tier,
+                    "position": void.position,
+                    "facings": void.facings,
+                    "confidence": round(float(void.confidence), 4),
+                    "kind": void.kind,
+                }
+                for void in self.voids
+            ],
+        }
+
+
+class ShelfDetector:
+    """A model dir, loaded. Its methods may be called from several threads at once.
+
+    Attributes:
+        card: the model's card.
+        digest: SHA-256 of its SHA256SUMS.
+    """
+
+    def __init__(self, card: ModelCard, runner: Runner, void_settings: VoidSettings, digest: str):
+        self.card = card
+        self.digest = digest
+        self._runner = runner
+        self._void_settings = void_settings
+
+    @classmethod
+    def load(cls, model_dir: Path | str, threads: int | None = None) -> Self:
+        """Check a model dir, load it and run it once.
+
+        Args:
+            model_dir: weights, model.onnx, model_card.json, SHA256SUMS.
+            threads: of one inference; None takes one for each core.
+
+        Raises:
+            ModelError: a file is missing or damaged, the card is for another task or has an impossible value,
+                or the model's inputs and outputs are not those of a shelf detector; names the file.
+        """
+        model_dir = Path(model_dir)
+        digest, card = verify_sums(model_dir), ModelCard.read(model_dir)
+        if card.task != TASK:
+            raise ModelError(
+                f"{model_dir / CARD_FILE}: task is {card.task}, not {TASK}; give a shelf detector's model dir"
+            )
+        try:
+            void_settings = VoidSettings.model_validate(card.void_settings)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in ("void_settings", *first["loc"]))
+            raise ModelError(f"{model_dir / CARD_FILE}: {field}: {first['msg']}") from error
+        detector = cls(card, Runner.load(model_dir / MODEL_FILE, threads), void_settings, digest)
+        detector._check_outputs(model_dir / MODEL_FILE)
+        return detector
+
+    def decode(self, data: bytes, max_pixels: int = MAX_PIXELS) -> DecodedPhoto:
+        """Read a JPEG, PNG or WebP file.
+
+        Raises:
+            UnsupportedImage, PhotoTooLarge: see `images.decode_photo`.
+        """
+        photo = decode_photo(data, max_pixels)
+        return DecodedPhoto(photo, letterbox(photo, self.card.input_size))
+
+    def infer(self, batch: Pixels) -> list[Proposals]:
+        """Run the model on (N, S, S, 3) uint8, the photos' tensors stacked. Returns N proposals."""
+        outputs = self._runner.infer(batch)
+        return [Proposals(*photo) for photo in zip(outputs["boxes"], outputs["scores"], strict=True)]
+
+    def interpret(self, proposals: Proposals, decoded: DecodedPhoto) -> ShelfReport:
+        """Products and voids of one photo.
+
+        Products below the card's `score_threshold` are not reported; those from `void_score_threshold` on
+        have a say in where voids are.
+        """
+        lowest = min(self.card.score_threshold, self.card.void_score_threshold)
+        boxes, scores = self._suppress(proposals, decoded, lowest, self.card.max_detections)
+        support = scores >= self.card.void_score_threshold
+        shelf = analyse_shelf(boxes[support], scores[support], decoded.photo, self._void_settings)
+        sure = scores >= self.card.score_threshold
+        return ShelfReport(
+            decoded.width, decoded.height, boxes[sure], scores[sure], shelf.voids, shelf.tiers, shelf.osa
+        )
+
+    def detect(self, data: bytes) -> ShelfReport:
+        """Products and voids of one photo: decode, infer, interpret.
+
+        Raises:
+            UnsupportedImage, PhotoTooLarge: see `decode`.
+        """
+        decoded = self.decode(data)
+        return self.interpret(self.infer(decoded.tensor[None])[0], decoded)
+
+    def candidates(
+        self,
+        photo: bytes | DecodedPhoto,
+        proposals: Proposals | None = None,
+        score_threshold: float = CANDIDATE_THRESHOLD,
+        max_detections: int = CANDIDATE_COUNT,
+    ) -> tuple[Boxes, Scores]:
+        """Products down to a low score, best first, for average precision.
+
+        Args:
+            photo: an encoded photo, or one that `decode` returned.
+            proposals: what `infer` said about it; None runs the model.
+            score_threshold: lowest score.
+            max_detections: how many at most.
+
+        Returns:
+            boxes (n, 4) xyxy px of the photo and scores (n,). Those over the card's threshold are the ones
+            that `detect` reports, as long as `max_detections` leaves room for them.
+        """
+        decoded = self.decode(photo) if isinstance(photo, bytes) else photo
+        if proposals is None:
+            proposals = self.infer(decoded.tensor[None])[0]
+        return self._suppress(proposals, decoded, score_threshold, max_detections)
+
+    def _suppress(
+        self, proposals: Proposals, decoded: DecodedPhoto, threshold: float, max_detections: int
+    ) -> tuple[Boxes, Scores]:
+        over = proposals.scores >= threshold
+        boxes, scores = proposals.boxes[over], proposals.scores[over]
+        boxes = clip_boxes(decoded.fitted.to_photo(boxes), decoded.width, decoded.height)
+        kept = nms(boxes, scores, self.card.iou_threshold, max_detections)
+        return boxes[kept], scores[kept]
+
+    def _check_outputs(self, path: Path) -> None:
+        """Run a blank photo, which also warms the engine up."""
+        size = self.card.input_size
+        try:
+            outputs = self._runner.infer(np.zeros((2, size, size, 3), np.uint8))
+        except Exception as error:  # the engine's exceptions have no common base
+            raise ModelError(f"{path}: cannot run a batch of 2 at {size} px ({error})") from error
+        found = {name: array.shape for name, array in outputs.items()}
+        boxes, scores = found.get("boxes", ()), found.get("scores", ())
+        if len(boxes) != 3 or boxes[::2] != (2, 4) or scores != boxes[:2]:
+            raise ModelError(
+                f"{path}: its outputs are {found}; a shelf detector has boxes (N, A, 4) and scores (N, A)"
+            )
