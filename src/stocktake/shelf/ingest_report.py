@@ -11,6 +11,7 @@ import numpy as np
 from stocktake.dataset import SPLITS, DatasetIndex
 from stocktake.errors import StoreError
 from stocktake.files import atomic_path, explain_os_error
+from stocktake.markdown import card
 from stocktake.shelf.annotations import Annotations
 from stocktake.shelf.sku110k_rows import Joined
 
@@ -69,6 +70,22 @@ class IngestReport:
             counts.append(f"annotated but not in the source: {len(self.missing)}")
         return ", ".join(counts) or "nothing was left out"
 
+    def metrics(self) -> dict[str, float]:
+        """The counts that are compared between runs."""
+        return {
+            "photos": self.photos_kept,
+            "photos_left_out": self.photos_found - self.photos_kept,
+            "photos_missing": len(self.missing),
+            "boxes": self.boxes_kept,
+            "rows_left_out": sum(self.rows_left_out.values()),
+        }
+
+    def markdown(self) -> str:
+        """A card for pipeline UIs."""
+        rows = [{"split": split, **counts} for split, counts in self.splits.items()]
+        facts = {"Source": self.source, "Licence": self.licence, "Digest": self.digest}
+        return card(f"Ingested: {self.name}", self._summary(), facts, rows)
+
     def write(self, out_dir: Path, index: DatasetIndex | None) -> None:
         """Write report.json, and report.html where there is an index to show."""
         try:
@@ -89,8 +106,7 @@ class IngestReport:
             "Licence": self.licence,
             "Exclusions": self.exclude,
         }
-        summary = f"{self.photos_kept:,} of {self.photos_found:,} photos kept; {self.reasons()}."
-        page = Report(f"Data report: {self.name}", {**facts, "Digest": self.digest}, summary)
+        page = Report(f"Data report: {self.name}", {**facts, "Digest": self.digest}, self._summary())
         page.section("Kept").table(
             ["split", "photos", "boxes", "boxes per photo"],
             [
@@ -126,6 +142,9 @@ class IngestReport:
         for remark, names in self.remarks.items():
             _add_names(page, remark, names)
         return page
+
+    def _summary(self) -> str:
+        return f"{self.photos_kept:,} of {self.photos_found:,} photos kept; {self.reasons()}."
 
     def _photos_for(self, reason: str) -> int:
         return len(self.missing) if reason == "photo_missing" else len(self.left_out.get(reason, {}))

@@ -1,0 +1,45 @@
+"""The first step: photos and annotations in, an index out."""
+
+from kfp import dsl
+
+from components.image import train_component
+
+
+@train_component
+def ingest_shelves(
+    source: str,
+    exclude: str,
+    copy: bool,
+    limit: int,
+    dataset: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+    report: dsl.Output[dsl.HTML],
+    card: dsl.Output[dsl.Markdown],
+) -> str:
+    """Read photos in SKU-110K's layout into an index; decode every one to its last byte.
+
+    Args:
+        source: Folder, tar file, http(s) URL of one, or s3:// prefix, with `images` and `annotations`.
+        exclude: What is left out: none, unreadable, or strict (also the published list of 54 photos).
+        copy: Copy the photos of a folder or a prefix into the store; those of an archive always go there.
+        limit: At most so many photos of each split; 0 for all.
+        dataset: Folder with index.parquet, report.json and report.html.
+        metrics: Photos and boxes that were kept, photos that were left out.
+        report: The data report.
+        card: The counts.
+
+    Returns:
+        The digest of the index.
+    """
+    from pathlib import Path
+    from shutil import copyfile
+
+    from stocktake.shelf.sku110k import ingest
+
+    found = ingest(source, Path(dataset.path), copy=copy, exclude=exclude, limit=limit or None)
+    copyfile(Path(dataset.path) / "report.html", report.path)
+    Path(card.path).write_text(found.markdown(), encoding="utf-8")
+    for name, value in found.metrics().items():
+        metrics.log_metric(name, value)
+    dataset.metadata["digest"] = found.digest
+    return found.digest

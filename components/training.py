@@ -1,0 +1,70 @@
+"""The step that needs a GPU: a model dir out of prepared labels."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.image import train_component
+
+
+@train_component
+def train_shelf_detector(
+    prepared: dsl.Input[dsl.Dataset],
+    digest: str,
+    code_version: str,
+    weights: str,
+    epochs: int,
+    img: int,
+    batch: int,
+    freeze: int,
+    hyp: str,
+    cache: str,
+    patience: int,
+    seed: int,
+    gpus: int,
+    model: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+) -> NamedTuple("Trained", [("digest", str), ("run_id", str)]):  # type: ignore[valid-type]
+    """Train YOLOv5 on prepared photos and export it to ONNX; continue a training that was stopped.
+
+    Args:
+        prepared: What label preparation made.
+        digest: Digest of its index.
+        code_version: Version of the library; part of the cache's key.
+        weights: COCO weights such as yolov5s.pt, a checkpoint, `starter`, or `scratch`.
+        epochs: Passes over the training photos.
+        img: Side in px of the square that photos are fitted into.
+        batch: Photos in a step over all GPUs; -1 for what fits.
+        freeze: Layers that are not trained; 10 is the backbone.
+        hyp: Augmentation and learning rates: low, med, high, quick, or a file.
+        cache: Keep decoded photos in `ram` or on `disk`.
+        patience: Epochs without a better one before it stops.
+        seed: Same seed, same weights.
+        gpus: GPUs of this machine; 0 for CPU, several train side by side.
+        model: Model dir: weights, model.onnx, model_card.json, SHA256SUMS.
+        metrics: Figures of the validation photos.
+
+    Returns:
+        The digest of the model dir and the id of the MLflow run that holds every epoch.
+    """
+    from pathlib import Path
+
+    from stocktake.shelf.training import train
+
+    from stocktake.settings import load_settings
+    from stocktake.shelf.train_settings import TrainSettings
+    from stocktake.tracking import start_run
+
+    device = ",".join(map(str, range(gpus))) if gpus > 1 else "" if gpus else "cpu"
+    settings = TrainSettings(
+        weights=weights, epochs=epochs, img=img, batch=batch, freeze=freeze, hyp=hyp,
+        cache=cache, patience=patience, seed=seed, device=device,
+    )  # fmt: skip
+    with start_run("train", tags={"code_version": code_version, "dataset": digest}) as run_id:
+        result = train(
+            Path(prepared.path) / "index.parquet", Path(model.path), settings, load_settings().work_dir
+        )
+    for name, value in result.metrics.items():
+        metrics.log_metric(name, value)
+    model.metadata.update(digest=result.digest, made_from=digest, code_version=code_version)
+    return (result.digest, run_id)

@@ -1,0 +1,125 @@
+"""Shelf photos in, a champion detector out."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+from kfp import dsl
+
+from components.evaluation import evaluate_shelf_detector
+from components.ingestion import ingest_shelves
+from components.label_prep import prepare_shelf_labels
+from components.promotion import promote_shelf_detector
+from components.training import train_shelf_detector
+from pipelines.cluster import give_gpus, place
+
+DESCRIPTION = (
+    "Ingest shelf photos, prepare labels, train YOLOv5, evaluate it, and promote it if it is better."
+)
+
+
+class Outputs(NamedTuple):
+    """What a run leaves: the model dir, its evaluation, and whether it became champion."""
+
+    model: dsl.Model
+    report: dsl.HTML
+    card: dsl.Markdown
+    metrics: dsl.Metrics
+    evaluation: dsl.Artifact
+    promoted: bool
+    reason: str
+    model_uri: str
+
+
+@dsl.pipeline(
+    name="shelf-detector",
+    description=DESCRIPTION,
+)
+def shelf_detector(
+    source: str,
+    exclude: str = "unreadable",
+    copy: bool = False,
+    limit: int = 0,
+    weights: str = "yolov5s.pt",
+    epochs: int = 100,
+    img: int = 640,
+    batch: int = 16,
+    freeze: int = 0,
+    hyp: str = "low",
+    cache: str = "",
+    patience: int = 100,
+    seed: int = 0,
+    gpu_type: str = "nvidia.com/gpu",
+    gpus: int = 1,
+    split: str = "test",
+    model_name: str = "shelf-detector",
+    code_version: str = "",
+) -> Outputs:
+    """Ingest shelf photos, prepare labels, train YOLOv5, evaluate it, and promote it if it is better.
+
+    Args:
+        source: Photos in SKU-110K's layout: folder, tar file, http(s) URL of one, or s3:// prefix.
+        exclude: Photos to leave out: none, unreadable, or strict (also the published list of 54).
+        copy: Copy the photos of a folder or a prefix into the store.
+        limit: At most so many photos of each split; 0 for all.
+        weights: COCO weights such as yolov5s.pt, a checkpoint, `starter`, or `scratch`.
+        epochs: Passes over the training photos.
+        img: Side in px of the square that photos are fitted into; a multiple of 32.
+        batch: Photos in a step over all GPUs; -1 for what fits.
+        freeze: Layers that are not trained; 10 is the backbone.
+        hyp: Augmentation and learning rates: low, med, high, quick, or a file.
+        cache: Keep decoded photos in `ram` or on `disk`.
+        patience: Epochs without a better one before it stops.
+        seed: Same seed, same weights.
+        gpu_type: Resource name of the GPUs on the cluster.
+        gpus: GPUs to train on; a machine without one trains on CPU.
+        split: Photos that models are scored on: val or test.
+        model_name: Registered model, and hence the InferenceService that serves it.
+        code_version: Version of the code, so that no step is answered from the cache of another one.
+    """
+    ingested = place(
+        ingest_shelves(source=source, exclude=exclude, copy=copy, limit=limit), "4", "8Gi", hours=12
+    )
+    ingested.set_caching_options(
+        False
+    )  # what a source holds may change under its name; nothing is read twice
+    prepared = prepare_shelf_labels(
+        dataset=ingested.outputs["dataset"], digest=ingested.outputs["Output"], code_version=code_version
+    )
+    place(prepared, "2", "8Gi", hours=1)
+    trained = train_shelf_detector(
+        prepared=prepared.outputs["prepared"], digest=prepared.outputs["Output"], code_version=code_version,
+        weights=weights, epochs=epochs, img=img, batch=batch, freeze=freeze, hyp=hyp, cache=cache,
+        patience=patience, seed=seed, gpus=gpus,
+    )  # fmt: skip
+    give_gpus(place(trained, "8", "48Gi", hours=72), gpu_type, gpus, shared_memory="16Gi")
+    evaluated = evaluate_shelf_detector(
+        prepared=prepared.outputs["prepared"], model=trained.outputs["model"],
+        digest=trained.outputs["digest"], run_id=trained.outputs["run_id"], code_version=code_version,
+        split=split,
+    )  # fmt: skip
+    place(evaluated, "8", "16Gi", hours=6)
+    promoted = promote_shelf_detector(
+        prepared=prepared.outputs["prepared"], model=trained.outputs["model"],
+        evaluation=evaluated.outputs["evaluation"], run_id=trained.outputs["run_id"],
+        model_name=model_name, split=split,
+    )  # fmt: skip
+    place(promoted, "8", "16Gi", hours=6)
+    promoted.set_caching_options(False)  # the champion may have changed since
+    return Outputs(
+        trained.outputs["model"], evaluated.outputs["report"], evaluated.outputs["card"],
+        evaluated.outputs["metrics"], evaluated.outputs["evaluation"],
+        promoted.outputs["promoted"], promoted.outputs["reason"], promoted.outputs["model_uri"],
+    )  # fmt: skip
+
+
+def check(arguments: Mapping[str, Any]) -> None:
+    """Refuse values that a step would refuse hours later.
+
+    Raises:
+        SettingsError: a value is impossible.
+    """
+    from stocktake.shelf.train_settings import TrainSettings
+
+    settings = {field.name for field in fields(TrainSettings)} & arguments.keys()
+    TrainSettings(**{name: arguments[name] for name in settings})
