@@ -1,9 +1,10 @@
 """The void heuristic to beat: slide each box sideways by its own width, and call what is dark there a void.
 
 Written anew from a description of the method, quirks included: neighbours only within 320 px whatever the
-photo's size, an overlap that comes out positive for boxes that miss each other diagonally, no tiers, no merging
-of the two reports of one gap. Only its crashes (no boxes, one box) are gone. Where the description leaves a
-choice, such as when a neighbour is near, the reading that scores better on held-out SKU-110K products is taken.
+photo's size, an overlap that comes out positive for boxes that miss each other diagonally, no tiers, no
+merging of the two reports of one gap. Only its crashes (no boxes, one box) are gone. Where the description
+leaves a choice, such as when a neighbour is near, the reading that scores better on held-out SKU-110K
+products is taken.
 """
 
 import cv2
@@ -26,10 +27,10 @@ def find_voids_like_seed(
 ) -> list[Void]:
     """Voids as the heuristic reports them, in the order of the boxes.
 
-    `boxes` (n, 4) xyxy px, `scores` (n,) 0..1, `photo` (H, W, 3) uint8 RGB; with None, every free place counts
-    as dark, and `size` (width, height) or else the boxes' own extent gives the photo's border. A void is as
-    large as the box that it was slid from, has its score as confidence, one facing, and tier and position 0:
-    the method knows neither. Raises DataError for malformed boxes or scores.
+    `boxes` (n, 4) xyxy px, `scores` (n,) 0..1, `photo` (H, W, 3) uint8 RGB; with None, every free place
+    counts as dark, and `size` (width, height) or else the boxes' own extent gives the photo's border. A void
+    is as large as the box that it was slid from, has its score as confidence, one facing, and tier and
+    position 0: the method knows neither. Raises DataError for malformed boxes or scores.
     """
     products = as_boxes(boxes)
     confidence = as_scores(scores, len(products))

@@ -38,8 +38,9 @@ class DrawSettings:
     tilt: float = 2.5  # degrees, either way
     keystone: float = 0.07  # change of scale across the photo, either way
     depth: Range = (0.07, 0.15)  # of the boards, as the share by which their rear edge seems shorter
-    shadow: Range = (0.2, 0.6)  # under the shelf above
-    lighting: float = 0.2
+    shadow: Range = (0.35, 0.8)  # under the shelf above
+    panel_light: Range = (0.4, 0.95)  # what of the light reaches the panel behind the packs
+    lighting: float = 0.2  # unevenness across the photo, and cast of colour
     blur: Range = (0.0, 1.1)  # px
     noise: Range = (1.0, 6.0)  # grey levels
     jpeg_quality: tuple[int, int] = (62, 93)
@@ -76,14 +77,15 @@ DIFFICULTIES: dict[str, dict[str, Any]] = {
     "easy": {
         "tiers": (4, 5), "void_facings": (0.2, 0.4, 0.25, 0.15), "low_stock": 0.0, "edge_voids": 0.0,
         "empty_tier": 0.0, "stacked": 0.15, "back_rows": 0.2, "spacing": (0.0, 0.03),
-        "block_gap": (0.0, 0.08), "tilt": 0.5, "keystone": 0.01, "lighting": 0.08, "blur": (0.0, 0.5), "noise": (0.5, 2.0),
-        "jpeg_quality": (85, 95), "clutter": 0.0,
+        "block_gap": (0.0, 0.08), "tilt": 0.5, "keystone": 0.01, "lighting": 0.08, "blur": (0.0, 0.5),
+        "noise": (0.5, 2.0), "jpeg_quality": (85, 95), "clutter": 0.0,
     },
     "default": {},
     "hard": {
         "tiers": (5, 8), "bays": (1, 3), "void_facings": (0.55, 0.25, 0.12, 0.08), "low_stock": 0.35,
         "edge_voids": 0.25, "empty_tier": 0.15, "stacked": 0.5, "back_rows": 0.8, "facings": (1, 6),
         "spacing": (-0.02, 0.12), "block_gap": (0.0, 0.4), "tilt": 8.0, "keystone": 0.18,
-        "shadow": (0.4, 0.9), "lighting": 0.4, "blur": (0.3, 2.0), "noise": (3.0, 12.0), "jpeg_quality": (35, 80), "clutter": 0.35,
+        "shadow": (0.4, 0.95), "lighting": 0.4, "blur": (0.3, 2.0), "noise": (3.0, 12.0),
+        "jpeg_quality": (35, 80), "clutter": 0.35,
     },
 }  # fmt: skip

@@ -1,7 +1,8 @@
 """What drawn shelves are made of: two families that share no colour, no back and no pack.
 
-Starter weights are trained on the family `starter`, the demo draws the family `demo`. As the two are disjoint,
-a detector that works on the second has learnt what a pack on a shelf looks like, not which packs there are.
+Starter weights are trained on the family `starter`, the demo draws the family `demo`. As the two are
+disjoint, a detector that works on the second has learnt what a pack on a shelf looks like, not which packs
+there are.
 """
 
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class Shape:
     @property
     def straight(self) -> bool:
         """Has flat flanks and a flat top."""
-        return not (self.round or self.pillow)
+        return not (self.round or self.pillow) and self.profile[0][1] > 0.45
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,7 @@ DEMO = Family(
         Back("panel", (150, 156, 160)),
         Back("pegboard", (214, 206, 188)),
         Back("pegboard", (128, 134, 142)),
+        Back("pegboard", (62, 58, 56)),
     ),
     rails=((226, 228, 228), (60, 66, 74), (196, 30, 38), (176, 180, 184)),
     tags=((252, 252, 250), (252, 222, 40), (236, 70, 40)),

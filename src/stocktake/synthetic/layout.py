@@ -1,4 +1,4 @@
-"""Plans a shelf: which packs stand where, and which are missing. Numbers only, nothing is drawn here.
+"""Plans a stocked shelf: which packs stand where. Numbers only, nothing is drawn here.
 
 Lengths are px in the shelf's plane, which has the photo's scale and origin at the photo's centre line.
 """
@@ -46,9 +46,8 @@ class Run:
     """Facings that are missing, or set back, next to each other; the box is xyxy in the shelf's plane."""
 
     box: tuple[float, float, float, float]
-    facings: int
-    kind: str
-    columns: tuple[tuple[float, float], ...]
+    kind: str  # gap | edge | empty_tier | low_stock
+    columns: tuple[tuple[float, float], ...]  # x-range of each facing
 
 
 @dataclass(slots=True)
@@ -95,13 +94,12 @@ def plan_shelf(
     size: tuple[int, int],
     extent: tuple[float, float],
 ) -> ShelfPlan:
-    """Plan a fixture for a photo of `size` (width, height) that shows the x-range `extent` of the plane."""
+    """Plan a full fixture; the photo of `size` (width, height) shows the x-range `extent` of its plane."""
     plan = _plan_fixture(rng, settings, family, size, extent)
     for tier in plan.tiers:
         for bay in plan.bays:
             widest = settings.widest * min(size)
             tier.blocks += _fill_bay(rng, settings, family, tier.board - tier.top, bay, widest)
-    _take_away(rng, settings, plan, size)
     return plan
 
 
@@ -209,83 +207,3 @@ def _plan_block(
         for i in range(count)
     ]
     return Block(shape, height, levels, bool(rng.random() < settings.back_rows), columns)
-
-
-def _take_away(
-    rng: np.random.Generator, settings: DrawSettings, plan: ShelfPlan, size: tuple[int, int]
-) -> None:
-    width, height = size
-    usable = [
-        tier for tier in plan.tiers if tier.top > -0.35 * (tier.board - tier.top) and tier.board < height
-    ]
-    if usable and rng.random() < settings.empty_tier:
-        tier = usable.pop(int(rng.integers(len(usable))))
-        _empty_tier(tier, width)
-    if not usable:
-        return
-    for _ in range(int(rng.integers(settings.voids[0], settings.voids[1] + 1))):
-        tier = usable[int(rng.integers(len(usable)))]
-        bay = plan.bays[int(rng.integers(len(plan.bays)))]
-        _take_run(rng, settings, tier, bay, width)
-
-
-def _empty_tier(tier: Tier, width: int) -> None:
-    columns = [column for block in tier.blocks for column in block.columns]
-    for column in columns:
-        column.state = "void"
-    top = tier.board - max((block.pile for block in tier.blocks), default=0)
-    seen = [c for c in columns if min(c.right, width) - max(c.left, 0) > 0.5 * (c.right - c.left)]
-    if seen:
-        box = (columns[0].left, top, columns[-1].right, tier.board)
-        tier.runs.append(Run(box, len(seen), "empty_tier", tuple((c.left, c.right) for c in columns)))
-
-
-def _take_run(
-    rng: np.random.Generator, settings: DrawSettings, tier: Tier, bay: tuple[float, float], width: int
-) -> None:
-    """Take up to four facings of one block away; they keep two facings' distance from other runs."""
-    inside = [
-        block
-        for block in tier.blocks
-        if block.columns[0].left >= bay[0] - 1 and block.columns[-1].right <= bay[1] + 1
-    ]
-    visible = [
-        (b, i)
-        for b in inside
-        for i, c in enumerate(b.columns)
-        if c.right > 0.02 * width and c.left < 0.98 * width
-    ]
-    if len(visible) < 4:
-        return
-    weights = np.array(settings.void_facings, float)
-    wanted = 1 + int(rng.choice(len(weights), p=weights / weights.sum()))
-    at_edge = rng.random() < settings.edge_voids
-    low = bool(rng.random() < settings.low_stock)
-    for _ in range(8):
-        place = (
-            int(rng.integers(len(visible))) if not at_edge else int(rng.choice([0, len(visible) - wanted]))
-        )
-        block, first = visible[max(place, 0)]
-        columns = block.columns[first : first + wanted]
-        near = [c for b in inside for c in b.columns if c.state != "full"]
-        reach = 2 * (columns[0].right - columns[0].left)
-        if any(c.left < columns[-1].right + reach and c.right > columns[0].left - reach for c in near):
-            continue
-        for column in columns:
-            column.state = "low_stock" if low else "void"
-        tier.runs.append(_describe_run(inside, block, columns, tier, low))
-        return
-
-
-def _describe_run(inside: list[Block], block: Block, columns: list[Column], tier: Tier, low: bool) -> Run:
-    everything = [c for b in inside for c in b.columns]
-    at_end = columns[0] is everything[0] or columns[-1] is everything[-1]
-    kind = "low_stock" if low else "edge" if at_end else "gap"
-    pile = block.pile
-    if all(
-        c.state != "full" for c in block.columns
-    ):  # nothing of it is left to go by: its neighbours tell the height
-        index = inside.index(block)
-        pile = max((b.pile for b in inside[max(index - 1, 0) : index + 2] if b is not block), default=pile)
-    box = (columns[0].left, tier.board - pile, columns[-1].right, tier.board)
-    return Run(box, len(columns), kind, tuple((c.left, c.right) for c in columns))

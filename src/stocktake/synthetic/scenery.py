@@ -18,7 +18,7 @@ def paint_shelf(scene: Scene) -> np.ndarray:
     rng, plan = scene.rng, scene.plan
     _paint_aisle(scene)
     _paint_fixture(scene)
-    shadow, light = rng.uniform(*scene.settings.shadow), rng.uniform(0.65, 1.0)
+    shadow, light = rng.uniform(*scene.settings.shadow), rng.uniform(*scene.settings.panel_light)
     boxes = []
     for tier in plan.tiers:
         _paint_opening(scene, tier, shadow, light)

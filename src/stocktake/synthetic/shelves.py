@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -18,12 +18,16 @@ from stocktake.synthetic.camera import draw_homography, expose_photo, light_phot
 from stocktake.synthetic.draw_settings import DrawSettings
 from stocktake.synthetic.families import get_family
 from stocktake.synthetic.layout import ShelfPlan, plan_shelf
+from stocktake.synthetic.missing import take_away
 from stocktake.synthetic.scene import Canvas, Scene
 from stocktake.synthetic.scenery import paint_shelf
 
 SPLITS = ("train", "val", "test")
 VOID_HEADER = ("image_name", "x1", "y1", "x2", "y2", "tier", "facings", "kind")
 _LABELLED_FROM = 0.35  # a pack cut by the photo's border is labelled when this share of it can be seen
+
+
+_GREEN, _RED, _BLUE = (60, 230, 90), (255, 40, 40), (60, 140, 255)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ def draw_shelf(rng: np.random.Generator, settings: DrawSettings) -> DrawnShelf:
     camera = draw_homography(rng, width, height, settings.tilt, settings.keystone)
     left, top, right, bottom = transform_boxes(np.linalg.inv(camera), np.array([[0, 0, width, height]]))[0]
     plan = plan_shelf(rng, settings, family, (width, height), (left, right))
+    take_away(rng, settings, plan, (width, height))
     origin = (float(np.floor(left)) - 2, float(np.floor(top)) - 2)
     pixels = np.empty((int(bottom - origin[1]) + 4, int(right - origin[0]) + 4, 3), np.uint8)
     boxes = paint_shelf(Scene(rng, settings, family, plan, Canvas(pixels, origin)))
@@ -86,9 +91,9 @@ def _true_voids(camera: np.ndarray, plan: ShelfPlan, width: int, height: int) ->
             seen = _area(cut) > 0.5 * _area(whole)
             if not seen[1:].any():
                 continue
-            at_border = whole[0, 0] < 0 or whole[0, 2] > width
-            kind = "edge" if run.kind == "gap" and at_border else run.kind
             x1, y1, x2, y2 = map(float, cut[0])
+            cut_off = run.kind == "gap" and (x1 == 0 or x2 == width)
+            kind = "edge" if cut_off else run.kind
             voids.append(TruthVoid((x1, y1, x2, y2), number, int(seen[1:].sum()), kind))
     return voids
 
@@ -111,11 +116,11 @@ def write_dataset(
 ) -> Path:
     """Write a folder in SKU-110K's layout; same seed, counts and settings give the same bytes.
 
-    images/<split>_<i>.jpg; annotations/annotations_<split>.csv, whole numbers without header: image_name, x1,
-    y1, x2, y2, class, image_width, image_height; annotations/voids_<split>.csv with the header VOID_HEADER: the
-    truth about voids, which SKU-110K does not have. Photo i of a split depends on the seed, the settings, its
-    split and i only. Raises SettingsError for an unknown split or a count below zero, DataError when the
-    folder cannot be written.
+    images/<split>_<i>.jpg; annotations/annotations_<split>.csv without a header, whole numbers: image_name,
+    x1, y1, x2, y2, class, image_width, image_height; annotations/voids_<split>.csv with VOID_HEADER, the truth
+    about voids, which SKU-110K does not have. Photo i of a split depends on the seed, the settings, its split
+    and i only. Raises SettingsError for an unknown split or a count below zero, DataError when the folder
+    cannot be written.
     """
     settings = settings or DrawSettings()
     for split, count in counts.items():
@@ -139,6 +144,30 @@ def write_dataset(
             f"cannot write drawn shelves to {out_dir}: {error.strerror or error}; check space and rights"
         ) from error
     return out_dir
+
+
+def contact_sheet(shelves: Sequence[DrawnShelf], columns: int = 4, height: int = 400) -> np.ndarray:
+    """Photos side by side with their truth, (H, W, 3) uint8 RGB; each row of photos is `height` px high.
+
+    Front packs are framed in thin green, voids in red, low stock in blue. Raises SettingsError for no photos.
+    """
+    if not shelves or columns < 1:
+        raise SettingsError(f"a contact sheet needs photos and columns; got {len(shelves)} and {columns}")
+    cells = [_annotate(shelf, height) for shelf in shelves]
+    rows = [np.hstack(cells[i : i + columns]) for i in range(0, len(cells), columns)]
+    width = max(row.shape[1] for row in rows)
+    return np.vstack([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows])
+
+
+def _annotate(shelf: DrawnShelf, height: int) -> np.ndarray:
+    scale = height / shelf.photo.shape[0]
+    cell = cv2.resize(shelf.photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    frames = [(box, _GREEN, 1) for box in shelf.boxes]
+    frames += [(void.box, _BLUE if void.kind == "low_stock" else _RED, 2) for void in shelf.voids]
+    for box, colour, thickness in frames:
+        x1, y1, x2, y2 = (round(float(v) * scale) for v in box)
+        cv2.rectangle(cell, (x1, y1), (x2, y2), colour, thickness)
+    return cell
 
 
 Rows = tuple[list[tuple[object, ...]], list[tuple[object, ...]]]
