@@ -65,8 +65,8 @@ class ShelfReport:
     """What stands on the shelf of one photo, and what is missing.
 
     `width`, `height` px of the photo after EXIF rotation, the frame of all boxes; `boxes` (P, 4) float32 xyxy
-    px and `scores` (P,) float32 0..1 of the products, best first; `voids`, best confidence first; `tiers`: how
-    many; `osa`, on-shelf availability 0..1.
+    px and `scores` (P,) float32 0..1 of the products, best first; `voids`, best confidence first; `tiers`,
+    how many; `osa`, on-shelf availability 0..1.
     """
 
     width: int
