@@ -22,6 +22,7 @@ from stocktake.gate import (
     compare_with_champion,
     shelf_criteria,
 )
+from stocktake.markdown import card
 from stocktake.mlflow_server import configure
 from stocktake.model_card import SUMS_FILE, ModelCard, read_sums, verify_sums
 from stocktake.model_versions import (
@@ -54,6 +55,12 @@ class GateDecision:
     champion: ModelVersion | None
     comparison: Comparison | None  # None where challenger and champion are one
 
+    def markdown(self) -> str:
+        """A card for pipeline UIs: the decision, its reason and the figures."""
+        title = f"{self.challenger.name}: {'promoted' if self.promoted else 'not promoted'}"
+        facts = {"version": self.challenger.uri, "files": self.challenger.model_uri}
+        return card(title, self.reason, facts, self.comparison.table() if self.comparison else ())
+
 
 def register(
     model_dir: Path,
@@ -82,12 +89,12 @@ def register(
         SettingsError: MLflow does not answer.
     """
     _check_name(name)
-    digest, card = verify_sums(model_dir), ModelCard.read(model_dir)
+    digest, about = verify_sums(model_dir), ModelCard.read(model_dir)
     photos = _photos_of(index, split)
     configure()
     uri = _upload(model_dir, join_uri(open_store(store).uri, "models", name, digest))
     with _a_run("register") as run_id:
-        version = find_digest(name, digest) or create_version(model_dir, card, name, uri, digest, run_id)
+        version = find_digest(name, digest) or create_version(model_dir, about, name, uri, digest, run_id)
         set_tags(version, {"model_uri": uri})  # the same files may have been registered from another store
         record_metrics(version, metrics, photos, run_id)
         set_alias(version, CHALLENGER)
@@ -123,11 +130,11 @@ def gate(
         reason = f"version {challenger.version} is the champion already"
         return GateDecision(True, reason, challenger, reigning, None)
     photos = _photos_of(index, split)
-    with _a_run("gate") as run_id:
-        figures = _metrics_on(photos, challenger, evaluate, run_id)
+    with _a_run("gate"):
+        figures = _metrics_on(photos, challenger, evaluate)
         criteria = criteria or shelf_criteria(figures)
         if reigning:
-            champion_figures = _metrics_on(photos, reigning, evaluate, run_id)
+            champion_figures = _metrics_on(photos, reigning, evaluate)
             comparison = compare_with_champion(figures, champion_figures, criteria)
         else:
             comparison = compare_with_baseline(figures, criteria)
@@ -220,7 +227,7 @@ def _photos_of(index: DatasetIndex, split: str) -> DatasetIndex:
 
 
 def _metrics_on(
-    photos: DatasetIndex, version: ModelVersion, evaluate: Evaluate | None, run_id: str
+    photos: DatasetIndex, version: ModelVersion, evaluate: Evaluate | None
 ) -> Mapping[str, float]:
     recorded = recorded_metrics(version, photos)
     if recorded:
@@ -232,8 +239,10 @@ def _metrics_on(
         )
     with tempfile.TemporaryDirectory(prefix="stocktake-model-") as folder:
         fetch_model(version.uri, Path(folder))
-        metrics = evaluate(Path(folder))
-    record_metrics(version, metrics, photos, run_id)
+        # A run of its own, or these figures would pass for those of the run that is open.
+        with tracking.start_run(f"evaluate {version.name} {version.version}") as run_id:
+            metrics = evaluate(Path(folder))
+            record_metrics(version, metrics, photos, run_id)
     return metrics
 
 

@@ -48,11 +48,11 @@ def start_run(
     """Open a run for the block and yield its id; it ends as FINISHED, FAILED or KILLED.
 
     Resumes the run `run_id`, which an earlier step has opened, or that of MLFLOW_RUN_ID where a pipeline has
-    set it. Otherwise creates one: below the run that is open, or below MLFLOW_PARENT_RUN_ID in that run's
-    experiment, or at the top of `experiment`.
+    set it. Otherwise creates one: below the run that is open, or that of MLFLOW_PARENT_RUN_ID, in its
+    experiment; or at the top of `experiment`.
 
     Raises:
-        SettingsError: `uri` does not answer, or there is no run of the id that the environment names.
+        SettingsError: `uri` does not answer, or it has no run of that id.
     """
     configure(uri)
     run = _Run(_open(name, experiment, dict(tags or {}), run_id))
@@ -217,23 +217,24 @@ def dataset_input(index: DatasetIndex, context: str) -> Any:
 def _open(name: str, experiment: str, tags: dict[str, str], run_id: str | None) -> str:
     import mlflow
 
-    resumed, parent = run_id or os.environ.get("MLFLOW_RUN_ID"), os.environ.get("MLFLOW_PARENT_RUN_ID")
-    parent = None if resumed or mlflow.active_run() else parent
+    # Taken out of the environment, or the next run inside this one would be the same again.
+    inherited = os.environ.pop("MLFLOW_RUN_ID", None)
+    resumed, outer = run_id or inherited, mlflow.active_run()
+    parent = None if resumed or outer else os.environ.get("MLFLOW_PARENT_RUN_ID")
     try:
-        where = mlflow.get_run(parent).info.experiment_id if parent else experiment_id(experiment)
+        above = mlflow.get_run(parent) if parent else outer
         run = mlflow.start_run(
             run_id=resumed,
-            experiment_id=where,
+            experiment_id=above.info.experiment_id if above else experiment_id(experiment),
             run_name=None if resumed else name,
-            nested=mlflow.active_run() is not None,
+            nested=outer is not None,
             parent_run_id=parent,
             tags=tags,
         )
     except Exception as error:
-        ids = {"run": run_id, "MLFLOW_RUN_ID": resumed, "MLFLOW_PARENT_RUN_ID": parent}
-        named = next((f"{source} {id_}: " for source, id_ in ids.items() if id_), "")
+        named = f"MLFLOW_PARENT_RUN_ID {parent}" if parent else f"run {resumed}" if resumed else name
         raise SettingsError(
-            f"{named}MLflow at {mlflow.get_tracking_uri()} can't open the run ({first_line(error)}); "
+            f"{named}: MLflow at {mlflow.get_tracking_uri()} can't open the run ({first_line(error)}); "
             "check the run's id and that the server is the one that made it"
         ) from error
     return str(run.info.run_id)

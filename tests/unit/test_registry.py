@@ -118,6 +118,10 @@ def test_first_model_that_beats_the_baseline_becomes_champion(tracked, make_mode
     assert "voids/f1_iou30 0.7000 against 0.3000" in decision.reason
     tags = mlflow.MlflowClient().get_model_version("shelf-detector", "1").tags
     assert (tags["gate"], tags["gate.reason"]) == ("promoted", decision.reason)
+    page = decision.markdown()
+    assert page.startswith("# shelf-detector: promoted\n")
+    assert decision.reason in page
+    assert "| voids/f1_iou30 | 0.700 | 0.300 |" in page
     assert gate(TEST).promoted  # a step that is retried decides the same
 
 
@@ -157,8 +161,10 @@ def test_figures_from_other_photos_are_not_compared(tracked, make_model, store):
         measured.append((model_dir / "model.onnx").read_bytes())
         return figures(0.6, 0.6)
 
-    decision = gate(harder, evaluate=evaluate)
+    with tracking.start_run("promote") as run_id:
+        decision = gate(harder, evaluate=evaluate)
     assert decision.promoted
+    assert "detector/ap50" not in mlflow.MlflowClient().get_run(run_id).data.metrics  # those of the champion
     assert champion() == challenger
     assert measured == [b"a"]
     assert "0.7000 against 0.6000" in decision.reason

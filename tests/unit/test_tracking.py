@@ -95,6 +95,17 @@ def test_run_of_the_pipeline_is_resumed(tracked, monkeypatch):
     assert (run.info.run_name, run.data.metrics["loss"]) == ("outer", 1.0)
 
 
+def test_an_earlier_step_s_run_goes_before_the_environment_s(tracked, monkeypatch):
+    with tracking.start_run("train") as trained, tracking.start_run("task") as task:
+        pass
+    monkeypatch.setenv("MLFLOW_RUN_ID", task)
+    with tracking.start_run("evaluate", run_id=trained) as outer, tracking.start_run("inner") as inner:
+        pass
+    assert outer == trained
+    assert inner not in (trained, task)
+    assert run_of(inner).data.tags["mlflow.parentRunId"] == trained
+
+
 def test_nested_runs_know_their_parents(tracked, monkeypatch):
     with tracking.start_run("search", experiment="search") as parent:
         with tracking.start_run("trial", experiment="search") as inner:
@@ -165,10 +176,12 @@ def test_a_wrong_server_is_an_error_at_the_start(tracked, monkeypatch, tmp_path,
     assert uri in str(caught.value)
 
 
-@pytest.mark.parametrize("variable", ["MLFLOW_RUN_ID", "MLFLOW_PARENT_RUN_ID"])
-def test_an_unknown_run_is_an_error_at_the_start(tracked, monkeypatch, variable):
+@pytest.mark.parametrize(
+    ("variable", "named"), [("MLFLOW_RUN_ID", "run"), ("MLFLOW_PARENT_RUN_ID", "MLFLOW_PARENT_RUN_ID")]
+)
+def test_an_unknown_run_is_an_error_at_the_start(tracked, monkeypatch, variable, named):
     monkeypatch.setenv(variable, "0" * 32)
-    with pytest.raises(SettingsError, match=rf"{variable} 0{{32}}: .*not found"), tracking.start_run("train"):
+    with pytest.raises(SettingsError, match=rf"{named} 0{{32}}: .*not found"), tracking.start_run("train"):
         pytest.fail("the run was opened")
 
 
