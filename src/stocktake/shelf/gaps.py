@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stocktake.boxes import FloatArray
+from stocktake.boxes import FloatArray, suppress_overlaps
 from stocktake.shelf.tiers import Tiers
 
 NEIGHBOURS = 3  # facings on each side that say what is normal here
@@ -34,6 +34,8 @@ class Gaps:
     right: NDArray[np.int64]
     alike: FloatArray
     size: NDArray[np.int64]
+    agree: FloatArray
+    cut: FloatArray
 
     def __len__(self) -> int:
         return len(self.box)
@@ -65,31 +67,77 @@ class _Row:
         return cls(index, board, box, box[:, 3] - top[index], reach.astype(np.float32))
 
 
-def find_gaps(boxes: FloatArray, tiers: Tiers, min_room: float) -> Gaps:
+def find_gaps(boxes: FloatArray, tiers: Tiers, min_room: float, edges: bool = True) -> Gaps:
     """Gaps of at least `min_room` facings between the boxes (n, 4) of each board and at its ends."""
     row = _Row.of(boxes, tiers)
     inner = np.flatnonzero(row.board[1:] == row.board[:-1])
-    return _measure(boxes, tiers, row, inner, inner + 1, row.reach[inner], row.box[inner + 1, 0], min_room)
+    left, right, x1, x2 = inner, inner + 1, row.reach[inner], row.box[inner + 1, 0]
+    kind = np.full(len(inner), "gap", "U10")
+    agree = np.ones(len(inner))
+    if edges and len(tiers.number):
+        ends = _edges(row, tiers)
+        left, right, x1, x2, kind, agree = (
+            np.concatenate(pair) for pair in zip((left, right, x1, x2, kind, agree), ends, strict=True)
+        )
+    return _measure(boxes, tiers, row, left, right, x1, x2, kind, agree, min_room)
 
 
-def _measure(boxes, tiers, row, left, right, x1, x2, min_room) -> Gaps:
+def _edges(row: _Row, tiers: Tiers):
+    """Stretches from the end of each board to where the boards above and below end."""
+    count = len(tiers.number)
+    first = np.searchsorted(row.board, np.arange(count))
+    last = np.append(first[1:], len(row.board)) - 1
+    y = row.box[:, 3]
+    rows = tiers.level.row((row.box[:, 0] + row.box[:, 2]) / 2, y)
+    x1, x2 = row.box[first, 0], row.reach[last]
+    u1, u2 = tiers.level.column(x1, y[first]), tiers.level.column(x2, y[last])
+    middle = np.array([np.median(rows[first[b] : last[b] + 1]) for b in range(count)])
+    out = []
+    for b in range(count):
+        shared = np.minimum(u2, u2[b]) - np.maximum(u1, u1[b])
+        near = np.flatnonzero((shared > 0.3 * np.minimum(u2 - u1, u2[b] - u1[b])) & (np.arange(count) != b))
+        near = near[np.argsort(np.abs(middle[near] - middle[b]))][:EDGE_BOARDS]
+        if len(near) < 2:
+            continue
+        ref1 = np.quantile(u1[near], EDGE_Q) - (u1[b] - x1[b])
+        ref2 = np.quantile(u2[near], 1 - EDGE_Q) - (u2[b] - x2[b])
+        q1=x1[b]-0.7*(x1[b]-ref1); q2=x2[b]+.7*(ref2-x2[b])
+        a1 = np.mean(u1[near] - (u1[b] - x1[b]) < q1)
+        a2 = np.mean(u2[near] - (u2[b] - x2[b]) > q2)
+        out.append((first[b], first[b], ref1, x1[b], a1))
+        out.append((last[b], last[b], x2[b], ref2, a2))
+    l, r, a, z, g = (np.array(c) for c in zip(*out)) if out else (np.zeros(0, int),) * 5
+    return l.astype(int), r.astype(int), a, z, np.full(len(l), "edge", "U10"), g
+
+
+EDGE_BOARDS = 6
+EDGE_Q = 0.2
+
+
+def _measure(boxes, tiers, row, left, right, x1, x2, kind, agree, min_room) -> Gaps:
     width, spacing = _local_size(row, left, right)
     pitch = width + spacing
     room = (x2 - x1 - spacing) / pitch
     wide = np.flatnonzero(room >= min_room)
-    left, right, x1, x2, pitch, spacing = (a[wide] for a in (left, right, x1, x2, pitch, spacing))
-    bottom = (row.box[left, 3] + row.box[right, 3]) / 2
+    left, right, x1, x2, pitch, spacing, kind, agree = (
+        a[wide] for a in (left, right, x1, x2, pitch, spacing, kind, agree)
+    )
+    centre = (row.box[:, 0] + row.box[:, 2]) / 2
+    rows = tiers.level.row(centre, row.box[:, 3])
+    bottom = tiers.level.y((x1 + x2) / 2, (rows[left] + rows[right]) / 2)
     height = np.maximum(row.height[left], row.height[right])
     box = np.stack([x1, bottom - height, x2, bottom], axis=1)
+    full = box[:, 3] - box[:, 1]
     box[:, 1] = np.maximum(box[:, 1], _ceiling(boxes, tiers, box, row.board[left]))
     box, lifted = _free_part(boxes, tiers, row, box, left, right)
     room = (box[:, 2] - box[:, 0] - spacing) / pitch
     w = row.box[:, 2] - row.box[:, 0]
     alike = np.minimum(w[left], w[right]) / np.maximum(w[left], w[right])
     size = np.bincount(row.board)[row.board[left]]
-    kind = np.where(lifted, "low_stock", "gap")
-    gaps = Gaps(box, row.board[left], kind, room, pitch, row.index[left], row.index[right], alike, size)
-    return gaps.pick(room >= min_room)
+    kind = np.where(lifted, "low_stock", kind)
+    gaps = Gaps(box, row.board[left], kind, room, pitch, row.index[left], row.index[right], alike, size, agree, (box[:, 3] - box[:, 1]) / full)
+    gaps = gaps.pick(room >= min_room)
+    return gaps.pick(suppress_overlaps(gaps.box, gaps.size+0.0, 0.5))
 
 
 def _local_size(

@@ -84,13 +84,47 @@ def find_tiers(boxes: FloatArray) -> Tiers:
     rows = level.row((boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3])
     foot = _feet(boxes, rows)
     standing = np.flatnonzero(foot == np.arange(len(boxes)))
-    chains = _chains(boxes[standing], rows[standing])
     board = np.full(len(boxes), -1)
-    board[standing] = _keep_large(chains)
-    front = board >= 0
-    _adopt(boxes, rows, standing, board, front)
+    front = np.zeros(len(boxes), np.bool_)
+    board[standing], front[standing] = _boards(boxes[standing], rows[standing])
     board = board[foot]
     return Tiers(board, front, foot, _numbers(boxes, rows, board, front), level)
+
+
+def _boards(boxes: FloatArray, rows: FloatArray) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Board (-1 = none) and front row of boxes that stand, largest chains first.
+
+    Two boards one above the other are at least the height of the lower products apart; a chain that is nearer
+    to a larger one is a row behind or before it on the same board.
+    """
+    chain = _chains(boxes, rows)
+    centre, height = (boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3] - boxes[:, 1]
+    board, front = np.full(len(boxes), -1), np.zeros(len(boxes), np.bool_)
+    size = np.bincount(chain)
+    count = 0
+    floors = []
+    for k in np.argsort(-size, kind="stable"):
+        members = np.flatnonzero(chain == k)
+        members = members[np.argsort(centre[members])]
+        best, lift = -1, np.inf
+        for b, (x, y, h, x1, x2) in enumerate(floors):
+            inside = (centre[members] > x1) & (centre[members] < x2)
+            if inside.mean() < 0.5 and len(members) >= MIN_BOARD:
+                continue
+            if len(members) < MIN_BOARD and not ((centre[members] > x1 - 3*h) & (centre[members] < x2 + 3*h)).all():
+                continue
+            rise = float(np.median(np.interp(centre[members], x, y) - rows[members]))
+            lower = h if rise > 0 else float(np.median(height[members]))
+            if abs(rise) < BEHIND * lower and abs(rise) < lift:
+                best, lift, unit = b, abs(rise), min(h, float(np.median(height[members])))
+        if best >= 0:
+            board[members] = best
+            front[members] = lift < 0.15 * unit
+        elif len(members) >= MIN_BOARD:
+            board[members], front[members] = count, True
+            floors.append((centre[members], rows[members], float(np.median(height[members])), boxes[members,0].min(), boxes[members,2].max()))
+            count += 1
+    return board, front
 
 
 def estimate_level(boxes: FloatArray) -> Level:
@@ -99,8 +133,8 @@ def estimate_level(boxes: FloatArray) -> Level:
         return Level(0.0, 0.0, (0.0, 0.0))
     centre = (boxes[:, 0] + boxes[:, 2]) / 2
     level = Level(0.0, 0.0, (float(centre.mean()), float(boxes[:, 3].mean())))
-    for reach in (0.7, 1.5):
-        left, right = _links(_Runs.of_boxes(boxes, level.row(centre, boxes[:, 3])), reach)
+    for reach, step in ((0.7, 0.6), (0.7, 0.4), (1.5, SAME_BOARD)):
+        left, right = _links(_Runs.of_boxes(boxes, level.row(centre, boxes[:, 3])), reach, step)
         if len(left) < MIN_BOARD:
             break
         level = _fit_level(
@@ -159,7 +193,7 @@ class _Runs:
         return cls(boxes[order[first], 0], x2, *ends, height, width)
 
 
-def _links(runs: _Runs, reach: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _links(runs: _Runs, reach: float, tol: float = SAME_BOARD) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pairs (left, right) of runs that are each other's best neighbour on a board.
 
     `reach` is the widest gap between the two, in mean widths.
@@ -169,8 +203,8 @@ def _links(runs: _Runs, reach: float) -> tuple[NDArray[np.int64], NDArray[np.int
     step = np.abs(runs.row1[None, :] - runs.row2[:, None])
     step = step / np.minimum(runs.height[:, None], runs.height[None, :])
     ahead = (runs.x1[None, :] > runs.x1[:, None]) & (runs.x2[None, :] > runs.x2[:, None])
-    possible = ahead & (gap > -0.4) & (gap < reach) & (step < SAME_BOARD)
-    cost = np.where(possible, np.abs(gap) + 4 * step, np.inf)
+    possible = ahead & (gap > -0.4) & (gap < reach) & (step < tol)
+    cost = np.where(possible, np.abs(gap) + step / tol, np.inf)
     right, left = cost.argmin(axis=1), cost.argmin(axis=0)
     index = np.arange(len(runs.x1))
     mutual = (left[right] == index) & np.isfinite(cost[index, right])
@@ -197,9 +231,7 @@ def _feet(boxes: FloatArray, rows: FloatArray) -> NDArray[np.int64]:
     index = np.arange(len(boxes))
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     centre = (boxes[:, 0] + boxes[:, 2]) / 2
-    shared = np.minimum(boxes[:, None, 2], boxes[None, :, 2]) - np.maximum(
-        boxes[:, None, 0], boxes[None, :, 0]
-    )
+    shared = np.minimum(boxes[:, None, 2], boxes[None, :, 2]) - np.maximum(boxes[:, None, 0], boxes[None, :, 0])
     low = np.minimum(height[:, None], height[None, :])
     gap = np.abs(boxes[None, :, 1] - boxes[:, None, 3]) / low
     above = (boxes[:, None, 3] < boxes[None, :, 3] - 0.3 * height[None, :]) & (
@@ -209,47 +241,29 @@ def _feet(boxes: FloatArray, rows: FloatArray) -> NDArray[np.int64]:
     twin = np.abs(centre[:, None] - centre[None, :]) < 0.15 * width[None, :]
     twin &= np.abs(width[:, None] - width[None, :]) < 0.15 * width[None, :]
     twin &= np.abs(height[:, None] - height[None, :]) < 0.15 * height[None, :]
-    cost = np.where(above & (gap < np.where(twin, SAME_PRODUCT_STACK_GAP, STACK_GAP)), gap, np.inf)
+    cost = np.where(above & (gap < LOOSE), gap, np.inf)
     below = cost.argmin(axis=1)
-    foot = np.where(np.isfinite(cost[index, below]), below, index)
+    gap, twin = cost[index, below], twin[index, below]
+    sure = gap < np.where(twin, SAME_PRODUCT_STACK_GAP, STACK_GAP)
+    runs = _Runs.of_boxes(boxes, rows)
+    left, right = _links(runs, 1.0)
+    parent = index.copy()
+    parent[right] = left
+    while (parent[parent] != parent).any():
+        parent = parent[parent]
+    size = np.bincount(parent, minlength=len(boxes))
+    share = np.bincount(parent, sure, minlength=len(boxes)) / np.maximum(size, 1)
+    share, size = share[parent], size[parent]
+    stacked = np.isfinite(gap) & np.where(size >= VOTERS, share >= VOTE, sure)
+    foot = np.where(stacked, below, index)
     while (foot[foot] != foot).any():
         foot = foot[foot]
     return foot
 
 
-def _keep_large(chain: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n,) chain numbers without holes; -1 for boxes of chains that are too short to be a board."""
-    size = np.bincount(chain, minlength=1)
-    number = np.where(size >= MIN_BOARD, np.cumsum(size >= MIN_BOARD) - 1, -1)
-    return number[chain]
-
-
-def _adopt(
-    boxes: FloatArray,
-    rows: FloatArray,
-    standing: NDArray[np.int64],
-    board: NDArray[np.int64],
-    front: NDArray[np.bool_],
-) -> None:
-    """Give boxes on no board to the board below them, as front row if they reach down to it (in place)."""
-    loose = standing[board[standing] < 0]
-    centre, height = (boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3] - boxes[:, 1]
-    floor, board_height = [], []
-    for number in range(int(board.max(initial=-1)) + 1):
-        members = np.flatnonzero(board == number)
-        members = members[np.argsort(centre[members])]
-        floor.append(np.interp(centre[loose], centre[members], rows[members]))
-        board_height.append(np.median(height[members]))
-    if not len(loose) or not floor:
-        return
-    above = np.stack(floor, axis=1) - rows[loose, None]
-    near = np.minimum(height[loose, None], np.array(board_height))
-    score = np.where((above > -0.15 * near) & (above < BEHIND * np.array(board_height)), above, np.inf)
-    best = score.argmin(axis=1)
-    lift = score[np.arange(len(loose)), best]
-    found = np.isfinite(lift)
-    board[loose[found]] = best[found]
-    front[loose[found]] = (lift < 0.12 * near[np.arange(len(loose)), best])[found]
+LOOSE = 0.35
+VOTERS = 3
+VOTE = 0.5
 
 
 def _numbers(
