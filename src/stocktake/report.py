@@ -206,6 +206,15 @@ def photo_uri(photo: np.ndarray, max_side: int = 1280) -> str:
     Raises:
         DataError: the array is not a photo.
     """
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg_bytes(photo, max_side)).decode("ascii")
+
+
+def jpeg_bytes(photo: np.ndarray, max_side: int = 1280) -> bytes:
+    """Encode a photo, uint8 RGB or grey, as a JPEG that is scaled down to `max_side` px.
+
+    Raises:
+        DataError: the array is not a photo.
+    """
     if (
         photo.dtype != np.uint8
         or photo.ndim not in (2, 3)
@@ -219,4 +228,4 @@ def photo_uri(photo: np.ndarray, max_side: int = 1280) -> str:
         photo = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
     pixels = photo if photo.ndim == 2 else cv2.cvtColor(photo, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+    return encoded.tobytes()

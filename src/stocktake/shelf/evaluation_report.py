@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
-
-import numpy as np
 
 from stocktake.report import Report, Tile, show
 from stocktake.shelf import plots
 from stocktake.shelf.average_precision import DetectionScores
 from stocktake.shelf.evaluation_scores import Scores
+from stocktake.shelf.examples import Example
 from stocktake.shelf.void_trials import HOLD_OUT, MISSING, OURS, PIXELS, SCENES, SEED
 
 if TYPE_CHECKING:
@@ -34,14 +32,6 @@ Hold-out takes products out of the annotations and asks whether they are missed,
 found before anything was taken out counts neither way. "10% of boxes missing" takes boxes away while the
 pixels stay as they are: every void that this adds is a false one.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """An annotated photo, (H, W, 3) uint8 RGB, and what to see in it."""
-
-    photo: np.ndarray
-    caption: str
 
 
 def detector_rows(scores: Scores) -> list[dict[str, object]]:
@@ -105,19 +95,16 @@ def build_report(
     title: str,
     facts: Mapping[str, object],
     scores: Scores,
-    plots_by_name: Mapping[str, Figure],
     examples: Sequence[Example],
-    notes: Sequence[str],
 ) -> Report:
     """Put figures, tables, plots and photos on one page; `facts` say on what data and with which settings."""
+    drawn = figures(scores)
     data = f"{facts['Data']}, {facts['Split']} split, {show(facts['Photos'])} photos"
     report = Report(title, facts, summarise(scores)).tiles(_tiles(scores))
-    for note in notes:
-        report.note(note, "warning")
     report.section("Products", "How well single products are found.")
     _add_table(report, detector_rows(scores), f"{data}. COCO rules, {facts['AP protocol']}.", {0})
     report.figure(
-        plots_by_name["detection"], f"{data}. The dashed line is the score that products are reported from."
+        drawn["detection"], f"{data}. The dashed line is the score that products are reported from."
     )
     report.section("Voids", "Where products are missing, next to the heuristic that this project grew from.")
     rows = void_rows(scores)
@@ -129,15 +116,16 @@ def build_report(
         "calibration": f"{data}. From pixels. A confidence of .7 should be right seven times in ten.",
     }
     for name, caption in captions.items():
-        if name in plots_by_name:
-            report.figure(plots_by_name[name], caption)
+        if name in drawn:
+            report.figure(drawn[name], caption)
     report.section("When the detector misses products", "A missed product must not become an alarm.")
     _add_table(
         report, missing_rows(scores), f"{data}. True boxes with a tenth missing, pixels unchanged.", {0}
     )
     if examples:
         report.section(
-            "Photos", "Found voids in colour with their confidence, known voids as dashed outlines."
+            "Photos",
+            "Found products are outlined in green, found voids are red, known voids have a blue frame.",
         )
         report.gallery([(example.photo, example.caption) for example in examples])
     return report.section("How to read this", HOW_TO_READ)

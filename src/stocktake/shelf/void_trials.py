@@ -41,8 +41,8 @@ SCENES = {
 
 # (boxes, scores, photo or None, (width, height)) -> voids
 VoidFinder = Callable[[FloatArray, np.ndarray, np.ndarray | None, tuple[int, int]], VoidSet]
-# photo -> boxes, scores
-Detect = Callable[[np.ndarray], tuple[FloatArray, np.ndarray]]
+# pixels -> voids by method, all from boxes of the same detector
+Watch = Callable[[np.ndarray], Mapping[str, VoidSet]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +68,6 @@ def void_truth(photo: Photo) -> VoidSet | None:
     return None if photo.voids is None else VoidSet.of(photo.voids)
 
 
-def try_detected(
-    photo: Photo,
-    pixels: np.ndarray,
-    detected: tuple[FloatArray, np.ndarray],
-    finders: Mapping[str, VoidFinder],
-) -> list[Trial]:
-    """The scene that users live in: boxes that a detector has `detected`, (boxes, scores), in the pixels."""
-    truth = void_truth(photo)
-    if truth is None:
-        return []
-    size = (photo.width, photo.height)
-    return [Trial(PIXELS, name, find(*detected, pixels, size), truth) for name, find in finders.items()]
-
-
 def try_annotated(
     photo: Photo, pixels: np.ndarray, finders: Mapping[str, VoidFinder], seed: int
 ) -> list[Trial]:
@@ -100,7 +86,7 @@ def try_annotated(
 
 
 def try_tilted(
-    photo: Photo, pixels: np.ndarray, detect: Detect, finders: Mapping[str, VoidFinder], seed: int
+    photo: Photo, pixels: np.ndarray, watch: Watch, finders: Mapping[str, VoidFinder], seed: int
 ) -> list[Trial]:
     """The same from 15 degrees to either side: detected boxes, true boxes, hold-out."""
     size, truth = (photo.width, photo.height), void_truth(photo)
@@ -113,10 +99,9 @@ def try_tilted(
         if truth is None:
             continue
         turned, known = tilt_photo(pixels, degrees), tilt_voids(truth, *size, degrees)
-        detected = detect(turned)
         for name, finder in finders.items():
             trials.append(Trial(TILTED_TRUE_BOXES, name, _find(finder, size, turned, boxes), known))
-            trials.append(Trial(TILTED, name, finder(*detected, turned, size), known))
+        trials += [Trial(TILTED, name, found, known) for name, found in watch(turned).items()]
     return trials
 
 

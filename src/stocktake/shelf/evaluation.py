@@ -1,0 +1,198 @@
+"""How good a model is: products and voids, next to what it has to beat, on photos that it has not seen.
+
+Nothing is chosen here. Thresholds come from the model card; `thresholds.choose_thresholds` sets them on the
+validation split.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from stocktake import tracking
+from stocktake.dataset import SPLITS, DatasetIndex, Photo
+from stocktake.errors import DataError
+from stocktake.files import atomic_path, explain_os_error
+from stocktake.report import jpeg_bytes
+from stocktake.shelf import evaluation_report
+from stocktake.shelf.average_precision import score_detections
+from stocktake.shelf.constant_detector import ConstantDetector
+from stocktake.shelf.detector import CANDIDATE_THRESHOLD, ShelfDetector
+from stocktake.shelf.evaluation_scores import Scores, calibrate, score_scenes
+from stocktake.shelf.examination import Examined, Examiner, each_photo, void_settings
+from stocktake.shelf.examples import Example, draw_examples
+from stocktake.shelf.void_trials import OURS
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationResult:
+    """`metrics` by flat name ('detector/ap50'), `facts` on what they rest on, and the files written."""
+
+    metrics: dict[str, float]
+    facts: dict[str, object]
+    report: Path  # report.html
+    summary: Path  # summary.md
+
+
+def evaluate(
+    model_dir: Path,
+    index_path: Path,
+    out_dir: Path,
+    split: str = "test",
+    before: Path | None = None,
+    champion: Path | None = None,
+    tilt_photos: int = 200,
+    workers: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> EvaluationResult:
+    """Score a model dir on one split; write metrics.json, report.html, summary.md and photos/ to `out_dir`.
+
+    Figures, tables, plots and photos also go to the open MLflow run, if there is one.
+
+    Args:
+        model_dir: the model under evaluation.
+        index_path: index.parquet.
+        out_dir: made if needed; files in it are replaced.
+        split: train, val or test.
+        before: model dir of the weights that training began with, scored alongside.
+        champion: model dir of the present champion, scored alongside.
+        tilt_photos: how many photos, first by name, are also tried at an angle, which is half of the work.
+        workers: threads; one per core, eight at most, when None.
+        seed: of what is removed at random from annotations.
+        progress: show a bar on a terminal.
+
+    Raises:
+        DataError: the split is empty or has no product, a photo is not what the index says, or `out_dir`
+            can't be written.
+        ModelError: a model dir is damaged or not a shelf detector's.
+    """
+    index = DatasetIndex.read(index_path)
+    photos = _photos(index, split, index_path)
+    _make_folder(out_dir)
+    given = {OURS: model_dir, "before": before, "champion": champion}
+    detectors = {who: ShelfDetector.load(path) for who, path in given.items() if path is not None}
+    constant, fitted_on = _fit_constant(index, split)
+    examiner = Examiner(index, detectors, constant, seed)
+    tilted = {photo.name for photo in sorted(photos, key=lambda photo: photo.name)[:tilt_photos]}
+    examined = each_photo(
+        lambda photo: examiner.examine(photo, photo.name in tilted), photos, workers, progress, "evaluate"
+    )
+    scores = _score(examined, detectors[OURS])
+    facts = _facts(index, split, photos, detectors[OURS], len(tilted), fitted_on)
+    examples = draw_examples(index, detectors[OURS], examined)
+    result = _write(out_dir, scores, facts, examples)
+    _track(index, split, result, scores, examples)
+    return result
+
+
+def _photos(index: DatasetIndex, split: str, index_path: Path) -> list[Photo]:
+    photos = index.split(split)
+    if not photos:
+        counts = ", ".join(f"{name} {len(index.split(name))}" for name in SPLITS)
+        raise DataError(f"{index_path}: no photo in split {split} ({counts}); evaluate another split")
+    if not any(len(photo.boxes) for photo in photos):
+        raise DataError(
+            f"{index_path}: none of {len(photos)} photos in split {split} has a product box; ingest again"
+        )
+    return photos
+
+
+def _make_folder(out_dir: Path) -> None:
+    """Before the work and not after it."""
+    try:
+        (out_dir / "photos").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(explain_os_error(error, out_dir)) from error
+
+
+def _fit_constant(index: DatasetIndex, split: str) -> tuple[ConstantDetector, str]:
+    """Fitted on training photos if there are any; at worst on those it is tried on, which flatters it."""
+    for name in ("train", "val", split):
+        photos = index.split(name)
+        if any(len(photo.boxes) for photo in photos):
+            return ConstantDetector.fit(photos), name
+    raise AssertionError("the split was checked to have boxes")
+
+
+def _score(examined: Sequence[Examined], ours: ShelfDetector) -> Scores:
+    truth = [one.photo.boxes for one in examined]
+    trials = list(chain.from_iterable(one.trials for one in examined))
+    return Scores(
+        detectors={
+            who: score_detections(truth, [one.found[who] for one in examined]) for who in examined[0].found
+        },
+        scenes=score_scenes(trials),
+        calibration=calibrate(trials),
+        score_threshold=ours.card.score_threshold,
+        min_confidence=void_settings(ours).min_confidence,
+    )
+
+
+def _facts(
+    index: DatasetIndex, split: str, photos: Sequence[Photo], ours: ShelfDetector, tilted: int, fitted_on: str
+) -> dict[str, object]:
+    """On what data, how many, which exclusions, which settings."""
+    known = [photo.voids for photo in photos if photo.voids is not None]
+    voids = sum(void.kind != "low_stock" for photo in known for void in photo)
+    excluded, rule = index.metadata.get("excluded", []), index.metadata.get("exclude", "none")
+    card = ours.card
+    return {
+        "Model": card.name,
+        "Model digest": ours.digest[:12],
+        "Data": str(index.metadata.get("name") or "unnamed data"),
+        "Data digest": index.digest[:12],
+        "Split": split,
+        "Photos": len(photos),
+        "Products": sum(len(photo.boxes) for photo in photos),
+        "Known voids": f"{voids:,} in {len(known):,} photos" if known else "not known",
+        "Exclusions": f"{rule}: {len(excluded)} photos" if excluded else f"{rule}: no photo",
+        "Input size": f"{card.input_size} px",
+        "AP protocol": f"IoU .50:.05:.95, all sizes, 300 boxes per photo, scores from {CANDIDATE_THRESHOLD}",
+        "NMS IoU": card.iou_threshold,
+        "Products from score": card.score_threshold,
+        "Boxes for voids from score": card.void_score_threshold,
+        "Voids from confidence": void_settings(ours).min_confidence,
+        "Tried at ±15°": f"{tilted:,} photos",
+        "Constant boxes fitted on": f"{fitted_on} split",
+    }
+
+
+def _write(
+    out_dir: Path, scores: Scores, facts: dict[str, object], examples: Sequence[Example]
+) -> EvaluationResult:
+    metrics = scores.metrics()
+    title = f"Evaluation of {facts['Model']}"
+    files = {
+        "metrics.json": json.dumps(metrics, indent=2) + "\n",
+        "report.html": evaluation_report.build_report(title, facts, scores, examples).render(),
+        "summary.md": evaluation_report.build_summary(title, facts, scores),
+    }
+    try:
+        for name, text in files.items():
+            with atomic_path(out_dir / name) as part:
+                part.write_text(text, "utf-8")
+        for example in examples:
+            with atomic_path(out_dir / "photos" / f"{example.rank}.jpg") as part:
+                part.write_bytes(jpeg_bytes(example.photo))
+    except OSError as error:
+        raise DataError(explain_os_error(error, out_dir)) from error
+    return EvaluationResult(metrics, facts, out_dir / "report.html", out_dir / "summary.md")
+
+
+def _track(
+    index: DatasetIndex, split: str, result: EvaluationResult, scores: Scores, examples: Sequence[Example]
+) -> None:
+    """Show the same in MLflow, where a run is open."""
+    tracking.log_dataset(index, split)
+    tracking.log_metrics(result.metrics)
+    tracking.log_table(evaluation_report.detector_rows(scores), "tables/products.json")
+    tracking.log_table(evaluation_report.void_rows(scores), "tables/voids.json")
+    for name, figure in evaluation_report.figures(scores).items():
+        tracking.log_figure(figure, f"plots/{name}.png")
+    for example in examples:
+        tracking.log_image(example.photo, f"photos/{example.rank}.png")
+    tracking.log_html(result.report.read_text("utf-8"), "report.html")

@@ -1,0 +1,163 @@
+"""One pass over photos: each is decoded once, shown to every detector and put through every scene."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from stocktake.boxes import FloatArray
+from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
+from stocktake.errors import DataError, UnsupportedImage
+from stocktake.images import Pixels, decode_photo, letterbox
+from stocktake.parallel import map_bounded
+from stocktake.shelf.constant_detector import ConstantDetector
+from stocktake.shelf.detector import DecodedPhoto, Proposals, ShelfDetector
+from stocktake.shelf.seed_heuristic import find_voids_like_seed
+from stocktake.shelf.void_scoring import VoidSet
+from stocktake.shelf.void_trials import (
+    ANY_CONFIDENCE,
+    OURS,
+    PIXELS,
+    SEED,
+    Trial,
+    try_annotated,
+    try_tilted,
+    void_finders,
+    void_truth,
+)
+from stocktake.shelf.voids import VoidSettings, find_voids
+
+CONSTANT = "constant"
+MAX_WORKERS = 8
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a detector sees in one photo; the model has run once, thresholds are applied on demand."""
+
+    detector: ShelfDetector
+    decoded: DecodedPhoto
+    proposals: Proposals
+
+    @classmethod
+    def of(cls, detector: ShelfDetector, pixels: Pixels) -> Sight:
+        """Run the detector on a photo's pixels, (H, W, 3) uint8 RGB."""
+        decoded = DecodedPhoto(pixels, letterbox(pixels, detector.card.input_size))
+        return cls(detector, decoded, detector.infer(decoded.tensor[None])[0])
+
+    def candidates(self) -> tuple[FloatArray, FloatArray]:
+        """Boxes (n, 4) xyxy px and scores (n,) for average precision: down to a low score, 300 at most."""
+        return self.detector.candidates(self.decoded, self.proposals)
+
+    def support(self, threshold: float | None = None) -> tuple[FloatArray, FloatArray]:
+        """The boxes that have a say in where voids are: from the card's threshold up, or from another."""
+        card = self.detector.card
+        lowest = card.void_score_threshold if threshold is None else threshold
+        return self.detector.candidates(self.decoded, self.proposals, lowest, card.max_detections)
+
+    def voids(self) -> VoidSet:
+        """The voids that are served."""
+        return VoidSet.of(self.detector.interpret(self.proposals, self.decoded).voids)
+
+    def voids_at_any_confidence(self, threshold: float | None = None) -> VoidSet:
+        """The voids that are served and those that are not sure enough, from the boxes of `support`."""
+        settings = void_settings(self.detector).model_copy(update={"min_confidence": 0.0})
+        return VoidSet.of(find_voids(*self.support(threshold), self.decoded.photo, settings))
+
+    def voids_like_seed(self) -> VoidSet:
+        """What the seed's heuristic makes of the same boxes."""
+        return VoidSet.of(find_voids_like_seed(*self.support(), self.decoded.photo))
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What came out for one photo: boxes (n, 4) xyxy px and scores (n,) by detector, and void trials."""
+
+    photo: Photo
+    found: dict[str, tuple[FloatArray, FloatArray]]
+    trials: list[Trial]
+
+
+@dataclass(frozen=True, slots=True)
+class Examiner:
+    """Detectors by name, the one under evaluation as OURS, and the constant boxes they are compared with."""
+
+    index: DatasetIndex
+    detectors: Mapping[str, ShelfDetector]
+    constant: ConstantDetector
+    seed: int
+
+    def examine(self, photo: Photo, tilted: bool) -> Examined:
+        """Examine one photo, from both sides too if `tilted`.
+
+        Raises:
+            DataError: its pixels can't be read or are not those of the index.
+        """
+        pixels = read_pixels(self.index, photo)
+        sights = {who: Sight.of(detector, pixels) for who, detector in self.detectors.items()}
+        found = {who: sight.candidates() for who, sight in sights.items()}
+        found[CONSTANT] = self.constant.detect(photo.width, photo.height)
+        finders = void_finders(void_settings(self.detectors[OURS]))
+        trials = try_annotated(photo, pixels, finders, self.seed)
+        truth = void_truth(photo)
+        if truth is not None:
+            trials += [Trial(PIXELS, who, sight.voids(), truth) for who, sight in sights.items()]
+            trials.append(Trial(PIXELS, SEED, sights[OURS].voids_like_seed(), truth))
+            trials.append(Trial(ANY_CONFIDENCE, OURS, sights[OURS].voids_at_any_confidence(), truth))
+        if tilted:
+            watch = partial(_watch, self.detectors[OURS])
+            trials += try_tilted(photo, pixels, watch, finders, self.seed)
+        return Examined(photo, found, trials)
+
+
+def void_settings(detector: ShelfDetector) -> VoidSettings:
+    """The void settings of a detector's card."""
+    return VoidSettings.model_validate(detector.card.void_settings)
+
+
+def read_pixels(index: DatasetIndex, photo: Photo) -> Pixels:
+    """The photo as (H, W, 3) uint8 RGB, upright.
+
+    Raises:
+        DataError: it can't be decoded, or has another size than the index says.
+    """
+    try:
+        pixels = decode_photo(read_photo_bytes(index, photo))
+    except UnsupportedImage as error:
+        raise DataError(f"{photo.name}: {error}; ingest again to leave it out") from error
+    height, width = pixels.shape[:2]
+    if (width, height) != (photo.width, photo.height):
+        raise DataError(
+            f"{photo.name} has {width}x{height} px, the index says {photo.width}x{photo.height}; ingest again"
+        )
+    return pixels
+
+
+def each_photo(
+    work: Callable[[Photo], Result], photos: Sequence[Photo], workers: int | None, progress: bool, label: str
+) -> list[Result]:
+    """`work` over photos in threads (one per core, eight at most, when None), in the order of `photos`."""
+    results: dict[int, Result] = {}
+    numbered = map_bounded(
+        lambda number: (number, work(photos[number])),
+        range(len(photos)),
+        workers or min(os.cpu_count() or 1, MAX_WORKERS),
+    )
+    with tqdm(desc=label, total=len(photos), unit="photo", disable=None if progress else True) as bar:
+        for number, result in numbered:
+            results[number] = result
+            bar.update()
+    return [results[number] for number in range(len(photos))]
+
+
+def _watch(detector: ShelfDetector, pixels: np.ndarray) -> dict[str, VoidSet]:
+    sight = Sight.of(detector, pixels)
+    return {OURS: sight.voids(), SEED: sight.voids_like_seed()}
