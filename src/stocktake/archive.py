@@ -18,6 +18,7 @@ from stocktake.files import explain_os_error
 logger = logging.getLogger(__name__)
 
 BLOCK_BYTES = 256 << 10
+FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 
 
@@ -187,7 +188,7 @@ class HttpStream(io.RawIOBase):
                         f"{self.url}: cannot be read ({error}); check the address and the network, then run "
                         "this again: it continues"
                     ) from error
-                pause = min(LONGEST_PAUSE_S, 0.5 * 2**attempt)
+                pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt)
                 logger.warning(
                     "%s: %s; at byte %d, next try in %.1f s", self.url, error, self._position, pause
                 )
