@@ -49,7 +49,7 @@ def _take_run(
             run = block.columns[first : first + wanted]
             ends = run[0] is columns[0] or run[-1] is columns[-1] or run[0].left < 0 or run[-1].right > width
             seen = run[-1].right > 0.02 * width and run[0].left < 0.98 * width
-            if seen and ends == at_edge and _is_apart(run, columns):
+            if seen and ends == at_edge and _is_apart(run, columns) and _shows(run, block, blocks):
                 choices.append((block, run))
     if choices:
         block, run = choices[int(rng.integers(len(choices)))]
@@ -65,13 +65,24 @@ def _is_apart(run: list[Column], columns: list[Column]) -> bool:
     return all(c.state == "full" for c in columns if c.left < right and c.right > left)
 
 
+def _shows(run: list[Column], block: Block, blocks: list[Block]) -> bool:
+    """Whether a person would see that something is gone: a lone slim pack between wide ones is not missed."""
+    if len(run) < len(block.columns):
+        return True
+    beside = [b.columns[0].right - b.columns[0].left for b in _neighbours(blocks, block)]
+    return bool(beside) and run[-1].right - run[0].left >= 0.9 * max(beside)
+
+
+def _neighbours(blocks: list[Block], block: Block) -> list[Block]:
+    index = blocks.index(block)
+    return [b for b in blocks[max(index - 1, 0) : index + 2] if b is not block]
+
+
 def _missing_height(blocks: list[Block], block: Block) -> float:
     """Height of what is missing; with nothing left of it to go by, that of its neighbours."""
     if any(column.state == "full" for column in block.columns):
         return block.pile
-    index = blocks.index(block)
-    beside = [b.pile for b in blocks[max(index - 1, 0) : index + 2] if b is not block]
-    return max(beside, default=block.pile)
+    return max((b.pile for b in _neighbours(blocks, block)), default=block.pile)
 
 
 def _make_run(columns: list[Column], tier: Tier, height: float, kind: str) -> Run:

@@ -24,7 +24,7 @@ from stocktake.synthetic.scenery import paint_shelf
 
 SPLITS = ("train", "val", "test")
 VOID_HEADER = ("image_name", "x1", "y1", "x2", "y2", "tier", "facings", "kind")
-_LABELLED_FROM = 0.35  # a pack cut by the photo's border is labelled when this share of it can be seen
+_LABELLED_FROM = 0.25  # a pack cut by the photo's border is labelled when this share of it can be seen
 
 
 _GREEN, _RED, _BLUE = (60, 230, 90), (255, 40, 40), (60, 140, 255)
@@ -117,10 +117,10 @@ def write_dataset(
     """Write a folder in SKU-110K's layout; same seed, counts and settings give the same bytes.
 
     images/<split>_<i>.jpg; annotations/annotations_<split>.csv without a header, whole numbers: image_name,
-    x1, y1, x2, y2, class, image_width, image_height; annotations/voids_<split>.csv with VOID_HEADER, the truth
-    about voids, which SKU-110K does not have. Photo i of a split depends on the seed, the settings, its split
-    and i only. Raises SettingsError for an unknown split or a count below zero, DataError when the folder
-    cannot be written.
+    x1, y1, x2, y2, class, image_width, image_height; annotations/voids_<split>.csv with VOID_HEADER, the
+    truth about voids, which SKU-110K does not have. Photo i of a split depends on the seed, the settings, its
+    split and i only. Raises SettingsError for an unknown split or a count below zero, DataError when the
+    folder cannot be written.
     """
     settings = settings or DrawSettings()
     for split, count in counts.items():
