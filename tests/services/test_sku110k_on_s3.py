@@ -1,0 +1,73 @@
+"""Ingest to and from a real S3 server."""
+
+import tarfile
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from stocktake.dataset import DatasetIndex, fetch_photos, read_photo_bytes
+from stocktake.shelf import sku110k
+from stocktake.shelf.sku110k import ingest
+from stocktake.storage import copy_tree, open_store
+
+
+@pytest.fixture
+def shelves(tmp_path) -> Path:
+    folder = tmp_path / "shelves"
+    (folder / "images").mkdir(parents=True)
+    (folder / "annotations").mkdir()
+    rows = ""
+    for number in range(80):
+        pixels = np.random.default_rng(number).integers(0, 256, (120, 160, 3), np.uint8)
+        name = f"train_{number}.jpg"
+        (folder / "images" / name).write_bytes(cv2.imencode(".jpg", pixels)[1].tobytes())
+        rows += f"{name},1,2,30,40,object,160,120\n"
+    (folder / "annotations/annotations_train.csv").write_text(rows)
+    return folder
+
+
+def test_a_prefix_is_referenced_in_place(shelves, bucket, tmp_path):
+    source = f"s3://{bucket}/mapped/set"
+    copy_tree(shelves, source, progress=False)
+    before = list(open_store(f"s3://{bucket}").list())
+    report = ingest(source, tmp_path / "out", progress=False)
+    assert list(open_store(f"s3://{bucket}").list()) == before
+    index = DatasetIndex.read(tmp_path / "out/index.parquet")
+    assert (report.photos_kept, index.store) == (80, source)
+    paths = fetch_photos(index, index.photos, tmp_path / "cache", progress=False)
+    assert all(
+        path.read_bytes() == (shelves / "images" / photo.name).read_bytes()
+        for path, photo in zip(paths, index.photos, strict=True)
+    )
+    again = ingest(source, tmp_path / "out", progress=False)
+    assert (again.examined, again.known) == (0, 80)
+
+
+def test_an_archive_goes_to_a_store_that_is_killed_meanwhile(
+    shelves, s3, bucket, tmp_path, monkeypatch, caplog
+):
+    path = tmp_path / "set.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        tar.add(shelves, "SKU110K_fixed")
+    seen = []
+
+    def check_and_kill(data: bytes):
+        seen.append(len(data))
+        if len(seen) == 40:
+            s3.kill()
+            threading.Timer(1.0, s3.start).start()
+        return check_photo(data)
+
+    check_photo = sku110k.check_photo
+    monkeypatch.setattr(sku110k, "check_photo", check_and_kill)
+    report = ingest(str(path), tmp_path / "out", store=f"s3://{bucket}/store", workers=3, progress=False)
+    assert "try 1 of 8" in caplog.text
+    assert (report.photos_kept, report.examined) == (80, 80)
+    index = DatasetIndex.read(tmp_path / "out/index.parquet")
+    keys = [item.key for item in open_store(index.store).list()]
+    assert sorted(keys) == sorted(photo.uri for photo in index.photos)
+    for photo in index.photos:
+        assert read_photo_bytes(index, photo) == (shelves / "images" / photo.name).read_bytes()
