@@ -3,25 +3,29 @@
 Importing this module imports torch and ultralytics. `python -m stocktake.shelf.trainer RUN.json` is one rank.
 """
 
-import logging
+import json
 import math
 import os
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stocktake.errors import ModelError
+from stocktake.errors import ModelError, StocktakeError
+from stocktake.files import atomic_path
+from stocktake.shelf.train_settings import NMS_IOU
 from stocktake.shelf.ultralytics_setup import load_ultralytics
 
 load_ultralytics()
 
 import torch  # noqa: E402
 from torch import distributed  # noqa: E402
-from ultralytics.models.yolo.detect import DetectionTrainer  # noqa: E402
+from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator  # noqa: E402
 from ultralytics.utils import DEFAULT_CFG, LOCAL_RANK, RANK, WORLD_SIZE  # noqa: E402
+from ultralytics.utils.torch_utils import strip_optimizer  # noqa: E402
 
-log = logging.getLogger(__name__)
-
+DEFAULT_SCORE = 0.25  # where no threshold can be found, as in ultralytics
 MAX_BAD_STEPS = 3  # in a row; fp16 may overflow once and recover
 _METRIC_NAMES = {
     "metrics/precision(B)": "val/precision",
@@ -35,7 +39,7 @@ EpochHook = Callable[[dict[str, float], int], None]
 
 
 class ShelfTrainer(DetectionTrainer):
-    """Trains on CPU in the layout that convolutions like, over CPU ranks too, and stops when the loss is lost.
+    """Trains on CPU in the layout that convolutions like, over CPU ranks too; stops when the loss is lost.
 
     Checkpoints are replaced whole, so that a run which is killed at any moment can be resumed.
     """
@@ -47,11 +51,11 @@ class ShelfTrainer(DetectionTrainer):
         on_cpu = self.device.type == "cpu"
         self.cpu_ranks = WORLD_SIZE if on_cpu and LOCAL_RANK != -1 else 0
         if on_cpu and not self.cpu_ranks:
-            torch.set_num_threads(len(os.sched_getaffinity(0)))  # ultralytics leaves one core idle
+            use_all_cores()
         self.bad_steps = 0
 
     def set_model_attributes(self) -> None:
-        """Put the model into channels_last on CPU as well: a fifth to a third faster there, with equal results."""
+        """Put the model into channels_last on CPU as well, which is a fifth to a third faster."""
         super().set_model_attributes()
         if self.device.type == "cpu":
             self.model = self.model.to(memory_format=torch.channels_last)
@@ -66,8 +70,8 @@ class ShelfTrainer(DetectionTrainer):
                 distributed.destroy_process_group()
 
     def _build_train_pipeline(self) -> None:
-        # ultralytics names a CUDA device when it wraps a model for several ranks; on CPU there is none to name, so
-        # the model is wrapped here, the first place after it is whole and before the optimizer sees it
+        # ultralytics names a CUDA device when it wraps a model for several ranks; on CPU there is none to name,
+        # so the model is wrapped here, the first place after it is whole and before the optimizer sees it
         if self.cpu_ranks and self.world_size != self.cpu_ranks:
             self.world_size = self.cpu_ranks
             self.model = torch.nn.parallel.DistributedDataParallel(self.model, find_unused_parameters=True)
@@ -78,8 +82,8 @@ class ShelfTrainer(DetectionTrainer):
         self.bad_steps = 0 if math.isfinite(self.loss.item()) else self.bad_steps + 1
         if self.bad_steps >= MAX_BAD_STEPS:
             raise ModelError(
-                f"the loss is no longer a number in epoch {self.epoch + 1} of {self.epochs}; train again with a lower"
-                f" lr0 (it is {self.args.lr0:g}) or without mixed precision (amp is {self.amp})"
+                f"the loss is no longer a number in epoch {self.epoch + 1} of {self.epochs}; train again with a"
+                f" lower lr0 (it is {self.args.lr0:g}) or without mixed precision (amp is {self.amp})"
             )
         super().optimizer_step()
 
@@ -92,23 +96,19 @@ class ShelfTrainer(DetectionTrainer):
             super().save_model()
         finally:
             self.last, self.best = final
-        for part, path in zip(parts, final, strict=True):
+        for part, path in reversed(
+            list(zip(parts, final, strict=True))
+        ):  # last.pt last: it says the epoch is done
             if part.exists():
                 part.replace(path)
         return True
 
     def final_eval(self) -> None:
-        """Strip the optimizer from the checkpoints; the best one is measured afterwards, once and by one process."""
-        from ultralytics.utils.torch_utils import strip_optimizer
-
-        if RANK in {-1, 0}:
-            for path in (self.last, self.best):
-                if path.exists():
-                    strip_optimizer(path)
+        """Measure nothing here: the best checkpoint is measured afterwards, once and by one process."""
 
 
 def train_rank(overrides: dict[str, Any], on_epoch: EpochHook | None = None) -> Path:
-    """Train as this rank of the run, or alone; return the folder of the run, with weights/{best,last}.pt in it.
+    """Train as this rank of the run, or alone; return the run's folder, with weights/{best,last}.pt in it.
 
     Args:
         overrides: ultralytics' arguments.
@@ -116,7 +116,9 @@ def train_rank(overrides: dict[str, Any], on_epoch: EpochHook | None = None) -> 
     """
     trainer = ShelfTrainer(overrides=overrides)
     if on_epoch is not None and RANK in {-1, 0}:
-        trainer.add_callback("on_fit_epoch_end", lambda state: on_epoch(epoch_metrics(state), state.epoch + 1))
+        trainer.add_callback(
+            "on_fit_epoch_end", lambda state: on_epoch(epoch_metrics(state), state.epoch + 1)
+        )
     trainer.train()
     return Path(trainer.save_dir)
 
@@ -129,3 +131,66 @@ def epoch_metrics(trainer: ShelfTrainer) -> dict[str, float]:
         for name, value in found.items()
         if not name.startswith("lr/") or name in _METRIC_NAMES
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A detector on the val photos: COCO-style figures and the score threshold with the best F1 at IoU .5."""
+
+    metrics: dict[str, float]  # val/precision and val/recall at that threshold, val/ap50, val/ap, val/f1
+    score_threshold: float
+
+
+def measure(weights: Path, data_yaml: Path, img: int, batch: int, device: str, out_dir: Path) -> Measured:
+    """Run a checkpoint over the val photos of a tree, fitted into squares of `img` px as they are served."""
+    arguments = {
+        "model": str(weights),
+        "data": str(data_yaml),
+        "imgsz": img,
+        "batch": batch,
+        "device": device,
+        "iou": NMS_IOU,
+        "plots": False,
+        "verbose": False,
+    }
+    validator = DetectionValidator(args=arguments, save_dir=out_dir)
+    if not torch.cuda.is_available() or device == "cpu":
+        use_all_cores()
+    found = validator(model=str(weights))
+    metrics = {ours: float(found[theirs]) for theirs, ours in _METRIC_NAMES.items() if theirs in found}
+    box = validator.metrics.box
+    if not len(box.f1_curve) or not box.f1_curve.any():  # nothing found, or nothing to find
+        return Measured({**metrics, "val/f1": 0.0}, DEFAULT_SCORE)
+    curve = box.f1_curve.mean(axis=0)
+    best = int(curve.argmax())
+    return Measured({**metrics, "val/f1": float(curve[best])}, round(float(box.px[best]), 4))
+
+
+def strip(checkpoint: Path) -> None:
+    """Take the optimizer out of a checkpoint that nobody will resume; a second time does nothing more."""
+    with atomic_path(checkpoint) as part:
+        strip_optimizer(checkpoint, s=str(part))
+
+
+def use_all_cores() -> None:
+    """Undo that ultralytics, whenever it chooses the CPU, leaves one core idle."""
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+
+
+def main() -> None:
+    """Be one rank of a run that `torch.distributed.run` started; the argument is a file of `launch_ranks`."""
+    run = json.loads(Path(sys.argv[1]).read_text())
+
+    def append(metrics: dict[str, float], epoch: int) -> None:
+        with Path(run["epochs_file"]).open("a") as file:
+            file.write(json.dumps([metrics, epoch]) + "\n")
+
+    try:
+        train_rank(run["overrides"], append)
+    except StocktakeError as error:
+        Path(run["error_file"]).write_text(str(error))
+        raise
+
+
+if __name__ == "__main__":
+    main()

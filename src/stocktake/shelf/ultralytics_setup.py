@@ -1,4 +1,4 @@
-"""Makes ultralytics, the YOLOv5 trainer, quiet and local: it never reaches for the network nor for the home folder."""
+"""Makes ultralytics, the YOLOv5 trainer, local: it reaches neither for the network nor for the home folder."""
 
 import atexit
 import logging
@@ -18,10 +18,13 @@ _INTEGRATIONS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensor
 def load_ultralytics() -> ModuleType:
     """Import ultralytics without network, home folder and integrations; every use of it comes through here.
 
-    Its settings live in a folder of this process, which goes when the process ends, unless the environment names
-    one (YOLO_CONFIG_DIR). The environment variables are also meant for the ranks that this process starts.
+    Its settings live in a folder of this process, which goes when the process ends, unless the environment
+    names one (YOLO_CONFIG_DIR). The environment variables are also meant for the ranks that this process starts.
     """
     os.environ.update(_ENVIRONMENT)
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # idle threads sleep: on shared cores spinning costs five times
     if "YOLO_CONFIG_DIR" not in os.environ:
         folder = tempfile.mkdtemp(prefix="stocktake-ultralytics-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)

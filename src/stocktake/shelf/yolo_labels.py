@@ -1,7 +1,7 @@
 """Labels in YOLO's text form, and the folder that YOLOv5 trains on.
 
-A label file has one line per box, `class x y w h`: the centre and the sides as shares of the photo's width and
-height. This is what the YOLOv5 repository documents under "Train Custom Data".
+A label file has one line per box, `class x y w h`: the centre and the sides as shares of the photo's width
+and height. This is what the YOLOv5 repository documents under "Train Custom Data".
 """
 
 import os
@@ -44,7 +44,9 @@ def parse_labels(text: str, width: int, height: int) -> FloatArray:
         except ValueError:
             shares = []
         if len(shares) != 4 or not all(0 <= share <= 1 for share in shares):
-            raise DataError(f"label line {number} is {line!r}; it must be `class x y w h`, the last four in 0..1")
+            raise DataError(
+                f"label line {number} is {line!r}; it must be `class x y w h`, the last four in 0..1"
+            )
         rows.append(shares)
     if not rows:
         return np.zeros((0, 4), np.float32)
@@ -53,13 +55,15 @@ def parse_labels(text: str, width: int, height: int) -> FloatArray:
     return (corners * [width, height, width, height]).astype(np.float32)
 
 
-def write_tree(index: DatasetIndex, out_dir: Path, cache_dir: Path | None = None, progress: bool = True) -> Path:
+def write_tree(
+    index: DatasetIndex, out_dir: Path, cache_dir: Path | None = None, progress: bool = True
+) -> Path:
     """Write the folder that YOLOv5 trains on: images/<split>, labels/<split> for each split, and data.yaml.
 
-    The folder is built beside `out_dir` and takes its place in one step, so that a reader never sees half of it and
-    a second call leaves nothing of the first. Photos come through the cache as hard links, which cost no space; one
-    that the trainer may rewrite (it "restores" a JPEG without an end marker) and any that cannot be linked is
-    copied, so that neither the cache nor the store nor a mapped folder is ever written to.
+    The folder is built beside `out_dir` and takes its place in one step, so that a reader never sees half of it
+    and a second call leaves nothing of the first. Photos come through the cache as hard links, which cost no
+    space; one that the trainer may rewrite (it "restores" a JPEG without an end marker) and any that cannot be
+    linked is copied, so that neither the cache nor the store nor a mapped folder is ever written to.
 
     Args:
         index: boxes within their photos; see `prepare_labels`.
@@ -112,7 +116,9 @@ def _file_names(photos: list[Photo]) -> Iterator[str]:
         name = photo.name.replace("/", "__")
         stem = PurePath(name).stem
         if other := seen.get((photo.split, stem)):
-            raise DataError(f"{other} and {photo.name} would share one label file in {photo.split}; rename one")
+            raise DataError(
+                f"{other} and {photo.name} would share one label file in {photo.split}; rename one"
+            )
         seen[photo.split, stem] = photo.name
         yield name
 

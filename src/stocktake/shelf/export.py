@@ -1,0 +1,233 @@
+"""From a checkpoint to a model dir: weights.pt, model.onnx, model_card.json, SHA256SUMS.
+
+The ONNX graph does everything between a letterboxed photo and boxes in its pixels: input `image`,
+(N, S, S, 3) uint8 RGB with any N; outputs `boxes`, (N, A, 4) float32 xyxy px of the square, and `scores`,
+(N, A) float32 0..1, before non-maximum suppression.
+"""
+
+import io
+import logging
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stocktake.errors import ModelError, StoreError
+from stocktake.files import atomic_path, explain_os_error
+from stocktake.model_card import MODEL_FILE, SUMS_FILE, ModelCard, write_sums
+from stocktake.shelf.detector import TASK, ShelfDetector
+from stocktake.shelf.train_settings import NMS_IOU
+from stocktake.shelf.voids import VoidSettings
+from stocktake.shelf.yolo_labels import CLASS_NAMES
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+
+WEIGHTS_FILE = "weights.pt"
+LICENCE = "AGPL-3.0-or-later"  # ultralytics' own, for weights trained with it
+MAX_BOX_GAP = 1.0  # px of the photo
+MAX_SCORE_GAP = 1e-3
+DRAWN_PHOTOS = 4
+KEPT_ARGUMENTS = ("task", "imgsz", "single_cls", "optimizer", "lr0", "epochs", "batch", "seed")
+
+
+def export_model(
+    weights: Path, model_dir: Path, img: int, photos: Sequence[bytes] = (), **card_fields: Any
+) -> Path:
+    """Export a checkpoint and prove on whole photos that the exported model says the same.
+
+    SHA256SUMS is written last: a model dir without it is one whose export was broken off.
+
+    Args:
+        weights: an ultralytics checkpoint of a detector with one class.
+        model_dir: made if needed; an older model in it is replaced.
+        img: side in px of the square that the model will see, a multiple of 32.
+        photos: encoded photos for the proof; a few drawn ones when there are none.
+        card_fields: fields of `ModelCard` beyond those that follow from the rest: name, dataset,
+            dataset_digest, data_licence, metrics, score_threshold …
+
+    Returns:
+        `model_dir`.
+
+    Raises:
+        ModelError: the checkpoint can't be exported, or the exported model says something else.
+        StoreError: the model dir can't be written.
+    """
+    from stocktake.shelf.weights import check_checkpoint
+
+    network = load_network(check_checkpoint(weights))
+    card = make_card(img, **card_fields)
+    try:
+        model_dir.mkdir(parents=True, exist_ok=True)
+        for stale in (SUMS_FILE, *(path.name for path in model_dir.glob("model.*"))):
+            (model_dir / stale).unlink(missing_ok=True)
+        save_slim(weights, model_dir / WEIGHTS_FILE)
+        write_onnx(network, model_dir / MODEL_FILE, img)
+        card.write(model_dir)
+        write_sums(model_dir)
+        check_parity(model_dir, network, photos or _drawn_photos())
+    except OSError as error:
+        raise StoreError(explain_os_error(error, model_dir)) from error
+    except ModelError:
+        (model_dir / SUMS_FILE).unlink(missing_ok=True)
+        raise
+    return model_dir
+
+
+def make_card(img: int, **fields: Any) -> ModelCard:
+    """The card of a shelf detector; `fields` win over what is filled in here."""
+    known = {
+        "task": TASK,
+        "name": "shelf detector",
+        "classes": list(CLASS_NAMES),
+        "input_size": img,
+        "iou_threshold": NMS_IOU,
+        "void_settings": VoidSettings().model_dump(),
+        "weights": WEIGHTS_FILE,
+        "licence": LICENCE,
+        "data_licence": "not known",
+        "dataset": "not known",
+        "dataset_digest": "not known",
+        "stocktake_version": version("stocktake"),
+    }
+    return ModelCard(**{**known, **fields})
+
+
+def load_network(weights: Path) -> "torch.nn.Module":
+    """The checkpoint as a module from (N, S, S, 3) uint8 to boxes and scores, as the ONNX graph has them.
+
+    Raises:
+        ModelError: it detects other than one class.
+    """
+    from stocktake.shelf.ultralytics_setup import load_ultralytics
+
+    load_ultralytics()
+    import torch
+    from ultralytics.nn.tasks import load_checkpoint
+
+    class Network(torch.nn.Module):
+        """Normalisation, detector and layout in one graph."""
+
+        def __init__(self, detector: torch.nn.Module) -> None:
+            super().__init__()
+            self.detector = detector
+
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            decoded = self.detector(image.permute(0, 3, 1, 2).float() / 255)
+            return decoded[:, :4].permute(0, 2, 1), decoded[:, 4]
+
+    detector, _ = load_checkpoint(str(weights))
+    if len(detector.names) != 1:
+        raise ModelError(
+            f"{weights}: detects {len(detector.names)} classes; a shelf detector knows one, products"
+        )
+    detector = detector.fuse(verbose=False).eval()
+    head = detector.model[-1]
+    head.export, head.xyxy = True, True  # decoded boxes alone, as corners
+    head.dynamic = True  # the grid is part of the graph instead of being remembered from the last call
+    return Network(detector).requires_grad_(False)
+
+
+def write_onnx(network: "torch.nn.Module", path: Path, img: int) -> None:
+    """Trace `network` for squares of `img` px and any number of photos, check the graph and write it.
+
+    Raises:
+        ModelError: PyTorch can't express it in ONNX, or the checker refuses the result.
+    """
+    import onnx
+    import torch
+
+    example = torch.zeros(2, img, img, 3, dtype=torch.uint8)
+    for talkative in ("onnxscript", "onnx_ir"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), atomic_path(path) as part:
+            warnings.simplefilter("ignore")  # of torch.export's own making
+            torch.onnx.export(
+                network,
+                (example,),
+                str(part),
+                input_names=["image"],
+                output_names=["boxes", "scores"],
+                dynamic_shapes={"image": {0: torch.export.Dim("batch", min=1)}},
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+            onnx.checker.check_model(str(part), full_check=True)
+    except (OSError, ModelError):
+        raise
+    except Exception as error:  # torch.export, onnxscript and the checker have no common base
+        raise ModelError(f"{path}: the network can't be written as ONNX ({error})") from error
+
+
+def save_slim(weights: Path, path: Path) -> None:
+    """Save the fp16 model of a checkpoint so that ultralytics can load it, without optimizer and folder names."""
+    import torch
+    from ultralytics import __version__
+    from ultralytics.nn.tasks import torch_safe_load
+
+    checkpoint, _ = torch_safe_load(str(weights))
+    model = (checkpoint.get("ema") or checkpoint["model"]).half()
+    arguments = {key: checkpoint.get("train_args", {}).get(key) for key in KEPT_ARGUMENTS}
+    model.args = arguments
+    model.criterion = None
+    buffer = io.BytesIO()  # a file's own name would become part of the archive
+    torch.save(
+        {"epoch": -1, "model": model, "train_args": arguments, "version": __version__, "license": LICENCE},
+        buffer,
+    )
+    with atomic_path(path) as part:
+        part.write_bytes(buffer.getvalue())
+
+
+def check_parity(model_dir: Path, network: "torch.nn.Module", photos: Sequence[bytes]) -> int:
+    """Compare what model.onnx and the network it was made from say about whole photos, decoded as they are served.
+
+    Compared are the proposals, anchor by anchor in the photo's pixels, before non-maximum suppression: that orders
+    by score, and where two scores are equal either order is right.
+
+    Returns:
+        How many proposals over the card's score threshold were compared, over all photos.
+
+    Raises:
+        ModelError: one of them is more than 1 px on a side or 1e-3 in its score away from its counterpart.
+    """
+    import torch
+
+    detector = ShelfDetector.load(model_dir)
+    compared = 0
+    for number, data in enumerate(photos, 1):
+        decoded = detector.decode(data)
+        exported = detector.infer(decoded.tensor[None])[0]
+        with torch.inference_mode():
+            boxes, scores = (output[0].numpy() for output in network(torch.from_numpy(decoded.tensor[None])))
+        over = np.maximum(exported.scores, scores) >= detector.card.score_threshold
+        box_gap = np.abs(exported.boxes - boxes)[over].max(initial=0) / decoded.fitted.scale
+        score_gap = np.abs(exported.scores - scores)[over].max(initial=0)
+        if box_gap > MAX_BOX_GAP or score_gap > MAX_SCORE_GAP:
+            raise ModelError(
+                f"{model_dir / MODEL_FILE}: on photo {number} of {len(photos)} it is up to {box_gap:.3f} px and"
+                f" {score_gap:.5f} in score away from its checkpoint; at most {MAX_BOX_GAP:g} px and"
+                f" {MAX_SCORE_GAP:g} are allowed"
+            )
+        compared += int(over.sum())
+    log.info("model.onnx agrees with its checkpoint on %d proposals in %d photos", compared, len(photos))
+    return compared
+
+
+def _drawn_photos() -> list[bytes]:
+    import cv2
+
+    from stocktake.synthetic.shelves import DrawSettings, draw_shelf
+
+    photos = []
+    for seed in range(DRAWN_PHOTOS):
+        drawn = draw_shelf(np.random.default_rng(seed), DrawSettings())
+        photos.append(cv2.imencode(".jpg", drawn.photo[..., ::-1])[1].tobytes())
+    return photos

@@ -1,0 +1,65 @@
+"""Starts one process per device for a training over several, with PyTorch's own launcher."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stocktake.errors import ModelError
+
+POLL_SECONDS = 0.5
+
+
+def launch_ranks(
+    arguments: dict[str, Any], ranks: int, run_dir: Path, on_epoch: Callable[[dict[str, float], int], None]
+) -> None:
+    """Train over `ranks` processes of this machine; return when all have ended.
+
+    Rank 0 appends the metrics of each epoch to a file, from which they are handed to `on_epoch` in this
+    process: the one that holds the run of MLflow.
+
+    Raises:
+        ModelError: a rank failed; the message is the rank's own where it has one.
+    """
+    epochs_file, error_file, run_file = (run_dir / f"ranks.{name}" for name in ("epochs", "error", "json"))
+    for stale in (epochs_file, error_file):
+        stale.unlink(missing_ok=True)
+    run_file.write_text(
+        json.dumps({"overrides": arguments, "epochs_file": str(epochs_file), "error_file": str(error_file)})
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    process = subprocess.Popen([*command, "-m", "stocktake.shelf.trainer", str(run_file)])
+    seen = 0
+    try:
+        while True:
+            ended = process.poll() is not None
+            seen = _hand_on(epochs_file, seen, on_epoch)
+            if ended:
+                break
+            _wait(process)
+    except BaseException:
+        process.terminate()  # the launcher ends its ranks
+        process.wait()
+        raise
+    if process.returncode:
+        reason = error_file.read_text() if error_file.exists() else "the log above has its reason"
+        raise ModelError(f"a rank of the training over {ranks} devices failed: {reason}")
+
+
+def _hand_on(epochs_file: Path, seen: int, on_epoch: Callable[[dict[str, float], int], None]) -> int:
+    """Hand on the whole lines after the first `seen`; return how many there are now."""
+    if not epochs_file.exists():
+        return seen
+    lines = epochs_file.read_text().split("\n")[:-1]
+    for line in lines[seen:]:
+        metrics, epoch = json.loads(line)
+        on_epoch(metrics, epoch)
+    return len(lines)
+
+
+def _wait(process: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(POLL_SECONDS)

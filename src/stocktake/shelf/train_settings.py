@@ -1,0 +1,106 @@
+"""The settings of a training, checked before any work is done."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from stocktake.errors import SettingsError
+from stocktake.shelf.hyp import OPTIMIZERS
+from stocktake.shelf.weights import SIZES
+
+STRIDE = 32  # the coarsest grid of YOLOv5; the side of a photo is a multiple of it
+LAYERS = 24  # before the head, in every size of YOLOv5
+NMS_IOU = 0.6  # of the detector that is served, and hence of every measurement
+CACHES = ("", "ram", "disk")
+
+_ELSEWHERE = ("device", "workers", "cache", "project", "name", "resume")  # where and how, not what is learnt
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """What YOLOv5's train.py takes, by its names; impossible values raise SettingsError when one is made."""
+
+    weights: str = "yolov5s.pt"  # COCO weights, a checkpoint's path, 'starter', or 'scratch' (also '')
+    model: str = ""  # n, s, m, l or x, where weights are none; '' = s
+    epochs: int = 100
+    hours: float | None = None  # wall clock; overrules epochs, and the learning rate ends in time
+    img: int = 640  # side in px of the square that photos are fitted into
+    batch: int = 16  # photos in a step, over all devices; -1 = what fits into the GPU
+    cache: str = ""  # keep decoded photos in 'ram' or on 'disk'
+    freeze: int = 0  # layers that are not trained; 10 = the backbone
+    hyp: str = "low"  # low, med, high, quick, or a file
+    optimizer: str | None = None  # overrule the hyp file
+    lr0: float | None = None
+    patience: int = 100  # epochs without a better one before it stops
+    device: str = (
+        ""  # '' = a GPU if there is one; 'cpu'; '0'; '0,1' = two ranks; 'cpu,cpu' = two ranks on CPU
+    )
+    workers: int | None = None  # loading processes of each rank; None = by the cores
+    seed: int = 0
+    amp: bool = True  # mixed precision on GPU
+    project: str = "runs/train"  # folder of runs
+    name: str = "exp"  # of this run; exp2, exp3 … where it is taken
+    resume: bool = True  # continue a run of the same settings and photos that was stopped
+
+    def __post_init__(self) -> None:
+        _expect(self.model in ("", *SIZES), "model", self.model, f"one of {', '.join(SIZES)}")
+        _expect_whole("epochs", self.epochs, 1, 100_000)
+        _expect(self.hours is None or 0 < self.hours < math.inf, "hours", self.hours, "over 0, or None")
+        _expect_whole("img", self.img, STRIDE, 4096)
+        low = self.img // STRIDE * STRIDE
+        _expect(low == self.img, "img", self.img, f"a multiple of {STRIDE}: try {low} or {low + STRIDE}")
+        if self.batch != -1:
+            _expect_whole("batch", self.batch, 1, 65536, "; or -1 for what fits")
+        _expect(self.cache in CACHES, "cache", self.cache, "'ram', 'disk' or ''")
+        _expect_whole("freeze", self.freeze, 0, LAYERS)
+        known = self.optimizer is None or self.optimizer in OPTIMIZERS
+        _expect(known, "optimizer", self.optimizer, f"one of {', '.join(OPTIMIZERS)}")
+        _expect(self.lr0 is None or 0 < self.lr0 <= 10, "lr0", self.lr0, "over 0 and at most 10")
+        _expect_whole("patience", self.patience, 1, 100_000)
+        if self.workers is not None:
+            _expect_whole("workers", self.workers, 0, 1024)
+        _expect_whole("seed", self.seed, 0, 2**31 - 1)
+        plain = self.name not in ("", ".", "..") and not set(self.name) & set("/\\\0")
+        _expect(plain, "name", self.name, "a plain folder name")
+        self._check_devices()
+
+    @property
+    def devices(self) -> list[str]:
+        """One entry per rank; [''] = let the trainer choose."""
+        return [part.strip() for part in self.device.split(",")]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the weights that come out: two runs of one identity are one run that was stopped."""
+        return {key: value for key, value in asdict(self).items() if key not in _ELSEWHERE}
+
+    def _check_devices(self) -> None:
+        devices = self.devices
+        alike = set(devices) == {"cpu"} or (
+            all(map(str.isdigit, devices)) and len(set(devices)) == len(devices)
+        )
+        _expect(
+            alike or devices == [""], "device", self.device, "'', 'cpu', '0', or a list: '0,1', 'cpu,cpu'"
+        )
+        _expect(
+            len(devices) == 1 or (self.batch % len(devices) == 0 and self.batch > 0),
+            "batch",
+            self.batch,
+            f"a multiple of the {len(devices)} devices",
+        )
+
+
+def _expect(holds: bool, name: str, found: object, wanted: str) -> None:
+    if not holds:
+        raise SettingsError(f"{name} is {found!r}; it must be {wanted}")
+
+
+def _expect_whole(name: str, found: object, lowest: int, highest: int, more: str = "") -> None:
+    is_whole = isinstance(found, int) and not isinstance(found, bool)
+    holds = is_whole and lowest <= found <= highest  # type: ignore[operator]
+    _expect(holds, name, found, f"a whole number in {lowest}..{highest}{more}")
+
+
+def gpu_devices(count: int) -> str:
+    """`device` for so many GPUs of this machine: 0 = CPU, 1 = a GPU if there is one, more = a rank on each."""
+    return "cpu" if count == 0 else "" if count == 1 else ",".join(map(str, range(count)))

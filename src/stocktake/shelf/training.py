@@ -1,0 +1,270 @@
+"""Trains the shelf detector: a prepared index in, a model dir out."""
+
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stocktake import tracking
+from stocktake.dataset import DatasetIndex, read_photo_bytes
+from stocktake.errors import DataError, SettingsError, StoreError
+from stocktake.files import atomic_path
+from stocktake.settings import load_settings
+from stocktake.shelf.hyp import load_hyp
+from stocktake.shelf.launch import launch_ranks
+from stocktake.shelf.run_folder import RunFolder, State, open_run
+from stocktake.shelf.train_settings import NMS_IOU, TrainSettings
+from stocktake.shelf.weights import Start, resolve_weights
+from stocktake.shelf.yolo_labels import write_tree
+
+log = logging.getLogger(__name__)
+
+EpochHook = Callable[[dict[str, float], int], None]
+
+PARITY_PHOTOS = 8
+COPY_MARGIN = 1.1  # label files, the file system's own needs
+CHECKPOINT_BYTES = {
+    "n": 16e6,
+    "s": 56e6,
+    "m": 152e6,
+    "l": 322e6,
+    "x": 586e6,
+}  # one with its optimizer; two are kept
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What came out of a training."""
+
+    model_dir: Path
+    run_dir: Path
+    weights: Path  # the best checkpoint
+    start: str  # what it started from
+    metrics: dict[str, float]  # val/ap50, val/ap, val/precision, val/recall, val/f1
+    score_threshold: float
+    epochs: int
+    resumed_from: int  # epochs that an earlier process had done
+    seconds: float
+
+
+def train(
+    index_path: Path,
+    model_dir: Path,
+    settings: TrainSettings | None = None,
+    work_dir: Path | None = None,
+    on_epoch: EpochHook | None = None,
+) -> TrainResult:
+    """Train YOLOv5 on the train photos of an index, choose by its val photos, export to a model dir.
+
+    A run that was killed continues where its last checkpoint is when it is called again with the same settings
+    and photos; one that had finished is only exported again. Metrics of every epoch go to the open run of
+    `tracking`.
+
+    Args:
+        index_path: a prepared index.parquet.
+        model_dir: gets weights.pt, model.onnx, model_card.json and SHA256SUMS.
+        settings: see `TrainSettings`.
+        work_dir: folder of runs, with the photos in YOLO's layout, checkpoints and results.csv of each;
+            `settings.project` when None.
+        on_epoch: called after every epoch with its metrics and its number, from 1, instead of `tracking`;
+            an exception from it stops the training.
+
+    Raises:
+        SettingsError: a setting is impossible, here or on this machine.
+        DataError: the index has no photos or no products to learn from or to measure on.
+        StoreError: a photo can't be read, or there is not enough room for the run.
+        ModelError: the weights to start from can't be used, or the loss was lost.
+    """
+    from stocktake.shelf.export import export_model
+
+    settings = settings or TrainSettings()
+    begun = time.monotonic()
+    index = DatasetIndex.read(index_path)
+    check_photos(index)
+    check_devices(settings)
+    cache_dir = load_settings().cache.absolute()
+    overrides = ultralytics_arguments(settings)
+    start = resolve_weights(settings.weights, settings.model, cache_dir)
+    root = (work_dir or Path(settings.project)).absolute()
+    check_room(index, settings, start, root, cache_dir)
+    identity = {
+        **settings.identity,
+        "hyp": load_hyp(settings.hyp).values,
+        "start": start.model,
+        "photos": index.digest,
+    }
+    run = open_run(root, settings.name, identity, settings.resume)
+    log.info("training %s on %d photos in %s", start.description, len(index.split("train")), run.path)
+    resumed_from = _run_epochs(
+        run, index, start, overrides, settings, cache_dir, on_epoch or tracking.log_metrics
+    )
+    result = json.loads(run.result.read_text())
+    export_model(
+        run.best,
+        model_dir,
+        settings.img,
+        [read_photo_bytes(index, photo) for photo in index.split("val")[:PARITY_PHOTOS]],
+        name=f"YOLOv5, {start.description}, {result['epochs']} epochs",
+        dataset=tracking.dataset_name(index),
+        dataset_digest=index.digest,
+        data_licence=index.metadata.get("licence") or "not known",
+        score_threshold=result["score_threshold"],
+        metrics=result["metrics"],
+    )
+    seconds = time.monotonic() - begun
+    return TrainResult(
+        model_dir=model_dir,
+        run_dir=run.path,
+        weights=run.best,
+        start=start.description,
+        resumed_from=resumed_from,
+        seconds=seconds,
+        **result,
+    )
+
+
+def ultralytics_arguments(settings: TrainSettings) -> dict[str, Any]:
+    """Our settings and the hyp file's by ultralytics' names; without the model and the photos."""
+    values = dict(load_hyp(settings.hyp).values)
+    accumulate = values.pop("accumulate", True)
+    if settings.optimizer:
+        values["optimizer"] = settings.optimizer
+    if settings.lr0:
+        values["lr0"] = settings.lr0
+    if not accumulate and settings.batch > 0:
+        values["nbs"] = settings.batch
+    ranks = len(settings.devices)
+    cores = len(os.sched_getaffinity(0))
+    return {
+        **values,
+        "epochs": settings.epochs,
+        "time": settings.hours,
+        "imgsz": settings.img,
+        "batch": settings.batch,
+        "cache": settings.cache or False,
+        "freeze": settings.freeze or None,
+        "patience": settings.patience,
+        "device": "cpu" if "cpu" in settings.devices else ",".join(settings.devices),
+        "workers": min(8, cores // ranks) if settings.workers is None else settings.workers,
+        "seed": settings.seed,
+        "amp": settings.amp,
+        "iou": NMS_IOU,
+        "deterministic": True,
+        "plots": False,
+        "verbose": False,
+        "exist_ok": True,
+    }
+
+
+def check_photos(index: DatasetIndex) -> None:
+    """Raise DataError unless there are train photos and val photos, each with products in them."""
+    for split in ("train", "val"):
+        photos = index.split(split)
+        boxes = sum(len(photo.boxes) for photo in photos)
+        if not boxes:
+            raise DataError(
+                f"the index has {len(photos)} {split} photos with {boxes} products; training needs products in"
+                " train and in val. Look at the data report of the ingest"
+            )
+
+
+def check_devices(settings: TrainSettings) -> None:
+    """Raise SettingsError where a GPU is asked for that is not there."""
+    numbers = [int(device) for device in settings.devices if device.isdigit()]
+    if not numbers:
+        return
+    import torch
+
+    found = torch.cuda.device_count()
+    if max(numbers) >= found:
+        raise SettingsError(
+            f"device is {settings.device!r}, but this machine has {found} usable GPUs; use device '' or 'cpu'"
+        )
+
+
+def check_room(
+    index: DatasetIndex, settings: TrainSettings, start: Start, root: Path, cache_dir: Path
+) -> None:
+    """Raise StoreError unless the disks have room for the photos and the checkpoints of the run."""
+    photos = sum(p.length for p in index.photos if not (cache_dir / p.sha256).is_file())
+    decoded = sum(p.width * p.height * 3 for p in index.photos) if settings.cache == "disk" else 0
+    if start.checkpoint:
+        checkpoints = (
+            2 * 6 * start.checkpoint.stat().st_size
+        )  # two, each in fp32 with two moments for fp16 alone
+    else:
+        checkpoints = int(2 * CHECKPOINT_BYTES[start.model.removeprefix("yolov5")[0]])
+    for folder, needed in ((cache_dir, photos), (root, decoded + checkpoints)):
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        free = shutil.disk_usage(there).free
+        if needed * COPY_MARGIN > free:
+            raise StoreError(
+                f"{folder}: the run needs {needed * COPY_MARGIN / 1e9:.1f} GB there, {free / 1e9:.1f} GB are free;"
+                " free some, or choose another place by STOCKTAKE_CACHE (photos) or project (checkpoints)"
+            )
+
+
+def _run_epochs(
+    run: RunFolder,
+    index: DatasetIndex,
+    start: Start,
+    overrides: dict[str, Any],
+    settings: TrainSettings,
+    cache_dir: Path,
+    on_epoch: EpochHook,
+) -> int:
+    """Bring a run to its end from wherever it is; return the epochs that had been done before."""
+    state = run.state()
+    if state is State.MEASURED:
+        log.info("%s: this run is complete already; it is only exported", run.path)
+        return int(json.loads(run.result.read_text())["epochs"])
+    data_yaml = write_tree(index, run.path / "photos", cache_dir)
+    done = 0
+    arguments = {**overrides, "data": str(data_yaml), "project": str(run.path.parent), "name": run.path.name}
+    if state is State.STOPPED:
+        done, wanted = run.progress()
+        log.info("resuming %s after %d of %d epochs", run.path, done, wanted)
+        arguments |= {"resume": str(run.last), "save_dir": str(run.path), "time": None}
+    else:
+        arguments["model"] = start.model
+    if state is not State.TRAINED:
+        _train(run, arguments, settings, on_epoch)
+    _measure(run, data_yaml, settings)
+    return done
+
+
+def _train(run: RunFolder, arguments: dict[str, Any], settings: TrainSettings, on_epoch: EpochHook) -> None:
+    ranks = len(settings.devices)
+    try:
+        if ranks > 1:
+            launch_ranks(arguments, ranks, run.path, on_epoch)
+        else:
+            from stocktake.shelf.trainer import train_rank
+
+            train_rank(arguments, on_epoch)
+    except RuntimeError as error:
+        if "out of memory" in str(error).lower():
+            raise SettingsError(
+                f"a batch of {settings.batch} photos of {settings.img} px does not fit into memory; lower batch"
+                f" or img and run again ({error})"
+            ) from error
+        raise
+
+
+def _measure(run: RunFolder, data_yaml: Path, settings: TrainSettings) -> None:
+    from stocktake.shelf.trainer import measure, strip
+
+    for checkpoint in (run.last, run.best):
+        strip(checkpoint)
+    device = settings.devices[0]
+    batch = max(settings.batch // len(settings.devices), 1) if settings.batch > 0 else 16
+    found = measure(run.best, data_yaml, settings.img, batch, device, run.path)
+    epochs = int((run.path / "results.csv").read_text().splitlines()[-1].split(",")[0])
+    with atomic_path(run.result) as part:
+        part.write_text(json.dumps({**asdict(found), "epochs": epochs}, indent=2))
+    shutil.rmtree(data_yaml.parent)  # the photos stay in the cache

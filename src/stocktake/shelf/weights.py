@@ -1,0 +1,138 @@
+"""What a training starts from: COCO weights, the starter weights, a checkpoint of one's own, or nothing."""
+
+import logging
+import re
+import shutil
+import urllib.error
+import urllib.request
+import zipfile
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from stocktake.errors import ModelError, SettingsError
+from stocktake.files import atomic_path, explain_os_error
+
+log = logging.getLogger(__name__)
+
+SIZES = "nsmlx"
+STARTER_SIZE = "n"
+COCO_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0/{name}"
+CONNECT_SECONDS = 5
+_COCO_NAME = re.compile(rf"yolov5([{SIZES}])u?(?:\.pt)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a training starts. `model` is what ultralytics takes: a checkpoint's path or a network's name."""
+
+    model: str
+    description: str
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The checkpoint, None from scratch."""
+        return Path(self.model) if self.model.endswith(".pt") else None
+
+
+def resolve_weights(weights: str, size: str, cache_dir: Path) -> Start:
+    """Find the weights that a user named.
+
+    Args:
+        weights: `yolov5s.pt` or `yolov5su.pt` for COCO weights (downloaded once into `cache_dir`/weights),
+            `starter` for the small ones that come with stocktake, the path of a checkpoint, `scratch` or
+            nothing for none.
+        size: n, s, m, l or x, the size of the network where `weights` are none; "" = s.
+        cache_dir: where downloads are kept.
+
+    Raises:
+        SettingsError: there is no such name or file, or `size` contradicts it.
+        ModelError: a file is not a checkpoint that can be trained on.
+    """
+    if weights in ("", "scratch"):
+        return _scratch(size or "s")
+    if weights == "starter":
+        _check_size(weights, STARTER_SIZE, size)
+        return Start(str(check_checkpoint(starter_path())), "starter weights, trained on drawn shelves")
+    path = Path(weights).expanduser()
+    if path.is_file():
+        return Start(str(check_checkpoint(path)), f"weights {path.name}")
+    if found := _COCO_NAME.fullmatch(weights):
+        _check_size(weights, found.group(1), size)
+        return _coco(found.group(1), cache_dir)
+    names = ", ".join(f"yolov5{letter}.pt" for letter in SIZES)
+    raise SettingsError(
+        f"weights is {weights!r}; give the path of a checkpoint or one of {names}, starter, scratch"
+    )
+
+
+def starter_path() -> Path:
+    """The starter weights that come with stocktake."""
+    return Path(str(resources.files("stocktake.shelf").joinpath("starter/yolov5n.pt")))
+
+
+def check_checkpoint(path: Path) -> Path:
+    """Return `path` if it is a checkpoint that ultralytics can train on; nothing in it is run to find out.
+
+    Raises:
+        ModelError: it is damaged, or was made by the classic YOLOv5 repository or by something else.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
+            pickle = archive.read(pickles[0]) if pickles else b""
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ModelError(
+            f"{path}: not a PyTorch checkpoint, or a damaged one ({error}); fetch it again"
+        ) from error
+    if b"ultralytics.nn.tasks" in pickle:
+        return path
+    if b"models.yolo" in pickle:
+        raise ModelError(
+            f"{path}: a checkpoint of the classic YOLOv5 repository, whose anchor heads and pickled code"
+            " cannot be loaded here; start from yolov5s.pt (which means yolov5su) or train it again"
+        )
+    raise ModelError(
+        f"{path}: a PyTorch file that holds no ultralytics detector; start from yolov5s.pt or starter"
+    )
+
+
+def _scratch(size: str) -> Start:
+    return Start(f"yolov5{size}.yaml", f"YOLOv5{size} from scratch")
+
+
+def _check_size(weights: str, actual: str, wanted: str) -> None:
+    if wanted and wanted != actual:
+        raise SettingsError(
+            f"weights is {weights!r}, a YOLOv5{actual}, but model is {wanted!r}; name only one of them"
+        )
+
+
+def _coco(size: str, cache_dir: Path) -> Start:
+    name = f"yolov5{size}u.pt"
+    target = cache_dir / "weights" / name
+    try:
+        if not target.is_file():
+            _download(COCO_URL.format(name=name), target)
+    except OSError as error:  # urllib's URLError is one; no route, no such host, a timeout, 404
+        hint = (
+            "; `--weights starter` learns faster"
+            if size == STARTER_SIZE
+            else "; a model n could use `starter`"
+        )
+        reason = getattr(error, "reason", None) or explain_os_error(error, target)
+        log.warning("COCO weights %s cannot be had (%s): training starts from scratch%s", name, reason, hint)
+        return _scratch(size)
+    return Start(str(check_checkpoint(target)), f"COCO weights {name}")
+
+
+def _download(url: str, target: Path) -> None:
+    from tqdm import tqdm
+
+    with urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as answer, atomic_path(target) as part:
+        total = int(answer.headers.get("Content-Length") or 0)
+        with (
+            tqdm.wrapattr(answer, "read", total=total, desc=target.name, disable=None) as body,
+            part.open("wb") as file,
+        ):
+            shutil.copyfileobj(body, file)
