@@ -77,7 +77,7 @@ def evaluate(
     detectors = {who: ShelfDetector.load(path) for who, path in given.items() if path is not None}
     constant, fitted_on = _fit_constant(index, split)
     examiner = Examiner(index, detectors, constant, seed)
-    tilted = {photo.name for photo in sorted(photos, key=lambda photo: photo.name)[:tilt_photos]}
+    tilted = {photo.name for photo in photos[:tilt_photos]}
     examined = each_photo(
         lambda photo: examiner.examine(photo, photo.name in tilted), photos, workers, progress, "evaluate"
     )
@@ -90,7 +90,8 @@ def evaluate(
 
 
 def _photos(index: DatasetIndex, split: str, index_path: Path) -> list[Photo]:
-    photos = index.split(split)
+    """The photos of the split by name: AP depends on the order where scores tie."""
+    photos = sorted(index.split(split), key=lambda photo: photo.name)
     if not photos:
         counts = ", ".join(f"{name} {len(index.split(name))}" for name in SPLITS)
         raise DataError(f"{index_path}: no photo in split {split} ({counts}); evaluate another split")
@@ -187,6 +188,8 @@ def _track(
     index: DatasetIndex, split: str, result: EvaluationResult, scores: Scores, examples: Sequence[Example]
 ) -> None:
     """Show the same in MLflow, where a run is open."""
+    if tracking.current_run() is None:
+        return
     tracking.log_dataset(index, split)
     tracking.log_metrics(result.metrics)
     tracking.log_table(evaluation_report.detector_rows(scores), "tables/products.json")

@@ -28,9 +28,10 @@ row empty, back row full) counts neither way. Facing recall is the share of miss
 cover, however they are merged or split. Facing error is the mean absolute error of the number of missing
 facings.
 
-Hold-out takes products out of the annotations and asks whether they are missed, by geometry alone; what was
-found before anything was taken out counts neither way. "10% of boxes missing" takes boxes away while the
-pixels stay as they are: every void that this adds is a false one.
+"True boxes" gives the method the annotated boxes: what a perfect detector would leave to be found.
+"Hold-out" takes products out of the annotations and asks whether they are missed, by geometry alone; what was
+found before anything was taken out counts neither way. "Tilted" turns the photo by 15 degrees to either side.
+"10% of boxes missing" takes boxes away while the pixels stay: every void that this adds is a false one.
 """
 
 

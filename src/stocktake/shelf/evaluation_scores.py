@@ -50,7 +50,7 @@ class Scores:
 
     detectors: dict[str, DetectionScores]
     scenes: dict[str, dict[str, SceneScore]]
-    calibration: Calibration | None  # None without known voids
+    calibration: Calibration | None  # None without known or found voids
     score_threshold: float
     min_confidence: float
 
@@ -84,9 +84,9 @@ def score_scenes(trials: Iterable[Trial]) -> dict[str, dict[str, SceneScore]]:
 
 
 def calibrate(trials: Iterable[Trial]) -> Calibration | None:
-    """Our voids from pixels at every confidence, whatever the threshold; None where no voids are known."""
+    """Our voids from pixels at every confidence; None where no voids are known or none are found."""
     mine = [trial for trial in trials if trial.scene == ANY_CONFIDENCE]
-    if not mine:
+    if not any(len(trial.found) for trial in mine):
         return None
     matches = np.concatenate([match_voids(trial.found, trial.truth) for trial in mine])
     confidence = np.concatenate([trial.found.confidence for trial in mine])

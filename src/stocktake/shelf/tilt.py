@@ -9,7 +9,8 @@ from stocktake.boxes import FloatArray, as_boxes, box_area, clip_boxes
 from stocktake.shelf.holdout import tilt_boxes
 from stocktake.shelf.void_scoring import VoidSet
 
-VISIBLE = 0.5  # a box counts while this share of it is in the frame
+LABELLED = 0.35  # share of a product that must be in the frame for its box to be given
+COUNTED = 0.5  # share of a void that must be in the frame for it to be asked for
 
 
 def tilt_photo(photo: np.ndarray, degrees: float) -> np.ndarray:
@@ -21,25 +22,36 @@ def tilt_photo(photo: np.ndarray, degrees: float) -> np.ndarray:
     )
 
 
-def tilt_visible(boxes: FloatArray, width: int, height: int, degrees: float) -> tuple[FloatArray, np.ndarray]:
-    """Where boxes (n, 4) of a photo of width x height px lie after `tilt_photo`.
+def tilt_products(boxes: FloatArray, width: int, height: int, degrees: float) -> FloatArray:
+    """(k, 4) boxes of the products that are still in the frame after `tilt_photo`, cut to it."""
+    turned, share = _turn(boxes, width, height, degrees)
+    return turned[share >= LABELLED]
 
-    Returns:
-        (k, 4) boxes clipped to the frame, and (n,) bool: half of the box or more is still in it.
+
+def tilt_voids(voids: VoidSet, boxes: FloatArray, width: int, height: int, degrees: float) -> VoidSet:
+    """The known voids after `tilt_photo`, cut to the frame.
+
+    Voids mostly outside it, and places of products whose boxes are not given any more, count neither way.
     """
+    turned, share = _turn(voids.boxes, width, height, degrees)
+    seen = VoidSet(turned, voids.facings, voids.confidence, voids.ignored | (share < COUNTED)).pick(share > 0)
+    products, share = _turn(boxes, width, height, degrees)
+    cut = VoidSet.of_boxes(products[(share > 0) & (share < LABELLED)])
+    return VoidSet(
+        np.concatenate([seen.boxes, cut.boxes]),
+        np.concatenate([seen.facings, cut.facings]),
+        np.concatenate([seen.confidence, cut.confidence]),
+        np.concatenate([seen.ignored, np.ones(len(cut), np.bool_)]),
+    )
+
+
+def _turn(boxes: FloatArray, width: int, height: int, degrees: float) -> tuple[FloatArray, FloatArray]:
+    """Boxes (n, 4) turned and cut to the frame, and the share of each that is left, (n,) in 0..1."""
     middle = np.array([width, height, width, height]) / 2
     zoom = _zoom(width, height, degrees)
-    turned = as_boxes((tilt_boxes(boxes, width, height, degrees) - middle) * zoom + middle)
-    clipped = clip_boxes(turned, width, height)
-    visible = box_area(clipped) >= VISIBLE * np.maximum(box_area(turned), 1e-6)
-    return clipped[visible], visible
-
-
-def tilt_voids(voids: VoidSet, width: int, height: int, degrees: float) -> VoidSet:
-    """The known voids that are still in the frame after `tilt_photo`."""
-    boxes, visible = tilt_visible(voids.boxes, width, height, degrees)
-    kept = voids.pick(visible)
-    return VoidSet(boxes, kept.facings, kept.confidence, kept.ignored)
+    whole = as_boxes((tilt_boxes(boxes, width, height, degrees) - middle) * zoom + middle)
+    cut = clip_boxes(whole, width, height)
+    return cut, np.asarray(box_area(cut) / np.maximum(box_area(whole), 1e-6), np.float32)
 
 
 def _zoom(width: int, height: int, degrees: float) -> float:

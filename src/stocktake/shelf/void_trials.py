@@ -17,7 +17,7 @@ from stocktake.boxes import FloatArray
 from stocktake.dataset import Photo
 from stocktake.shelf.holdout import false_alarms, hold_out
 from stocktake.shelf.seed_heuristic import find_voids_like_seed
-from stocktake.shelf.tilt import tilt_photo, tilt_visible, tilt_voids
+from stocktake.shelf.tilt import tilt_photo, tilt_products, tilt_voids
 from stocktake.shelf.void_scoring import VoidSet
 from stocktake.shelf.voids import VoidSettings, find_voids
 
@@ -30,12 +30,12 @@ TILTED, TILTED_TRUE_BOXES, TILTED_HOLD_OUT = "voids_tilt", "voids_tilt_true_boxe
 MISSING = "voids_missing"
 ANY_CONFIDENCE = "any_confidence"  # as PIXELS, ours only, whatever the confidence: for curves, not for scores
 SCENES = {
-    PIXELS: "From pixels, detected boxes",
-    TRUE_BOXES: "True boxes (upper bound)",
-    HOLD_OUT: "Hold-out, geometry only",
-    TILTED: "Tilt ±15°, detected boxes",
-    TILTED_TRUE_BOXES: "Tilt ±15°, true boxes",
-    TILTED_HOLD_OUT: "Tilt ±15°, hold-out",
+    PIXELS: "From pixels",
+    TRUE_BOXES: "True boxes",
+    HOLD_OUT: "Hold-out",
+    TILTED: "Tilted, from pixels",
+    TILTED_TRUE_BOXES: "Tilted, true boxes",
+    TILTED_HOLD_OUT: "Tilted, hold-out",
     MISSING: "10% of boxes missing",
 }
 
@@ -92,13 +92,13 @@ def try_tilted(
     size, truth = (photo.width, photo.height), void_truth(photo)
     trials = []
     for degrees in TILTS:
-        boxes, _ = tilt_visible(photo.boxes, *size, degrees)
+        boxes = tilt_products(photo.boxes, *size, degrees)
         for name, finder in finders.items():
             find_unseen = partial(_find, finder, size, None)
             trials.append(Trial(TILTED_HOLD_OUT, name, *hold_out(boxes, find_unseen, _rng(photo, seed))))
         if truth is None:
             continue
-        turned, known = tilt_photo(pixels, degrees), tilt_voids(truth, *size, degrees)
+        turned, known = tilt_photo(pixels, degrees), tilt_voids(truth, photo.boxes, *size, degrees)
         for name, finder in finders.items():
             trials.append(Trial(TILTED_TRUE_BOXES, name, _find(finder, size, turned, boxes), known))
         trials += [Trial(TILTED, name, found, known) for name, found in watch(turned).items()]

@@ -1,0 +1,258 @@
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from stocktake.dataset import DatasetIndex, Photo, TruthVoid
+from stocktake.errors import DataError, ModelError
+from stocktake.files import sha256_file
+from stocktake.model_card import ModelCard, verify_sums
+from stocktake.shelf.detector import ShelfDetector
+from stocktake.shelf.evaluation import EvaluationResult, evaluate
+from stocktake.shelf.evaluation_scores import compare
+from stocktake.shelf.thresholds import Thresholds, choose_thresholds, write_thresholds
+from tests.tiny_model import write_model_dir
+
+CELL, SIDE = 16, 128
+BOARDS = (1, 3, 6)  # rows of cells with products
+
+
+def draw(missing: set[tuple[int, int]], dim: set[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """A shelf as `tests.tiny_model` sees one: white products on three boards, grey where it is less sure."""
+    photo = np.zeros((SIDE, SIDE, 3), np.uint8)
+    boxes = []
+    for row in BOARDS:
+        for column in range(SIDE // CELL):
+            x, y = column * CELL, row * CELL
+            if (column, row) not in missing:
+                photo[y : y + CELL, x : x + CELL] = 200 if (column, row) in dim else 255
+                boxes.append((x, y, x + CELL, y + CELL))
+    return photo, np.array(boxes, np.float32).reshape(-1, 4)
+
+
+def add_photo(
+    folder: Path,
+    name: str,
+    pixels: np.ndarray,
+    boxes: np.ndarray,
+    split: str,
+    voids: tuple[TruthVoid, ...] | None,
+) -> Photo:
+    path = folder / name
+    cv2.imwrite(str(path), pixels)
+    height, width = pixels.shape[:2]
+    return Photo(
+        name, name, path.stat().st_size, sha256_file(path), width, height, split, name, boxes, None, voids
+    )
+
+
+def void_at(column: int, row: int) -> TruthVoid:
+    x, y = column * CELL, row * CELL
+    tier = len(BOARDS) - BOARDS.index(row)
+    return TruthVoid((x, y, x + CELL, y + CELL), tier, 1, "gap")
+
+
+def shelf_photos(folder: Path, split: str, count: int, known: bool = True) -> list[Photo]:
+    photos = []
+    for number in range(count):
+        gaps = {(2 + number % 3, 3), (4, 6)} if number % 4 else set()
+        pixels, boxes = draw(gaps, dim={(number % 8, 1)})
+        voids = tuple(void_at(*gap) for gap in sorted(gaps)) if known else None
+        photos.append(add_photo(folder, f"{split}_{number}.png", pixels, boxes, split, voids))
+    return photos
+
+
+def write_index(folder: Path, photos: list[Photo]) -> Path:
+    path = folder / "index.parquet"
+    DatasetIndex(photos, str(folder), {"name": "cells", "exclude": "strict", "excluded": ["a.jpg"]}).write(
+        path
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model_dir(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def evaluated(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> EvaluationResult:
+    folder = tmp_path_factory.mktemp("data")
+    photos = shelf_photos(folder, "train", 2) + shelf_photos(folder, "test", 6)
+    return evaluate(model_dir, write_index(folder, photos), folder / "out", before=model_dir, progress=False)
+
+
+def test_a_detector_that_finds_everything_scores_one(evaluated: EvaluationResult):
+    metrics = evaluated.metrics
+    for name in ("ap", "ap50", "ap75", "ar300", "f1"):
+        assert metrics[f"detector/{name}"] == pytest.approx(1.0), name
+    assert metrics["before/detector/ap"] == metrics["detector/ap"]
+    assert metrics["data/photos"] == 6
+
+
+def test_voids_are_scored_as_they_are_served(evaluated: EvaluationResult, model_dir: Path, tmp_path: Path):
+    """What `detect` returns for each file, matched by hand: a void counts where it covers a missing cell."""
+    detector, hits, found, known = ShelfDetector.load(model_dir), 0, 0, 0
+    for photo in shelf_photos(tmp_path, "test", 6):
+        voids = detector.detect((tmp_path / photo.name).read_bytes()).voids
+        centres = {tuple(int(v) for v in np.array(void.box).reshape(2, 2).mean(0) // CELL) for void in voids}
+        missing = {(int(t.box[0] // CELL), int(t.box[1] // CELL)) for t in photo.voids}
+        hits, found, known = hits + len(centres & missing), found + len(voids), known + len(missing)
+    assert hits > 0
+    assert evaluated.metrics["voids/recall_iou30"] == pytest.approx(hits / known)
+    assert evaluated.metrics["voids/precision_iou30"] == pytest.approx(hits / found)
+    assert evaluated.metrics["voids/false_per_photo"] == pytest.approx((found - hits) / 6)
+    assert evaluated.metrics["before/voids/f1_iou30"] == evaluated.metrics["voids/f1_iou30"]
+
+
+def test_the_seed_stands_beside_us_in_every_scene(evaluated: EvaluationResult):
+    ours = {name for name in evaluated.metrics if name.startswith("voids")}
+    scenes = {name.split("/")[0] for name in ours}
+    assert scenes == {
+        "voids", "voids_true_boxes", "voids_holdout", "voids_missing",
+        "voids_tilt", "voids_tilt_true_boxes", "voids_tilt_holdout",
+    }  # fmt: skip
+    undefined_without_hits = "facing_error"
+    assert not {n for n in ours if f"seed/{n}" not in evaluated.metrics and undefined_without_hits not in n}
+
+
+def test_baselines_that_do_not_look_score_below_one(evaluated: EvaluationResult):
+    assert 0 < evaluated.metrics["constant/detector/ap50"] < 1
+
+
+def test_metrics_are_safe_for_mlflow_and_json(evaluated: EvaluationResult):
+    stored = json.loads(evaluated.report.with_name("metrics.json").read_text())
+    assert stored == evaluated.metrics
+    assert all(re.fullmatch(r"[\w\-. :/]+", name) for name in stored)
+    assert all(isinstance(value, float) and np.isfinite(value) for value in stored.values())
+
+
+def test_reports_say_on_what_data_and_show_photos(evaluated: EvaluationResult):
+    for text in (evaluated.report.read_text("utf-8"), evaluated.summary.read_text("utf-8")):
+        for fact in ("cells", "test", "strict: 1 photo", "128 px", "300 boxes per photo", "seed heuristic"):
+            assert fact in text
+        assert str(evaluated.facts["Data digest"]) in text
+    assert evaluated.report.read_text("utf-8").count("data:image/") == 4 + 3
+    assert {p.name for p in (evaluated.report.parent / "photos").iterdir()} == {
+        "best.jpg",
+        "typical.jpg",
+        "worst.jpg",
+    }
+
+
+def test_the_same_photos_give_the_same_metrics(evaluated: EvaluationResult, model_dir: Path, tmp_path: Path):
+    photos = shelf_photos(tmp_path, "test", 6) + shelf_photos(tmp_path, "train", 2)
+    again = evaluate(
+        model_dir, write_index(tmp_path, photos[::-1]), tmp_path / "out", workers=1, progress=False
+    )
+    assert again.metrics == {n: v for n, v in evaluated.metrics.items() if not n.startswith("before/")}
+
+
+def test_photos_without_known_voids_are_judged_by_hold_out(model_dir: Path, tmp_path: Path):
+    index = write_index(tmp_path, shelf_photos(tmp_path, "test", 3, known=False))
+    result = evaluate(model_dir, index, tmp_path / "out", progress=False)
+    assert "voids/f1_iou30" not in result.metrics
+    assert result.metrics["voids_holdout/f1_iou30"] > result.metrics["seed/voids_holdout/f1_iou30"]
+    assert result.facts["Known voids"] == "not known"
+    assert result.facts["Constant boxes fitted on"] == "test split"
+
+
+def test_one_photo_and_a_photo_without_boxes(model_dir: Path, tmp_path: Path):
+    photos = shelf_photos(tmp_path, "test", 2)[1:]
+    bare = add_photo(
+        tmp_path, "bare.png", np.zeros((SIDE, 96, 3), np.uint8), np.zeros((0, 4), np.float32), "test", ()
+    )
+    alone = evaluate(model_dir, write_index(tmp_path, photos), tmp_path / "one", progress=False)
+    both = evaluate(model_dir, write_index(tmp_path, [*photos, bare]), tmp_path / "two", progress=False)
+    assert alone.metrics["detector/ap"] == both.metrics["detector/ap"] == pytest.approx(1.0)
+    assert both.metrics["data/photos"] == 2
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_an_empty_split_is_refused_before_the_work(model_dir: Path, tmp_path: Path, split: str):
+    index = write_index(tmp_path, shelf_photos(tmp_path, "train", 1))
+    with pytest.raises(DataError, match=rf"no photo in split {split} \(train 1, val 0, test 0\)"):
+        evaluate(model_dir, index, tmp_path / "out", split=split)
+
+
+def test_what_cannot_be_scored_is_refused(model_dir: Path, tmp_path: Path):
+    (photo,) = shelf_photos(tmp_path, "test", 1)
+    without = replace(photo, boxes=np.zeros((0, 4), np.float32))
+    with pytest.raises(DataError, match="none of 1 photos in split test has a product box"):
+        evaluate(model_dir, write_index(tmp_path, [without]), tmp_path / "out")
+    with pytest.raises(DataError, match=r"test_0\.png has 128x128 px, the index says 128x64"):
+        evaluate(
+            model_dir, write_index(tmp_path, [replace(photo, height=64)]), tmp_path / "out", progress=False
+        )
+    with pytest.raises(DataError, match="unknown split 'tests'"):
+        evaluate(model_dir, write_index(tmp_path, [photo]), tmp_path / "out", split="tests")
+
+
+def test_a_model_for_another_task_is_refused(tmp_path: Path):
+    index = write_index(tmp_path, shelf_photos(tmp_path, "test", 1))
+    counter = write_model_dir(tmp_path / "bins", task="bin-counter")
+    with pytest.raises(ModelError, match="task is bin-counter, not shelf-detector"):
+        evaluate(counter, index, tmp_path / "out")
+
+
+def test_an_unwritable_folder_is_refused_before_the_work(model_dir: Path, tmp_path: Path):
+    index = write_index(tmp_path, shelf_photos(tmp_path, "test", 1))
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(DataError, match="out"):
+        evaluate(model_dir, index, tmp_path / "out")
+
+
+def test_a_photo_that_is_no_photo_is_named(model_dir: Path, tmp_path: Path):
+    (photo,) = shelf_photos(tmp_path, "test", 1)
+    (tmp_path / photo.name).write_bytes(b"no photo")
+    broken = replace(photo, length=8, sha256=sha256_file(tmp_path / photo.name))
+    with pytest.raises(DataError, match=r"test_0\.png: .*ingest again"):
+        evaluate(model_dir, write_index(tmp_path, [broken]), tmp_path / "out", progress=False)
+
+
+def test_thresholds_are_chosen_on_validation_photos(tmp_path: Path):
+    """Unsure products score (200 - 128) / 127 = .57: a threshold of .9 loses them, the chosen one does not."""
+    model = write_model_dir(tmp_path / "model", score_threshold=0.9, void_score_threshold=0.9)
+    index = DatasetIndex.read(write_index(tmp_path, shelf_photos(tmp_path, "val", 20)))
+    chosen = choose_thresholds(model, index, progress=False)
+    assert chosen.score_threshold <= 0.56
+    assert chosen.void_score_threshold <= 0.5
+    assert (chosen.product_f1, chosen.photos, chosen.known_voids) == (1.0, 20, 30)
+    assert chosen.void_f1 == pytest.approx(1.0)
+
+    before = verify_sums(model)
+    assert write_thresholds(model, chosen) == verify_sums(model) != before
+    card = ModelCard.read(model)
+    assert card.score_threshold == chosen.score_threshold
+    assert card.void_settings["min_confidence"] == chosen.min_confidence
+    voids = [
+        len(ShelfDetector.load(model).detect((tmp_path / p.name).read_bytes()).voids) for p in index.photos
+    ]
+    assert voids == [len(photo.voids) for photo in index.photos]
+
+
+def test_too_few_known_voids_leave_their_thresholds_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    model = write_model_dir(
+        tmp_path / "model", void_score_threshold=0.35, void_settings={"min_confidence": 0.4}
+    )
+    index = DatasetIndex.read(write_index(tmp_path, shelf_photos(tmp_path, "val", 3)))
+    chosen = choose_thresholds(model, index, progress=False)
+    assert chosen == Thresholds(
+        chosen.score_threshold, 0.35, 0.4, product_f1=1.0, void_f1=None, photos=3, known_voids=4
+    )
+    assert "4 voids are known in split val" in caplog.text
+
+
+def test_thresholds_need_validation_photos(model_dir: Path, tmp_path: Path):
+    index = DatasetIndex.read(write_index(tmp_path, shelf_photos(tmp_path, "test", 1)))
+    with pytest.raises(DataError, match="no photo in split val"):
+        choose_thresholds(model_dir, index)
+
+
+def test_compare_puts_shared_metrics_side_by_side():
+    rows = compare({"a": 0.5, "b": 1.0, "c": 2.0}, {"b": 0.25, "a": 0.75, "d": 1.0})
+    assert rows == [("a", 0.5, 0.75, -0.25), ("b", 1.0, 0.25, 0.75)]
