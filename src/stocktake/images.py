@@ -6,6 +6,7 @@ orientation, grey and CMYK converted to RGB, 16 bits scaled to 8, transparency i
 """
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -22,6 +23,15 @@ MAX_PIXELS = 80_000_000  # 240 MB once decoded; below the number at which Pillow
 FORMATS = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp"}  # MPO: a JPEG with a second view
 EXIF_ORIENTATION = 0x0112
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+TURN_UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {  # by EXIF orientation
+    2: lambda pixels: cv2.flip(pixels, 1),
+    3: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_180),
+    4: lambda pixels: cv2.flip(pixels, 0),
+    5: cv2.transpose,
+    6: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda pixels: cv2.rotate(cv2.transpose(pixels), cv2.ROTATE_180),
+    8: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
 PADDING = 114  # the grey that YOLOv5 is trained with
 
 
@@ -77,14 +87,14 @@ def read_info(data: bytes, max_pixels: int = MAX_PIXELS) -> PhotoInfo:
 def check_photo(data: bytes, max_pixels: int = MAX_PIXELS) -> PhotoInfo:
     """Decode a photo to its last byte and say what it is.
 
-    The decode is to greyscale at an eighth of the size, which reads the whole stream of a JPEG at a fifth of
-    the cost of a full decode. Damage within the stream that still decodes can't be seen.
+    A JPEG is decoded to greyscale at an eighth of its size, which reads the whole stream at a fifth of the
+    cost. Damage within the stream that still decodes can't be seen.
 
     Raises:
         PhotoTooLarge, UnsupportedImage: as `read_info`; also one that is truncated or damaged.
     """
     info = read_info(data, max_pixels)
-    _decode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8, info)
+    _decode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8 if info.format == "jpeg" else cv2.IMREAD_GRAYSCALE, info)
     return info
 
 
@@ -94,7 +104,10 @@ def decode_photo(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
     Raises:
         PhotoTooLarge, UnsupportedImage: as `check_photo`.
     """
-    return _decode(data, cv2.IMREAD_COLOR_RGB, read_info(data, max_pixels))
+    info = read_info(data, max_pixels)
+    pixels = _decode(data, cv2.IMREAD_COLOR_RGB, info)
+    turn = TURN_UPRIGHT.get(info.exif_orientation)
+    return turn(pixels) if turn else pixels
 
 
 def letterbox(photo: Pixels, size: int) -> Letterbox:
@@ -115,10 +128,11 @@ def letterbox(photo: Pixels, size: int) -> Letterbox:
 
 
 def _decode(data: bytes, flags: int, info: PhotoInfo) -> Pixels:
-    # From memory OpenCV refuses a stream that stops before its end marker. From a file it would warn and fill
-    # up with grey, so photos are never read by path.
+    # From memory OpenCV refuses a stream that stops before its end marker; from a file it would warn and fill
+    # up with grey, so photos are never read by path. It reads damaged EXIF in another way than Pillow, and the
+    # size must fit the pixels, so only one of them looks at the orientation.
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         pixels = None
     if pixels is None:
@@ -127,7 +141,7 @@ def _decode(data: bytes, flags: int, info: PhotoInfo) -> Pixels:
 
 
 def _orientation(header: Image.Image) -> int:
-    """The EXIF orientation as OpenCV reads it: from the EXIF block, not from XMP; 1 where it is damaged."""
+    """The orientation in the EXIF block, not the one in XMP, as in training; 1 where it is damaged."""
     exif = Image.Exif()
     try:
         exif.load(header.info.get("exif", b""))

@@ -1,0 +1,221 @@
+import io
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from stocktake.errors import PhotoTooLarge, UnsupportedImage
+from stocktake.images import MAX_BYTES, PADDING, check_photo, decode_photo, letterbox, read_info
+
+WIDTH, HEIGHT = 317, 203
+
+
+@pytest.fixture(scope="module")
+def picture():
+    """A smooth colourful picture, so that JPEG keeps it nearly as it is."""
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    return Image.fromarray(cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 9), None, 0, 255, cv2.NORM_MINMAX))
+
+
+def encode(picture, kind, **options):
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def exif_block(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+def png(width, height, rows=b""):
+    """A PNG that claims a size, whatever is in it."""
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_photos_are_turned_upright(picture, kind, orientation):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encode(picture, kind, exif=exif_block(orientation), **options)
+    with Image.open(io.BytesIO(data)) as image:
+        upright = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+    photo = decode_photo(data)
+
+    info = check_photo(data)
+    assert photo.shape == upright.shape == (info.height, info.width, 3)
+    assert photo.flags.c_contiguous
+    assert np.abs(photo.astype(int) - upright).max() <= (3 if kind == "JPEG" else 0)
+    assert (info.format, info.mode, info.exif_orientation) == (kind.lower(), "RGB", orientation)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("field", range(6, 34))
+@pytest.mark.parametrize("value", [0, 3, 255])
+def test_damaged_exif_leaves_size_and_pixels_in_agreement(picture, field, value):
+    block = bytearray(exif_block(6).tobytes())
+    block[field : field + 1] = [value]
+
+    data = encode(picture, "JPEG", exif=bytes(block))
+
+    info = check_photo(data)
+    assert decode_photo(data).shape == (info.height, info.width, 3)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "close"),
+    [
+        ("L", "JPEG", 3),
+        ("CMYK", "JPEG", 8),
+        ("L", "PNG", 0),
+        ("LA", "PNG", 0),
+        ("P", "PNG", 0),
+        ("1", "PNG", 0),
+        ("RGBA", "PNG", 0),
+    ],
+)
+def test_every_mode_becomes_rgb(picture, mode, kind, close):
+    data = encode(picture.convert(mode), kind, **({"quality": 95} if kind == "JPEG" else {"lossless": True}))
+    with Image.open(io.BytesIO(data)) as image:
+        expected = np.asarray(image.convert("RGB")).astype(int)
+
+    photo = decode_photo(data)
+
+    assert (photo.shape, photo.dtype) == ((HEIGHT, WIDTH, 3), np.uint8)
+    assert np.abs(photo - expected).max() <= close
+    assert check_photo(data).mode == mode
+
+
+def test_sixteen_bits_are_scaled_to_eight():
+    ramp = np.linspace(0, 65535, WIDTH * HEIGHT).reshape(HEIGHT, WIDTH).astype(np.uint16)
+    data = encode(Image.fromarray(ramp), "PNG")
+
+    photo = decode_photo(data)
+
+    assert check_photo(data).mode == "I;16"
+    assert np.abs(photo.astype(float) - ramp[..., None] / 257).max() <= 1
+
+
+def test_transparency_is_ignored(picture):
+    pixels = np.asarray(picture)
+    half_clear = Image.fromarray(np.dstack([pixels, np.full((HEIGHT, WIDTH), 128, np.uint8)]))
+
+    for data in (encode(half_clear, "PNG"), encode(half_clear, "WEBP", lossless=True)):
+        assert (decode_photo(data) == pixels).all()
+        assert check_photo(data).mode == "RGBA"
+
+
+def test_first_frame_of_an_animation(picture):
+    data = encode(picture, "WEBP", lossless=True, save_all=True, append_images=[picture.convert("L")])
+
+    assert (decode_photo(data) == np.asarray(picture)).all()
+    assert check_photo(data).width == WIDTH
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("WEBP", {}), ("WEBP", {"lossless": True})],
+)
+def test_truncated_photos_are_refused_wherever_they_end(picture, kind, options):
+    data = encode(picture, kind, **options)
+    check_photo(data)
+
+    for end in [*range(64, len(data), len(data) // 40), *range(len(data) - 20, len(data))]:
+        for read in (check_photo, decode_photo):
+            with pytest.raises(UnsupportedImage):
+                read(data[:end])
+
+
+def test_tail_of_zeros_is_truncation(picture):
+    data = encode(picture, "JPEG")
+    half = len(data) // 2
+
+    with pytest.raises(UnsupportedImage, match="jpeg is truncated or damaged"):
+        check_photo(data[:half] + bytes(len(data) - half))
+
+
+def test_bytes_after_the_end_do_no_harm(picture):
+    assert check_photo(encode(picture, "JPEG") + b"trailer").width == WIDTH
+
+
+def test_format_is_told_by_the_bytes(picture):
+    assert check_photo(encode(picture, "PNG")).format == "png"
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF"])
+def test_other_formats_are_refused(picture, kind):
+    with pytest.raises(UnsupportedImage, match="not a JPEG, PNG or WebP"):
+        check_photo(encode(picture, kind))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff", b"\xff\xd8\xff\xe0", b"secret words", bytes(1000), b"RIFF\0\0\0\0WEBP"]
+)
+def test_rubbish_is_refused_without_being_quoted(data):
+    with pytest.raises(UnsupportedImage) as caught:
+        check_photo(data)
+
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("width", "height"), [(20_000, 20_000), (8_001, 10_000), (1, 2**31 - 1)])
+def test_decompression_bombs_are_refused_by_their_header(width, height):
+    for read in (check_photo, decode_photo):
+        with pytest.raises(PhotoTooLarge, match="pixels; at most 80,000,000"):
+            read(png(width, height))
+
+
+def test_limit_of_pixels_can_be_set(picture):
+    data = encode(picture, "PNG")
+
+    assert decode_photo(data, max_pixels=WIDTH * HEIGHT).shape == (HEIGHT, WIDTH, 3)
+    with pytest.raises(PhotoTooLarge, match=f"{WIDTH}x{HEIGHT}"):
+        decode_photo(data, max_pixels=WIDTH * HEIGHT - 1)
+
+
+def test_photos_of_too_many_bytes_are_refused(picture):
+    with pytest.raises(PhotoTooLarge, match="bytes"):
+        read_info(encode(picture, "JPEG") + bytes(MAX_BYTES))
+
+
+def test_smallest_photo():
+    data = png(1, 1, b"\0\x0a\x14\x1e")
+
+    assert decode_photo(data).tolist() == [[[10, 20, 30]]]
+    for smallest in (data, encode(Image.new("L", (1, 1)), "JPEG"), encode(Image.new("RGB", (1, 1)), "WEBP")):
+        assert (check_photo(smallest).width, check_photo(smallest).height) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("height", "width"),
+    [(640, 480), (480, 640), (101, 640), (317, 203), (2000, 3), (1, 1), (640, 640), (333, 334)],
+)
+@pytest.mark.parametrize("size", [640, 416])
+def test_letterbox_is_the_one_of_training(height, width, size):
+    from ultralytics.data.augment import LetterBox
+
+    photo = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+    fitted = letterbox(photo, size)
+
+    assert (fitted.square == LetterBox(new_shape=(size, size))(image=photo)).all()
+
+
+def test_letterbox_maps_boxes_back():
+    photo = np.zeros((300, 600, 3), np.uint8)
+    fitted = letterbox(photo, 320)
+
+    assert (fitted.left, fitted.top, fitted.square[0, 0].tolist()) == (0, 80, [PADDING] * 3)
+    boxes = fitted.to_photo(np.array([[0, 80, 320, 240], [32, 96, 64, 112]], np.float32))
+    assert boxes == pytest.approx(np.array([[0, 0, 600, 300], [60, 30, 120, 60]]))
