@@ -1,0 +1,227 @@
+"""The verbs of `stocktake shelf`: arguments in, one library call, a line on what came out."""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from stocktake.dataset import SPLITS
+from stocktake.shelf.train_settings import TrainSettings
+
+EXCLUDE = ("none", "unreadable", "strict")
+
+Options = argparse.Namespace
+
+
+def add_to(groups: Any) -> None:
+    """Add the group `shelf` with its verbs to the subparsers of the program."""
+    shelf = groups.add_parser(
+        "shelf",
+        help="products and voids on supermarket shelves (SKU-110K)",
+        description="From shelf photos to a model that finds voids. The verbs in their usual order:",
+    )
+    verbs = shelf.add_subparsers(metavar="VERB", required=True)
+    for add in (_add_draw, _add_ingest, _add_prepare, _add_train, _add_export, _add_evaluate, _add_register, _add_find):
+        add(verbs)
+
+
+def _verb(verbs: Any, name: str, run: Callable[[Options], None], text: str, example: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=f"Example: stocktake shelf {name} {example}",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_draw(verbs: Any) -> None:
+    parser = _verb(verbs, "draw", _draw, "draw photos with known voids, in SKU-110K's format", "--out photos --train 200")
+    parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    for split, count in (("train", 120), ("val", 30), ("test", 30)):
+        parser.add_argument(f"--{split}", type=int, default=count, metavar="N", help=f"photos in {split}")
+    parser.add_argument("--difficulty", default="default", help="easy, default or hard")
+    parser.add_argument("--family", default="demo", help="packs and backs: demo, or starter which shares none with it")
+    parser.add_argument("--width", type=int, default=960, help="px")
+    parser.add_argument("--height", type=int, default=1280, help="px")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same photos")
+
+
+def _draw(options: Options) -> None:
+    from stocktake.synthetic.draw_settings import DrawSettings
+    from stocktake.synthetic.shelves import write_dataset
+
+    settings = DrawSettings.preset(
+        options.difficulty, family=options.family, width=options.width, height=options.height
+    )
+    counts = {split: getattr(options, split) for split in ("train", "val", "test")}
+    print(write_dataset(options.out, counts, settings, options.seed))
+
+
+def _add_ingest(verbs: Any) -> None:
+    parser = _verb(verbs, "ingest", _ingest, "read photos and boxes into an index", "SKU110K_fixed --out runs/ingest")
+    parser.add_argument("source", help="folder, .tar or .tar.gz file, http(s) URL of one, or s3://bucket/prefix")
+    parser.add_argument("--out", type=Path, required=True, help="folder for index.parquet, report.json, report.html")
+    parser.add_argument("--store", help="where photos of an archive go; STOCKTAKE_STORE if not given")
+    parser.add_argument("--copy", action="store_true", help="copy the photos of a folder or prefix into the store too")
+    parser.add_argument(
+        "--exclude", default="unreadable", choices=EXCLUDE,
+        help="strict also leaves out the published list of 54 damaged or badly labelled photos",
+    )  # fmt: skip
+    parser.add_argument("--workers", type=int, help="threads; one per core if not given")
+    parser.add_argument("--limit", type=int, help="at most so many photos of each split")
+
+
+def _ingest(options: Options) -> None:
+    from stocktake.shelf.sku110k import ingest
+
+    ingest(
+        options.source, options.out, options.store, options.copy, options.exclude, options.workers, options.limit
+    )
+    _say_written(options.out, "index.parquet", "report.html")
+
+
+def _add_prepare(verbs: Any) -> None:
+    text = "clip and deduplicate boxes, and write YOLOv5's folders"
+    parser = _verb(verbs, "prepare", _prepare, text, "runs/ingest/index.parquet --out runs/prepared")
+    parser.add_argument("index", type=Path, help="index.parquet of ingest")
+    parser.add_argument("--out", type=Path, required=True, help="folder for index.parquet, reports and the folder yolo")
+    parser.add_argument("--no-tree", action="store_true", help="leave the folder yolo out; training makes its own")
+
+
+def _prepare(options: Options) -> None:
+    from stocktake.dataset import DatasetIndex
+    from stocktake.shelf.label_prep import prepare
+    from stocktake.shelf.yolo_labels import write_tree
+
+    prepare(options.index, options.out)
+    _say_written(options.out, "index.parquet", "report.html")
+    if not options.no_tree:
+        print(write_tree(DatasetIndex.read(options.out / "index.parquet"), options.out / "yolo"))
+
+
+def _add_train(verbs: Any) -> None:
+    defaults = TrainSettings()
+    text = "train YOLOv5 and export it; photos that were not ingested yet are ingested and prepared first"
+    parser = _verb(verbs, "train", _train, text, "--data SKU110K_fixed --img 416 --batch 4 --epochs 3 --cache")
+    parser.add_argument(
+        "--data", default="/data", help="SKU-110K folder, tar or URL, s3:// prefix, data.yaml, or a prepared index.parquet"
+    )
+    parser.add_argument("--weights", default=defaults.weights, help="yolov5{n,s,m,l,x}.pt, a checkpoint, starter, or scratch")
+    parser.add_argument("--model", default="", help="size n, s, m, l or x where training starts from scratch")
+    parser.add_argument("--img", type=int, default=defaults.img, help="side in px of the square that photos are fitted into")
+    parser.add_argument("--batch", type=int, default=defaults.batch, help="photos in a step; -1 for what fits into the GPU")
+    parser.add_argument("--epochs", type=int, default=defaults.epochs, help="passes over the training photos")
+    parser.add_argument("--hours", type=float, help="wall clock to stop after; overrules --epochs")
+    parser.add_argument("--cache", nargs="?", const="ram", default="", help="keep decoded photos in ram, or on disk")
+    parser.add_argument("--freeze", type=int, default=0, help="layers that are not trained; 10 is the backbone")
+    parser.add_argument("--hyp", default=defaults.hyp, help="augmentation and learning rates: low, med, high, quick, or a file")
+    parser.add_argument("--optimizer", help="overrule the one of --hyp")
+    parser.add_argument("--lr0", type=float, help="overrule the first learning rate of --hyp")
+    parser.add_argument("--patience", type=int, default=defaults.patience, help="epochs without a better one before it stops")
+    parser.add_argument("--device", default="", help="cpu, 0, or 0,1 for two GPUs; a GPU if there is one when not given")
+    parser.add_argument("--workers", type=int, help="loading processes; by the cores if not given")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same weights")
+    parser.add_argument("--project", default=defaults.project, help="folder of trainings")
+    parser.add_argument("--name", default=defaults.name, help="of this training; the same call continues one that was stopped")
+    parser.add_argument("--exclude", default="unreadable", choices=EXCLUDE, help="photos to leave out, see ingest")
+    parser.add_argument("--limit", type=int, help="at most so many photos of each split")
+    parser.add_argument("--no-score", action="store_true", help="leave the evaluation out")
+
+
+def _train(options: Options) -> None:
+    from stocktake.shelf.workflow import train_from
+
+    wanted = {field.name for field in fields(TrainSettings)} & vars(options).keys()
+    settings = TrainSettings(**{name: getattr(options, name) for name in wanted})
+    result = train_from(options.data, settings, options.exclude, options.limit, score=not options.no_score)
+    print(f"{result.folder}: trained {result.training.epochs} epochs from {result.training.start}")
+    for name, value in result.training.metrics.items():
+        print(f"  {name} {value:.3f}")
+    _say_written(result.training.model_dir, "")
+    if result.evaluation:
+        _say_written(result.folder / "evaluation", "report.html")
+
+
+def _add_export(verbs: Any) -> None:
+    text = "make a model dir of a checkpoint: ONNX, card, checksums, parity checked"
+    parser = _verb(verbs, "export", _export, text, "runs/train/exp/train/weights/best.pt --index runs/prepared/index.parquet --out model")
+    parser.add_argument("weights", type=Path, help="checkpoint of a training")
+    parser.add_argument("--index", type=Path, required=True, help="the index.parquet that it was trained on")
+    parser.add_argument("--out", type=Path, required=True, help="model dir to make")
+    parser.add_argument("--img", type=int, default=640, help="side in px of the square that the model sees")
+
+
+def _export(options: Options) -> None:
+    from stocktake.dataset import DatasetIndex
+    from stocktake.shelf.export import export_model
+
+    print(export_model(options.weights, options.out, index=DatasetIndex.read(options.index), img=options.img))
+
+
+def _add_evaluate(verbs: Any) -> None:
+    text = "score a model dir beside its baselines"
+    parser = _verb(verbs, "evaluate", _evaluate, text, "model runs/prepared/index.parquet --out runs/evaluation")
+    parser.add_argument("model", type=Path, help="model dir")
+    parser.add_argument("index", type=Path, help="prepared index.parquet")
+    parser.add_argument("--out", type=Path, required=True, help="folder for report.html, metrics.json, summary.md")
+    parser.add_argument("--split", default="test", choices=SPLITS, help="photos to score on")
+    parser.add_argument("--before", type=Path, help="model dir of the weights that training began with")
+    parser.add_argument("--champion", type=Path, help="model dir of the champion")
+
+
+def _evaluate(options: Options) -> None:
+    from stocktake.shelf.evaluation import evaluate
+
+    evaluate(options.model, options.index, options.out, options.split, options.before, options.champion)
+    print((options.out / "summary.md").read_text())
+    _say_written(options.out, "report.html")
+
+
+def _add_register(verbs: Any) -> None:
+    text = "register a model dir in MLflow, and make it champion if it is better on the same photos"
+    parser = _verb(verbs, "register", _register, text, "model runs/prepared/index.parquet runs/evaluation")
+    parser.add_argument("model", type=Path, help="model dir")
+    parser.add_argument("index", type=Path, help="prepared index.parquet that it was scored on")
+    parser.add_argument("evaluation", type=Path, help="folder that evaluate wrote")
+    parser.add_argument("--name", default="shelf-detector", help="registered model, and hence the InferenceService")
+    parser.add_argument("--split", default="test", choices=SPLITS, help="photos that it was scored on")
+    parser.add_argument("--store", help="where model dirs are kept; STOCKTAKE_STORE if not given")
+
+
+def _register(options: Options) -> None:
+    from stocktake.shelf.promotion import promote
+
+    decision = promote(
+        options.model, options.index, options.evaluation, options.name, options.split, options.store
+    )
+    print(decision.reason)
+
+
+def _add_find(verbs: Any) -> None:
+    text = "find products and voids on photos, and paint them"
+    parser = _verb(verbs, "find", _find, text, "photo.jpg --model runs/demo/model --out found")
+    parser.add_argument("photos", type=Path, nargs="+", metavar="photo", help="JPEG, PNG or WebP file")
+    parser.add_argument("--model", type=Path, required=True, help="model dir")
+    parser.add_argument("--out", type=Path, help="folder for painted photos; none are painted if not given")
+
+
+def _find(options: Options) -> None:
+    from stocktake.shelf.detector import ShelfDetector
+    from stocktake.shelf.drawing import paint_file
+
+    detector = ShelfDetector.load(options.model)
+    for path in options.photos:
+        report = detector.detect(read_file(path))
+        print(json.dumps({"photo": path.name, **report.to_json()}))
+        if options.out:
+            paint_file(path, report, options.out / f"{path.stem}.jpg")
+
+
+def _say_written(folder: Path, *names: str) -> None:
+    for name in names:
+        print(folder / name)

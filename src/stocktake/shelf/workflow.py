@@ -1,0 +1,91 @@
+"""From photos to a scored model in one call, for a machine without pipelines: what the training image runs."""
+
+import json
+import logging
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from stocktake import tracking
+from stocktake.dataset import DatasetIndex
+from stocktake.errors import SettingsError
+from stocktake.files import atomic_path
+from stocktake.shelf.evaluation import EvaluationResult, evaluate
+from stocktake.shelf.label_prep import prepare
+from stocktake.shelf.sku110k import ingest
+from stocktake.shelf.train_settings import TrainSettings
+from stocktake.shelf.training import TrainResult, train
+from stocktake.shelf.yolo_folder import read_yolo_folder
+
+log = logging.getLogger(__name__)
+
+INDEX_FILE = "index.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowResult:
+    """Where things are after `train_from`; `evaluation` is None where it was not asked for or had no photos."""
+
+    folder: Path
+    training: TrainResult
+    evaluation: EvaluationResult | None
+
+
+def train_from(
+    data: str, settings: TrainSettings, exclude: str = "unreadable", limit: int | None = None, score: bool = True
+) -> WorkflowResult:
+    """Ingest, prepare, train, export and evaluate; the same call continues after a kill.
+
+    Everything goes below `settings.project`/`settings.name`: ingest/, prepared/, train/, model/, evaluation/.
+
+    Args:
+        data: photos in SKU-110K's layout (folder, tar, URL, s3:// prefix), a data.yaml in YOLO's layout, or a
+            prepared index.parquet.
+        settings: of the training.
+        exclude: photos to leave out, see `ingest`.
+        limit: at most so many photos of each split, for a quick look.
+        score: evaluate on the test photos, or on the val photos where there are none.
+
+    Raises:
+        SettingsError: the folder belongs to a training of other data or settings.
+        DataError, StoreError, ModelError: as the steps do.
+    """
+    folder = Path(settings.project) / settings.name
+    _claim(folder, {"data": data, "exclude": exclude, "limit": limit, **settings.identity})
+    index_path = _prepared_index(data, folder, exclude, limit)
+    index = DatasetIndex.read(index_path)
+    with tracking.start_run(settings.name, tags={"dataset": index.digest}):
+        tracking.log_params(asdict(settings), "train")
+        trained = train(index_path, folder / "model", replace(settings, name="train"), folder)
+        evaluation = None
+        split = "test" if index.split("test") else "val"
+        if score:
+            evaluation = evaluate(trained.model_dir, index_path, folder / "evaluation", split=split)
+    return WorkflowResult(folder, trained, evaluation)
+
+
+def _prepared_index(data: str, folder: Path, exclude: str, limit: int | None) -> Path:
+    """The prepared index of any kind of `data`; made where it is not there yet."""
+    if data.endswith(".parquet"):
+        return Path(data)
+    raw = folder / "ingest" / INDEX_FILE
+    if data.endswith((".yaml", ".yml")):
+        read_yolo_folder(Path(data)).write(raw)
+    else:
+        ingest(data, raw.parent, exclude=exclude, limit=limit)  # type: ignore[arg-type]
+    prepare(raw, folder / "prepared")
+    return folder / "prepared" / INDEX_FILE
+
+
+def _claim(folder: Path, identity: dict[str, object]) -> None:
+    """Note what the folder is for; refuse one that is for something else, so that no model is overwritten."""
+    note = folder / "settings.json"
+    wanted = json.loads(json.dumps(identity))
+    if note.is_file():
+        found = json.loads(note.read_text())
+        changed = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+        if changed:
+            what = ", ".join(f"{key} was {found.get(key)!r}, now {wanted.get(key)!r}" for key in changed)
+            raise SettingsError(f"{folder} belongs to another training ({what}); take another --name")
+        return
+    with atomic_path(note) as part:
+        part.write_text(json.dumps(wanted, indent=2) + "\n")

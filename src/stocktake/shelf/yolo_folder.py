@@ -1,0 +1,92 @@
+"""Reads photos and labels that are in YOLO's layout already: data.yaml, images/…, labels/…"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from stocktake.dataset import SPLITS, DatasetIndex, Photo
+from stocktake.errors import DataError, UnsupportedImage
+from stocktake.files import explain_os_error
+from stocktake.images import check_photo
+from stocktake.shelf.yolo_labels import parse_labels
+
+PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+def read_yolo_folder(data_yaml: Path, progress: bool = True) -> DatasetIndex:
+    """Index the photos that a data.yaml names, referenced in place.
+
+    `train`, `val` and `test` are folders, or text files with a photo per line; a photo's labels lie in the
+    folder whose name has `labels` where the photo's has `images`. A photo without a label file has no products,
+    as YOLO reads it; how many there are stands in the index's metadata, and so do unreadable photos.
+
+    Raises:
+        DataError: the file is missing or malformed, names classes other than one, or a label is malformed.
+    """
+    config = _read_config(data_yaml)
+    root = Path(config.get("path") or ".")
+    root = root if root.is_absolute() else data_yaml.parent / root
+    photos: list[Photo] = []
+    metadata: dict[str, Any] = {"name": data_yaml.parent.name, "source": str(data_yaml), "licence": "not known"}
+    unlabelled, unreadable = [], []
+    for split in SPLITS:
+        if not config.get(split):
+            continue
+        for path in tqdm(_list_photos(root / config[split], split), desc=split, disable=None if progress else True):
+            data = path.read_bytes()
+            try:
+                info = check_photo(data)
+            except UnsupportedImage as error:
+                unreadable.append(f"{path.name}: {error}")
+                continue
+            labels = _labels_of(path)
+            if not labels.is_file():
+                unlabelled.append(path.name)
+            text = labels.read_text() if labels.is_file() else ""
+            try:
+                boxes = parse_labels(text, info.width, info.height)
+            except DataError as error:
+                raise DataError(f"{labels}: {error}") from error
+            photos.append(
+                Photo(
+                    name=path.name, uri=str(path.absolute()), length=len(data), sha256=hashlib.sha256(data).hexdigest(),
+                    width=info.width, height=info.height, split=split, group=path.stem, boxes=boxes,
+                )
+            )  # fmt: skip
+    return DatasetIndex(photos, str(root), {**metadata, "unlabelled": unlabelled, "unreadable": unreadable})
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(explain_os_error(error, path)) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not YAML ({error})") from error
+    if not isinstance(config, dict) or not config.get("train") or not config.get("val"):
+        raise DataError(f"{path}: needs the keys train and val, the folders of photos; see `stocktake shelf prepare`")
+    if config.get("nc", len(config.get("names", ["object"]))) != 1:
+        raise DataError(f"{path}: nc is {config.get('nc')}; the shelf detector has one class, 'object'")
+    return config
+
+
+def _list_photos(place: Path, split: str) -> list[Path]:
+    if place.is_file():
+        lines = place.read_text().splitlines()
+        found = [place.parent / line.strip() for line in lines if line.strip()]
+    else:
+        found = sorted(p for p in place.glob("**/*") if p.suffix.lower() in PHOTO_SUFFIXES)
+    if not found:
+        raise DataError(f"{place}: no photos for {split}; data.yaml must name a folder of JPEG, PNG or WebP files")
+    return found
+
+
+def _labels_of(photo: Path) -> Path:
+    parts = list(photo.parts)
+    where = max((i for i, part in enumerate(parts) if part == "images"), default=None)
+    if where is not None:
+        parts[where] = "labels"
+    return Path(*parts).with_suffix(".txt")
