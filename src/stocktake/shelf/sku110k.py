@@ -18,7 +18,7 @@ from stocktake.errors import BadRequest, DataError, SettingsError
 from stocktake.images import check_photo
 from stocktake.journal import Journal
 from stocktake.parallel import map_bounded
-from stocktake.settings import load_settings
+from stocktake.settings import Settings, load_settings
 from stocktake.shelf.annotations import Annotations
 from stocktake.shelf.ingest_report import IngestReport, make_report
 from stocktake.shelf.sku110k_rows import Sighting, join_rows
@@ -59,7 +59,7 @@ def ingest(
         copy: put the photos of a folder or a prefix into the store too.
         exclude: "unreadable" leaves out what can't be decoded; "strict" also the published list of 54 photos,
             kept in the index's metadata; "none" takes an unreadable photo for an error.
-        workers: threads; one per core when None.
+        workers: threads; when None one per core, or at least eight where photos cross a network.
         limit: at most this many photos of each split, for a quick look.
         name: of the data set; the source's own name when None.
         licence: of the photos; SKU-110K's own when None, and another for drawn photos.
@@ -83,7 +83,7 @@ def ingest(
     about = {"source": source, "store": home.uri, "stocktake": version("stocktake")}
     with Journal(out_dir / "ingest.journal.jsonl", about) as journal:
         gathering = _Gathering(origin, target, journal, limit)
-        gathering.run(workers or settings.cpu_workers, progress)
+        gathering.run(workers or _workers(settings, origin, home), progress)
     annotations = gathering.annotations
     annotations.finish()
     joined = join_rows(annotations, gathering.sightings, gathering.beyond_limit, exclude == "strict")
@@ -189,6 +189,11 @@ def _look_at(data: bytes, digest: str, member: Member, key: str) -> Sighting:
         return Sighting(member.photo, key, len(data), member.version, digest, problem=str(error))
     facts = (info.width, info.height, info.format, info.mode, info.exif_orientation)
     return Sighting(member.photo, key, len(data), member.version, digest, *facts)
+
+
+def _workers(settings: Settings, origin: Source, home: Store) -> int:
+    uris = [home.uri, origin.store.uri if origin.store else ""]
+    return settings.transfer_workers if any("://" in uri for uri in uris) else settings.cpu_workers
 
 
 def _default_name(source: str) -> str:
