@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stocktake.dataset import DatasetIndex, read_photo_bytes
 from stocktake.errors import ModelError, StoreError
 from stocktake.files import atomic_path, explain_os_error
 from stocktake.model_card import MODEL_FILE, SUMS_FILE, ModelCard, write_sums
@@ -32,12 +33,13 @@ WEIGHTS_FILE = "weights.pt"
 LICENCE = "AGPL-3.0-or-later"  # ultralytics' own, for weights trained with it
 MAX_BOX_GAP = 1.0  # px of the photo
 MAX_SCORE_GAP = 1e-3
-DRAWN_PHOTOS = 4
+PROOF_PHOTOS = 8
+UNKNOWN = "not known"
 KEPT_ARGUMENTS = ("task", "imgsz", "single_cls", "optimizer", "lr0", "epochs", "batch", "seed")
 
 
 def export_model(
-    weights: Path, model_dir: Path, img: int, photos: Sequence[bytes] = (), **card_fields: Any
+    weights: Path, model_dir: Path, img: int, index: DatasetIndex | None = None, **card_fields: Any
 ) -> Path:
     """Export a checkpoint and prove on whole photos that the exported model says the same.
 
@@ -47,7 +49,8 @@ def export_model(
         weights: an ultralytics checkpoint of a detector with one class.
         model_dir: made if needed; an older model in it is replaced.
         img: side in px of the square that the model will see, a multiple of 32.
-        photos: encoded photos for the proof; a few drawn ones when there are none.
+        index: what the checkpoint was trained on: names data and licence in the card, and its val photos are
+            those of the proof. Without it a few are drawn.
         card_fields: fields of `ModelCard` beyond those that follow from the rest: name, dataset,
             dataset_digest, data_licence, metrics, score_threshold …
 
@@ -61,7 +64,8 @@ def export_model(
     from stocktake.shelf.weights import check_checkpoint
 
     network = load_network(check_checkpoint(weights))
-    card = make_card(img, **card_fields)
+    card = make_card(img, index, **card_fields)
+    photos = _val_photos(index) if index else _drawn_photos()
     try:
         model_dir.mkdir(parents=True, exist_ok=True)
         for stale in (SUMS_FILE, *(path.name for path in model_dir.glob("model.*"))):
@@ -70,7 +74,7 @@ def export_model(
         write_onnx(network, model_dir / MODEL_FILE, img)
         card.write(model_dir)
         write_sums(model_dir)
-        check_parity(model_dir, network, photos or _drawn_photos())
+        check_parity(model_dir, network, photos)
     except OSError as error:
         raise StoreError(explain_os_error(error, model_dir)) from error
     except ModelError:
@@ -79,8 +83,9 @@ def export_model(
     return model_dir
 
 
-def make_card(img: int, **fields: Any) -> ModelCard:
-    """The card of a shelf detector; `fields` win over what is filled in here."""
+def make_card(img: int, index: DatasetIndex | None = None, **fields: Any) -> ModelCard:
+    """The card of a shelf detector trained on `index`; `fields` win over what is filled in here."""
+    about = index.metadata if index else {}
     known = {
         "task": TASK,
         "name": "shelf detector",
@@ -90,9 +95,9 @@ def make_card(img: int, **fields: Any) -> ModelCard:
         "void_settings": VoidSettings().model_dump(),
         "weights": WEIGHTS_FILE,
         "licence": LICENCE,
-        "data_licence": "not known",
-        "dataset": "not known",
-        "dataset_digest": "not known",
+        "data_licence": about.get("licence") or UNKNOWN,
+        "dataset": about.get("name") or UNKNOWN,
+        "dataset_digest": index.digest if index else UNKNOWN,
         "stocktake_version": version("stocktake"),
     }
     return ModelCard(**{**known, **fields})
@@ -167,7 +172,7 @@ def write_onnx(network: "torch.nn.Module", path: Path, img: int) -> None:
 
 
 def save_slim(weights: Path, path: Path) -> None:
-    """Save the fp16 model of a checkpoint so that ultralytics can load it, without optimizer and folder names."""
+    """Save the fp16 model of a checkpoint for ultralytics to load, without optimizer and folder names."""
     import torch
     from ultralytics import __version__
     from ultralytics.nn.tasks import torch_safe_load
@@ -187,10 +192,10 @@ def save_slim(weights: Path, path: Path) -> None:
 
 
 def check_parity(model_dir: Path, network: "torch.nn.Module", photos: Sequence[bytes]) -> int:
-    """Compare what model.onnx and the network it was made from say about whole photos, decoded as they are served.
+    """Compare what model.onnx and the network it was made from say about whole photos.
 
-    Compared are the proposals, anchor by anchor in the photo's pixels, before non-maximum suppression: that orders
-    by score, and where two scores are equal either order is right.
+    The photos are decoded as they are served. Compared are the proposals, anchor by anchor in the photo's pixels,
+    before non-maximum suppression: that orders by score, and where two are equal either order is right.
 
     Returns:
         How many proposals over the card's score threshold were compared, over all photos.
@@ -212,13 +217,17 @@ def check_parity(model_dir: Path, network: "torch.nn.Module", photos: Sequence[b
         score_gap = np.abs(exported.scores - scores)[over].max(initial=0)
         if box_gap > MAX_BOX_GAP or score_gap > MAX_SCORE_GAP:
             raise ModelError(
-                f"{model_dir / MODEL_FILE}: on photo {number} of {len(photos)} it is up to {box_gap:.3f} px and"
-                f" {score_gap:.5f} in score away from its checkpoint; at most {MAX_BOX_GAP:g} px and"
+                f"{model_dir / MODEL_FILE}: on photo {number} of {len(photos)} it is up to {box_gap:.3f} px"
+                f" and {score_gap:.5f} in score away from its checkpoint; at most {MAX_BOX_GAP:g} px and"
                 f" {MAX_SCORE_GAP:g} are allowed"
             )
         compared += int(over.sum())
     log.info("model.onnx agrees with its checkpoint on %d proposals in %d photos", compared, len(photos))
     return compared
+
+
+def _val_photos(index: DatasetIndex) -> list[bytes]:
+    return [read_photo_bytes(index, photo) for photo in index.split("val")[:PROOF_PHOTOS]]
 
 
 def _drawn_photos() -> list[bytes]:
@@ -227,7 +236,7 @@ def _drawn_photos() -> list[bytes]:
     from stocktake.synthetic.shelves import DrawSettings, draw_shelf
 
     photos = []
-    for seed in range(DRAWN_PHOTOS):
+    for seed in range(PROOF_PHOTOS):
         drawn = draw_shelf(np.random.default_rng(seed), DrawSettings())
         photos.append(cv2.imencode(".jpg", drawn.photo[..., ::-1])[1].tobytes())
     return photos

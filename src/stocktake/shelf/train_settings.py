@@ -90,6 +90,11 @@ class TrainSettings:
         )
 
 
+def gpu_devices(count: int) -> str:
+    """`device` for so many GPUs of this machine: 0 = CPU, 1 = a GPU if there is one, 2 = a rank on each."""
+    return "cpu" if count == 0 else "" if count == 1 else ",".join(map(str, range(count)))
+
+
 def _expect(holds: bool, name: str, found: object, wanted: str) -> None:
     if not holds:
         raise SettingsError(f"{name} is {found!r}; it must be {wanted}")
@@ -99,8 +104,3 @@ def _expect_whole(name: str, found: object, lowest: int, highest: int, more: str
     is_whole = isinstance(found, int) and not isinstance(found, bool)
     holds = is_whole and lowest <= found <= highest  # type: ignore[operator]
     _expect(holds, name, found, f"a whole number in {lowest}..{highest}{more}")
-
-
-def gpu_devices(count: int) -> str:
-    """`device` for so many GPUs of this machine: 0 = CPU, 1 = a GPU if there is one, more = a rank on each."""
-    return "cpu" if count == 0 else "" if count == 1 else ",".join(map(str, range(count)))

@@ -44,6 +44,11 @@ class ShelfTrainer(DetectionTrainer):
     Checkpoints are replaced whole, so that a run which is killed at any moment can be resumed.
     """
 
+    model: Any  # ultralytics has no type hints
+    world_size: int
+    last: Path
+    best: Path
+
     def __init__(
         self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: Any = None
     ) -> None:
@@ -70,8 +75,8 @@ class ShelfTrainer(DetectionTrainer):
                 distributed.destroy_process_group()
 
     def _build_train_pipeline(self) -> None:
-        # ultralytics names a CUDA device when it wraps a model for several ranks; on CPU there is none to name,
-        # so the model is wrapped here, the first place after it is whole and before the optimizer sees it
+        # ultralytics names a CUDA device when it wraps a model for several ranks; on CPU there is none to
+        # name, so the model is wrapped here: it is whole, and the optimizer has not seen it yet
         if self.cpu_ranks and self.world_size != self.cpu_ranks:
             self.world_size = self.cpu_ranks
             self.model = torch.nn.parallel.DistributedDataParallel(self.model, find_unused_parameters=True)
@@ -82,8 +87,8 @@ class ShelfTrainer(DetectionTrainer):
         self.bad_steps = 0 if math.isfinite(self.loss.item()) else self.bad_steps + 1
         if self.bad_steps >= MAX_BAD_STEPS:
             raise ModelError(
-                f"the loss is no longer a number in epoch {self.epoch + 1} of {self.epochs}; train again with a"
-                f" lower lr0 (it is {self.args.lr0:g}) or without mixed precision (amp is {self.amp})"
+                f"the loss is no longer a number in epoch {self.epoch + 1} of {self.epochs}; train again with"
+                f" a lower lr0 (it is {self.args.lr0:g}) or without mixed precision (amp is {self.amp})"
             )
         super().optimizer_step()
 

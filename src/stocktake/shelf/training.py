@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stocktake import tracking
-from stocktake.dataset import DatasetIndex, read_photo_bytes
+from stocktake.dataset import DatasetIndex
 from stocktake.errors import DataError, SettingsError, StoreError
 from stocktake.files import atomic_path
 from stocktake.settings import load_settings
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 EpochHook = Callable[[dict[str, float], int], None]
 
-PARITY_PHOTOS = 8
 COPY_MARGIN = 1.1  # label files, the file system's own needs
 CHECKPOINT_BYTES = {
     "n": 16e6,
@@ -61,9 +60,8 @@ def train(
 ) -> TrainResult:
     """Train YOLOv5 on the train photos of an index, choose by its val photos, export to a model dir.
 
-    A run that was killed continues where its last checkpoint is when it is called again with the same settings
-    and photos; one that had finished is only exported again. Metrics of every epoch go to the open run of
-    `tracking`.
+    A run that was killed continues from its last checkpoint when it is called again with the same settings and
+    photos; one that had finished is only exported again. Metrics of every epoch go to the open run of `tracking`.
 
     Args:
         index_path: a prepared index.parquet.
@@ -108,11 +106,8 @@ def train(
         run.best,
         model_dir,
         settings.img,
-        [read_photo_bytes(index, photo) for photo in index.split("val")[:PARITY_PHOTOS]],
+        index,
         name=f"YOLOv5, {start.description}, {result['epochs']} epochs",
-        dataset=tracking.dataset_name(index),
-        dataset_digest=index.digest,
-        data_licence=index.metadata.get("licence") or "not known",
         score_threshold=result["score_threshold"],
         metrics=result["metrics"],
     )
@@ -168,8 +163,8 @@ def check_photos(index: DatasetIndex) -> None:
         boxes = sum(len(photo.boxes) for photo in photos)
         if not boxes:
             raise DataError(
-                f"the index has {len(photos)} {split} photos with {boxes} products; training needs products in"
-                " train and in val. Look at the data report of the ingest"
+                f"the index has {len(photos)} {split} photos with {boxes} products; training needs products"
+                " in train and in val. Look at the data report of the ingest"
             )
 
 
@@ -204,8 +199,8 @@ def check_room(
         free = shutil.disk_usage(there).free
         if needed * COPY_MARGIN > free:
             raise StoreError(
-                f"{folder}: the run needs {needed * COPY_MARGIN / 1e9:.1f} GB there, {free / 1e9:.1f} GB are free;"
-                " free some, or choose another place by STOCKTAKE_CACHE (photos) or project (checkpoints)"
+                f"{folder}: the run needs {needed * COPY_MARGIN / 1e9:.1f} GB there, {free / 1e9:.1f} GB are"
+                " free; make room, or choose another place by STOCKTAKE_CACHE (photos) or project (checkpoints)"
             )
 
 
@@ -250,8 +245,8 @@ def _train(run: RunFolder, arguments: dict[str, Any], settings: TrainSettings, o
     except RuntimeError as error:
         if "out of memory" in str(error).lower():
             raise SettingsError(
-                f"a batch of {settings.batch} photos of {settings.img} px does not fit into memory; lower batch"
-                f" or img and run again ({error})"
+                f"a batch of {settings.batch} photos of {settings.img} px does not fit into memory; lower"
+                f" batch or img and run again ({error})"
             ) from error
         raise
 

@@ -1,4 +1,4 @@
-"""Makes ultralytics, the YOLOv5 trainer, local: it reaches neither for the network nor for the home folder."""
+"""Makes ultralytics, the YOLOv5 trainer, local: it reaches for neither the network nor the home folder."""
 
 import atexit
 import logging
@@ -19,7 +19,7 @@ def load_ultralytics() -> ModuleType:
     """Import ultralytics without network, home folder and integrations; every use of it comes through here.
 
     Its settings live in a folder of this process, which goes when the process ends, unless the environment
-    names one (YOLO_CONFIG_DIR). The environment variables are also meant for the ranks that this process starts.
+    names one (YOLO_CONFIG_DIR). The environment variables also reach the ranks that this process starts.
     """
     os.environ.update(_ENVIRONMENT)
     os.environ.setdefault(
