@@ -24,7 +24,7 @@ def draw(seed: int, difficulty: str = "default", **changes) -> DrawnShelf:
 
 @pytest.fixture(scope="module")
 def shelves() -> list[DrawnShelf]:
-    return [draw(seed, family=family) for seed in range(4) for family in FAMILIES]
+    return [draw(seed, family=family, width=720, height=960) for seed in range(4) for family in FAMILIES]
 
 
 def boxes_of(shelf: DrawnShelf, low_stock: bool) -> np.ndarray:
@@ -111,6 +111,11 @@ def test_wrong_counts_and_places_get_a_clear_error(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(DataError, match="taken"):
         write_dataset(tmp_path / "taken", {"train": 1}, progress=False)
+
+
+def test_photos_of_another_set_are_not_mixed_in(dataset):
+    with pytest.raises(DataError, match=r"1 other files, such as val_0\.jpg"):
+        write_dataset(dataset, {"train": 3, "test": 2}, progress=False)
 
 
 # --- the truth

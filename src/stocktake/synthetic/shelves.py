@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from stocktake.dataset import TruthVoid
 from stocktake.errors import DataError, SettingsError
+from stocktake.files import explain_os_error
 from stocktake.synthetic.camera import draw_homography, expose_photo, light_photo, transform_boxes
 from stocktake.synthetic.draw_settings import DrawSettings
 from stocktake.synthetic.families import get_family
@@ -120,7 +121,7 @@ def write_dataset(
     x1, y1, x2, y2, class, image_width, image_height; annotations/voids_<split>.csv with VOID_HEADER, the
     truth about voids, which SKU-110K does not have. Photo i of a split depends on the seed, the settings, its
     split and i only. Raises SettingsError for an unknown split or a count below zero, DataError when the
-    folder cannot be written.
+    folder cannot be written or holds other photos.
     """
     settings = settings or DrawSettings()
     for split, count in counts.items():
@@ -133,6 +134,7 @@ def write_dataset(
     try:
         images.mkdir(parents=True, exist_ok=True)
         annotations.mkdir(parents=True, exist_ok=True)
+        _check_leftovers(images, names)
         rows = dict(zip(names, _draw_all(names, images, settings, seed, workers, progress), strict=True))
         for split in counts:
             mine = [rows[name] for name in names if name[0] == split]
@@ -140,9 +142,7 @@ def write_dataset(
             voids = (row for _, found in mine for row in found)
             _write_csv(annotations / f"voids_{split}.csv", voids, VOID_HEADER)
     except OSError as error:
-        raise DataError(
-            f"cannot write drawn shelves to {out_dir}: {error.strerror or error}; check space and rights"
-        ) from error
+        raise DataError(f"drawn shelves: {explain_os_error(error, out_dir)}") from error
     return out_dir
 
 
@@ -170,6 +170,19 @@ def _annotate(shelf: DrawnShelf, height: int) -> np.ndarray:
     return cell
 
 
+def _check_leftovers(images: Path, names: list[tuple[str, int]]) -> None:
+    left = sorted({path.name for path in images.iterdir()} - {_file_name(*name) for name in names})
+    if left:
+        raise DataError(
+            f"{images} already holds {len(left)} other files, such as {left[0]}; "
+            "remove them or choose another folder"
+        )
+
+
+def _file_name(split: str, index: int) -> str:
+    return f"{split}_{index}.jpg"
+
+
 Rows = tuple[list[tuple[object, ...]], list[tuple[object, ...]]]
 
 
@@ -193,7 +206,7 @@ def _draw_all(
 def _draw_photo(name: tuple[str, int], images: Path, settings: DrawSettings, seed: int) -> Rows:
     split, index = name
     shelf = draw_shelf(np.random.default_rng([seed, SPLITS.index(split), index]), settings)
-    file_name = f"{split}_{index}.jpg"
+    file_name = _file_name(split, index)
     ok, data = cv2.imencode(".jpg", shelf.photo[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, shelf.jpeg_quality])
     if not ok:
         raise DataError(f"{file_name}: the drawn photo could not be encoded as JPEG")
