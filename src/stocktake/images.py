@@ -129,8 +129,8 @@ def letterbox(photo: Pixels, size: int) -> Letterbox:
 
 def _decode(data: bytes, flags: int, info: PhotoInfo) -> Pixels:
     # From memory OpenCV refuses a stream that stops before its end marker; from a file it would warn and fill
-    # up with grey, so photos are never read by path. It reads damaged EXIF in another way than Pillow, and the
-    # size must fit the pixels, so only one of them looks at the orientation.
+    # up with grey, so photos are never read by path. It reads damaged EXIF in another way than Pillow, and
+    # size and pixels must fit, so only one of them looks at the orientation.
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:

@@ -52,8 +52,8 @@ def _draw_label(canvas: Pixels, void: Void, unit: float, taken: list[Rectangle])
         f"tier {void.tier} pos {void.position}",
         f"{void.facings} {'low' if void.kind == 'low_stock' else 'missing'} {void.confidence:.0%}",
     ]
-    letter = max(9, round(9 * unit))  # px of a capital's height; Hershey's is 21 at scale 1
-    scale, stroke, margin = letter / 21, max(1, round(letter / 9)), round(letter * 0.4)
+    letter = max(12, round(9 * unit))  # px of a capital's height; the font's is 21 at scale 1
+    scale, stroke, margin = letter / 21, max(2, round(letter / 9)), round(letter * 0.4)
     width = max(cv2.getTextSize(line, FONT, scale, stroke)[0][0] for line in lines) + 2 * margin
     height = len(lines) * round(letter * 1.5) + margin
     left, top = _place(canvas, void, width, height, taken)
