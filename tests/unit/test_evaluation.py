@@ -215,7 +215,7 @@ def test_a_photo_that_is_no_photo_is_named(model_dir: Path, tmp_path: Path):
 
 
 def test_thresholds_are_chosen_on_validation_photos(tmp_path: Path):
-    """Unsure products score (200 - 128) / 127 = .57: a threshold of .9 loses them, the chosen one does not."""
+    """Unsure products score (200 - 128) / 127 = .57: .9 loses them, the chosen threshold does not."""
     model = write_model_dir(tmp_path / "model", score_threshold=0.9, void_score_threshold=0.9)
     index = DatasetIndex.read(write_index(tmp_path, shelf_photos(tmp_path, "val", 20)))
     chosen = choose_thresholds(model, index, progress=False)

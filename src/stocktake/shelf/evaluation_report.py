@@ -165,21 +165,14 @@ def _tiles(scores: Scores) -> list[Tile]:
     for scene, label in ((PIXELS, "Void F1 from pixels"), (HOLD_OUT, "Void F1, hold-out")):
         if scene in scores.scenes:
             mine, seed = (scores.scenes[scene][who].iou30 for who in (OURS, SEED))
-            tiles.append(Tile(label, mine.f1, f"seed heuristic {seed.f1:.3f}", _tone(mine.f1 > seed.f1)))
-    if PIXELS in scores.scenes:
-        mine, seed = (scores.scenes[PIXELS][who].iou30 for who in (OURS, SEED))
-        better = mine.false_per_photo <= seed.false_per_photo
-        remark = f"seed heuristic {seed.false_per_photo:.3f}"
-        tiles.append(Tile("False voids per photo", mine.false_per_photo, remark, _tone(better)))
-    if MISSING in scores.scenes:
-        new, by_seed = (scores.scenes[MISSING][who].iou30.false_per_photo for who in (OURS, SEED))
-        remark = f"per photo; seed heuristic {by_seed:.3f}"
-        tiles.append(Tile("New false voids, 10% missed", new, remark, _tone(new <= by_seed)))
+            tone: Literal["good", "bad"] = "good" if mine.f1 > seed.f1 else "bad"
+            tiles.append(Tile(label, mine.f1, f"seed heuristic {seed.f1:.3f}", tone))
+    for scene, label in ((PIXELS, "False voids per photo"), (MISSING, "New false voids, 10% missed")):
+        if scene in scores.scenes:
+            mine, seed = (scores.scenes[scene][who].iou30 for who in (OURS, SEED))
+            remark = f"seed heuristic {seed.false_per_photo:.3f}"
+            tiles.append(Tile(label, mine.false_per_photo, remark))
     return tiles
-
-
-def _tone(better: bool) -> Literal["good", "bad"]:
-    return "good" if better else "bad"
 
 
 def _display_names(by_who: Mapping[str, DetectionScores]) -> dict[str, DetectionScores]:
