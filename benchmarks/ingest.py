@@ -3,10 +3,10 @@
     python benchmarks/ingest.py --photos 240 --rounds 3
 
 The plain way unpacks the archive with `tar -x`, then takes the SHA-256 of every photo and decodes it to its
-last byte, with the same decode and as many threads. Both run in processes of their own, in turn, on an archive
-of drawn photos of 2448x3264 px, read from and written to the same disk. The time runs from after the imports
-to the end, ours with index and reports. Goal: at least .8 of the plain throughput, and a peak memory that
-stays the same when the archive is four times as long.
+last byte, with the same decode and as many threads. Both run in processes of their own, in turn, on an
+archive of drawn photos of 2448x3264 px, read from and written to the same disk. The time runs from after the
+imports to the end, ours with index and reports. Goal: at least .8 of the plain throughput, and a peak memory
+that stays the same when the archive is four times as long.
 """
 
 import argparse

@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from urllib3.exceptions import HTTPError
@@ -56,9 +58,11 @@ def read_members(
                 on_progress(stream.tell(), total)
             on_progress(stream.tell(), total)
     except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise DataError(f"{source}: not a whole tar archive ({error}); download it again") from error
+        raise DataError(
+            f"{public_url(source)}: not a whole tar archive ({error}); download it again"
+        ) from error
     except OSError as error:
-        raise StoreError(explain_os_error(error, source)) from error
+        raise StoreError(explain_os_error(error, public_url(source))) from error
 
 
 def _contents(archive: tarfile.TarFile, member: tarfile.TarInfo, max_bytes: int) -> bytes:
@@ -88,6 +92,24 @@ class _File(io.FileIO):
         self.total = path.stat().st_size
 
 
+def public_url(source: str) -> str:
+    """A URL without its query, which may hold a signature; anything else as it is."""
+    return source.partition("?")[0] if source.startswith(("http://", "https://")) else source
+
+
+def _pool(url: str) -> urllib3.PoolManager:
+    """Connections that go through the environment's proxy and leave retries to `HttpStream`."""
+    options: dict[str, Any] = {
+        "retries": urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5),
+        "timeout": urllib3.Timeout(connect=10, read=60),
+    }
+    parts = urlsplit(url)
+    proxy = getproxies().get(parts.scheme)
+    if proxy and not proxy_bypass(parts.hostname or ""):
+        return urllib3.ProxyManager(proxy, **options)
+    return urllib3.PoolManager(**options)
+
+
 class HttpStream(io.RawIOBase):
     """The body of a GET request, which outlives lost connections.
 
@@ -100,15 +122,13 @@ class HttpStream(io.RawIOBase):
 
     def __init__(self, url: str, retries: int = 8):
         super().__init__()
-        self.url = url
+        self.url = public_url(url)
+        self._address = url
         self.total: int | None = None
         self._retries = retries
         self._position = 0
         self._validator: str | None = None
-        self._http = urllib3.PoolManager(
-            retries=urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5),
-            timeout=urllib3.Timeout(connect=10, read=60),
-        )
+        self._http = _pool(url)
         self._response = self._patiently(self._connect)
 
     def readable(self) -> bool:
@@ -150,7 +170,7 @@ class HttpStream(io.RawIOBase):
             if self._validator:
                 headers["If-Range"] = self._validator
         response = self._http.request(
-            "GET", self.url, headers=headers, preload_content=False, decode_content=False
+            "GET", self._address, headers=headers, preload_content=False, decode_content=False
         )
         if response.status in (429, 500, 502, 503, 504):
             response.close()

@@ -1,6 +1,7 @@
 """A store in a folder of the local file system (or of whatever is mounted there)."""
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,12 +65,12 @@ class FolderStore:
         return self._path(key).is_file()
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Files below the root in sorted order; an absent root is an empty store."""
+        """Files below the root in sorted order, through links too; an absent root is an empty store."""
         folder = self.root / prefix.rpartition("/")[0]
         if prefix:
             check_key(prefix.rstrip("/"))
         with self._explained(folder):
-            for path in sorted(folder.rglob("*")):
+            for path in sorted(_walk(folder)):
                 key = path.relative_to(self.root).as_posix()
                 if key.startswith(prefix) and not is_part(path.name) and path.is_file():
                     yield self._info(path)
@@ -91,3 +92,21 @@ class FolderStore:
             yield
         except OSError as error:
             raise StoreError(explain_os_error(error, path)) from error
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files at any depth; a folder that can't be read is an error, a loop of links is left."""
+    if not folder.is_dir():
+        return
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, onerror=_fail, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(parent, name) for name in names)
+
+
+def _fail(error: OSError) -> None:
+    raise error

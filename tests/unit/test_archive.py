@@ -153,6 +153,14 @@ def test_an_archive_that_changes_meanwhile_is_refused(serve):
         list(archive.read_members(server.url, lambda name: True, progress))
 
 
+def test_the_environments_proxy_is_used(serve, monkeypatch):
+    server = serve(make_tar())
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_address[1]}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert read("http://nowhere.invalid/set.tar.gz") == CONTENTS
+
+
 def test_a_page_that_is_not_there_is_refused(serve):
     with pytest.raises(DataError, match="the server answers 404; check the address"):
         read(serve(b"", status=404).url)

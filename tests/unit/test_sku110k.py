@@ -338,6 +338,16 @@ def test_a_hopeless_source_is_one_clear_error(shelves, tmp_path, spoil, message)
     assert not (tmp_path / "out/index.parquet").exists()
 
 
+def test_missing_annotations_are_told_before_photos_are_read(shelves, tmp_path):
+    for file in (shelves / "annotations").iterdir():
+        file.unlink()
+    with pytest.raises(
+        DataError, match=r"no annotation rows were found; expected some of annotations_train\.csv"
+    ):
+        take(shelves, tmp_path)
+    assert len((tmp_path / "out/ingest.journal.jsonl").read_text().splitlines()) == 1
+
+
 def test_a_bad_row_ends_it_before_photos_are_read(shelves, tmp_path):
     add_row(shelves, "train_0.jpg,1,2,x,4,object,9,9\n")
     with pytest.raises(DataError, match=r"annotations_train\.csv:13: column x2 must be a number, found 'x'"):
@@ -418,6 +428,7 @@ def test_a_killed_download_continues(tmp_path):
     report, index = take(server.url, tmp_path, store=str(store))
     server.shutdown()
     server.server_close()
+    assert report.source == server.url.removesuffix("?key=1")  # a query may hold a signature
     assert report.known >= 59
     assert report.known + report.examined == report.photos_kept == 320
     assert index.store == str(store / "datasets/SKU110K_fixed")

@@ -45,6 +45,15 @@ def test_a_listing_shows_finished_objects_below_a_prefix(store, tmp_path):
     assert len(list(store.list())) == 4
 
 
+def test_a_listing_follows_links_but_no_loop(store, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/a.jpg").write_bytes(b"x")
+    store.put("readme", b"x")
+    (tmp_path / "store/images").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/loop").symlink_to(tmp_path / "store")
+    assert [item.key for item in store.list()] == ["images/a.jpg", "readme"]
+
+
 def test_reading_makes_no_folder(store, tmp_path):
     list(store.list())
     assert not store.exists("x")

@@ -77,11 +77,7 @@ class Annotations:
         Raises:
             DataError: there are no rows at all, or voids of a photo without rows.
         """
-        if not self.rows:
-            names = ", ".join(f"annotations_{split}.csv" for split in reversed(SPLIT_ORDER))
-            raise DataError(
-                f"no annotation rows were found; expected some of {names} in a folder `annotations`"
-            )
+        self.require_rows()
         for (split, name), voids in self._voids.items():
             photo = self.photos.get(name)
             if photo is None:
@@ -89,6 +85,14 @@ class Annotations:
             if photo.split == split:
                 photo.voids.extend(voids)
         self._voids.clear()
+
+    def require_rows(self) -> None:
+        """Raise DataError where no row has been read."""
+        if not self.rows:
+            names = ", ".join(f"annotations_{split}.csv" for split in reversed(SPLIT_ORDER))
+            raise DataError(
+                f"no annotation rows were found; expected some of {names} in a folder `annotations`"
+            )
 
     def _add_boxes(self, file: str, data: bytes, split: str) -> None:
         for line, row in _rows(file, data, COLUMNS):

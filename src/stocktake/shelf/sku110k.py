@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 from tqdm import tqdm
 
+from stocktake.archive import public_url
 from stocktake.dataset import DatasetIndex
 from stocktake.errors import BadRequest, DataError, SettingsError
 from stocktake.images import check_photo
@@ -80,6 +81,7 @@ def ingest(
         target = open_store(join_uri(store or settings.store, "datasets", name), settings)
     home = target or origin.store
     assert home is not None
+    source = public_url(source)
     about = {"source": source, "store": home.uri, "stocktake": version("stocktake")}
     with Journal(out_dir / "ingest.journal.jsonl", about) as journal:
         gathering = _Gathering(origin, target, journal, limit)
@@ -100,6 +102,7 @@ def ingest(
     _check_outcome(report, exclude, out_dir)
     index.write(out_dir / "index.parquet")
     report.write(out_dir, index)
+    logger.info("%d of %d photos kept; %s", report.photos_kept, report.photos_found, report.reasons())
     return report
 
 
@@ -138,6 +141,8 @@ class _Gathering:
         taken: set[str] = set()
         per_split: Counter[str] = Counter()
         for member in members:
+            if self.origin.store and member.photo and not taken:
+                self.annotations.require_rows()  # they come first here: told before hours of decoding
             if member.annotations:
                 self.annotations.add(member.annotations, member.read())
             elif member.photo is None:
