@@ -7,43 +7,49 @@ from components.image import train_component
 
 @train_component
 def evaluate_shelf_detector(
-    prepared: dsl.Input[dsl.Dataset],
+    index: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
-    digest: str,
     run_id: str,
-    code_version: str,
+    model_name: str,
     split: str,
+    weights: str,
+    size: str,
+    img: int,
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
     card: dsl.Output[dsl.Markdown],
 ) -> None:
-    """Score a model as it will be served, beside the seed's heuristic and constant boxes.
+    """Score a model as it will be served, beside the champion, the seed's heuristic and constant boxes.
 
     Args:
-        prepared: What label preparation made.
+        index: What label preparation made.
         model: Model dir.
-        digest: Digest of the model dir.
         run_id: MLflow run of the training, which gets the figures.
-        code_version: Version of the library; part of the cache's key.
+        model_name: Registered model, whose champion is scored on the same photos.
         split: The photos to score on.
+        weights: What training started from, scored too if it is a detector of products.
+        size: As in training.
+        img: As in training.
         evaluation: Folder with metrics.json, report.html, summary.md and annotated photos.
         metrics: Average precision and voids.
         report: Tables, curves and annotated photos.
         card: The tables.
     """
+    from math import isfinite
     from pathlib import Path
     from shutil import copyfile
 
+    from stocktake.registry import fetch_champion
     from stocktake.shelf.evaluation import evaluate
-
+    from stocktake.shelf.export import export_start
     from stocktake.tracking import start_run
 
-    out = Path(evaluation.path)
+    index_path, scratch = Path(index.path), Path(card.path).parent
+    before = export_start(weights, size, img, index_path, scratch / "before")
     with start_run("evaluate", run_id=run_id):
-        result = evaluate(Path(model.path), Path(prepared.path) / "index.parquet", out, split=split)
-    copyfile(out / "report.html", report.path)
-    copyfile(out / "summary.md", card.path)
-    for name, value in result.metrics.items():
-        metrics.log_metric(name, value)
-    evaluation.metadata.update(model=digest, code_version=code_version)
+        champion = fetch_champion(model_name, scratch / "champion")
+        result = evaluate(Path(model.path), index_path, Path(evaluation.path), split, before, champion)
+    copyfile(result.report, report.path)
+    copyfile(result.summary, card.path)
+    metrics.metadata.update({name: value for name, value in result.metrics.items() if isfinite(value)})

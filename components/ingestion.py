@@ -11,7 +11,7 @@ def ingest_shelves(
     exclude: str,
     copy: bool,
     limit: int,
-    dataset: dsl.Output[dsl.Dataset],
+    index: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
     card: dsl.Output[dsl.Markdown],
@@ -23,7 +23,7 @@ def ingest_shelves(
         exclude: What is left out: none, unreadable, or strict (also the published list of 54 photos).
         copy: Copy the photos of a folder or a prefix into the store; those of an archive always go there.
         limit: At most so many photos of each split; 0 for all.
-        dataset: Folder with index.parquet, report.json and report.html.
+        index: index.parquet: a row per photo with its address, digest, size, split and boxes.
         metrics: Photos and boxes that were kept, photos that were left out.
         report: The data report.
         card: The counts.
@@ -36,10 +36,11 @@ def ingest_shelves(
 
     from stocktake.shelf.sku110k import ingest
 
-    found = ingest(source, Path(dataset.path), copy=copy, exclude=exclude, limit=limit or None)
-    copyfile(Path(dataset.path) / "report.html", report.path)
+    out = Path(index.path).with_name("ingested")  # what an earlier try has read is known there
+    found = ingest(source, out, copy=copy, exclude=exclude, limit=limit or None)  # type: ignore[arg-type]
+    copyfile(out / "index.parquet", index.path)
+    copyfile(out / "report.html", report.path)
     Path(card.path).write_text(found.markdown(), encoding="utf-8")
-    for name, value in found.metrics().items():
-        metrics.log_metric(name, value)
-    dataset.metadata["digest"] = found.digest
+    metrics.metadata.update(found.metrics())
+    index.metadata["digest"] = found.digest
     return found.digest

@@ -7,10 +7,10 @@ from components.image import train_component
 
 @train_component
 def prepare_shelf_labels(
-    dataset: dsl.Input[dsl.Dataset],
+    ingested: dsl.Input[dsl.Dataset],
     digest: str,
     code_version: str,
-    prepared: dsl.Output[dsl.Dataset],
+    index: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
     card: dsl.Output[dsl.Markdown],
@@ -18,10 +18,10 @@ def prepare_shelf_labels(
     """Clip boxes to their photos, drop those without area and the duplicates in the training split.
 
     Args:
-        dataset: What ingest made.
-        digest: Digest of its index; Kubeflow's cache does not look into artefacts, but does at parameters.
+        ingested: The index that ingest made.
+        digest: Its digest; Kubeflow's cache does not look into artefacts, but does at parameters.
         code_version: Version of the library; part of the cache's key, and kept with the result.
-        prepared: Folder with index.parquet, report.json and report.html.
+        index: index.parquet with boxes that can be learnt from.
         metrics: Boxes that were kept, clipped and dropped.
         report: The label report: boxes per photo, sizes, positions.
         card: The counts.
@@ -34,10 +34,11 @@ def prepare_shelf_labels(
 
     from stocktake.shelf.label_prep import prepare
 
-    done = prepare(Path(dataset.path) / "index.parquet", Path(prepared.path))
-    copyfile(Path(prepared.path) / "report.html", report.path)
+    out = Path(index.path).with_name("prepared")
+    done = prepare(Path(ingested.path), out)
+    copyfile(out / "index.parquet", index.path)
+    copyfile(out / "report.html", report.path)
     Path(card.path).write_text(done.markdown(), encoding="utf-8")
-    for name, value in done.metrics().items():
-        metrics.log_metric(name, value)
-    prepared.metadata.update(digest=done.digest, made_from=digest, code_version=code_version)
+    metrics.metadata.update(done.metrics())
+    index.metadata.update(digest=done.digest, made_from=digest, code_version=code_version)
     return done.digest

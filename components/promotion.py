@@ -9,7 +9,7 @@ from components.image import train_component
 
 @train_component
 def promote_shelf_detector(
-    prepared: dsl.Input[dsl.Dataset],
+    index: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
     run_id: str,
@@ -20,7 +20,7 @@ def promote_shelf_detector(
     """Register a model dir as challenger; make it champion if it is better on the same photos.
 
     Args:
-        prepared: What label preparation made; its photos are those that both are compared on.
+        index: What label preparation made; its photos are those that both are compared on.
         model: Model dir; uploaded once, under its digest.
         evaluation: Its metrics.json.
         run_id: MLflow run of the training.
@@ -31,23 +31,12 @@ def promote_shelf_detector(
     Returns:
         Whether it was promoted, why, and where the model dir is.
     """
-    import json
     from pathlib import Path
 
-    from stocktake.shelf.evaluation import evaluate
-
-    from stocktake.dataset import DatasetIndex
-    from stocktake.registry import gate, register
-    from stocktake.settings import load_settings
+    from stocktake.shelf.promotion import promote
     from stocktake.tracking import start_run
 
-    index_path = Path(prepared.path) / "index.parquet"
-    index, out = DatasetIndex.read(index_path), Path(card.path).with_name("champion")
-    metrics = json.loads((Path(evaluation.path) / "metrics.json").read_text())
     with start_run("promote", run_id=run_id):
-        version = register(Path(model.path), index, metrics, load_settings().store, model_name, split)
-        decision = gate(
-            index, model_name, split, evaluate=lambda reigning: evaluate(reigning, index_path, out).metrics
-        )
+        decision = promote(Path(model.path), Path(index.path), Path(evaluation.path), model_name, split)
     Path(card.path).write_text(decision.markdown(), encoding="utf-8")
-    return (decision.promoted, decision.reason, version.model_uri)
+    return (decision.promoted, decision.reason, decision.challenger.model_uri)

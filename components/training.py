@@ -9,10 +9,11 @@ from components.image import train_component
 
 @train_component
 def train_shelf_detector(
-    prepared: dsl.Input[dsl.Dataset],
+    index: dsl.Input[dsl.Dataset],
     digest: str,
     code_version: str,
     weights: str,
+    size: str,
     epochs: int,
     img: int,
     batch: int,
@@ -28,10 +29,11 @@ def train_shelf_detector(
     """Train YOLOv5 on prepared photos and export it to ONNX; continue a training that was stopped.
 
     Args:
-        prepared: What label preparation made.
-        digest: Digest of its index.
+        index: What label preparation made.
+        digest: Its digest.
         code_version: Version of the library; part of the cache's key.
         weights: COCO weights such as yolov5s.pt, a checkpoint, `starter`, or `scratch`.
+        size: n, s, m, l or x, where training starts from scratch.
         epochs: Passes over the training photos.
         img: Side in px of the square that photos are fitted into.
         batch: Photos in a step over all GPUs; -1 for what fits.
@@ -49,22 +51,21 @@ def train_shelf_detector(
     """
     from pathlib import Path
 
-    from stocktake.shelf.training import train
-
+    from stocktake.dataset import DatasetIndex
     from stocktake.settings import load_settings
-    from stocktake.shelf.train_settings import TrainSettings
+    from stocktake.shelf.thresholds import choose_thresholds, write_thresholds
+    from stocktake.shelf.train_settings import TrainSettings, gpu_devices
+    from stocktake.shelf.training import train
     from stocktake.tracking import start_run
 
-    device = ",".join(map(str, range(gpus))) if gpus > 1 else "" if gpus else "cpu"
+    index_path, model_dir = Path(index.path), Path(model.path)
     settings = TrainSettings(
-        weights=weights, epochs=epochs, img=img, batch=batch, freeze=freeze, hyp=hyp,
-        cache=cache, patience=patience, seed=seed, device=device,
+        weights=weights, model=size, epochs=epochs, img=img, batch=batch, freeze=freeze, hyp=hyp,
+        cache=cache, patience=patience, seed=seed, device=gpu_devices(gpus),
     )  # fmt: skip
     with start_run("train", tags={"code_version": code_version, "dataset": digest}) as run_id:
-        result = train(
-            Path(prepared.path) / "index.parquet", Path(model.path), settings, load_settings().work_dir
-        )
-    for name, value in result.metrics.items():
-        metrics.log_metric(name, value)
-    model.metadata.update(digest=result.digest, made_from=digest, code_version=code_version)
-    return (result.digest, run_id)
+        result = train(index_path, model_dir, settings, load_settings().work_dir)
+    trained = write_thresholds(model_dir, choose_thresholds(model_dir, DatasetIndex.read(index_path)))
+    metrics.metadata.update(result.metrics)
+    model.metadata.update(digest=trained, made_from=digest, code_version=code_version)
+    return (trained, run_id)

@@ -6,6 +6,7 @@ import time
 from typing import TextIO
 
 PLAIN_INTERVAL_S = 15.0  # how often progress is repeated where lines cannot be overwritten
+PLAIN_WIDTH = 160
 
 
 class Console:
@@ -39,7 +40,7 @@ class Console:
                 self._write(line[: shutil.get_terminal_size().columns - 1])
             elif time.monotonic() - self._shown_at.get(task, 0.0) >= PLAIN_INTERVAL_S:
                 self._shown_at[task] = time.monotonic()
-                self._write(f"{line}\n")
+                self._write(f"{line[:PLAIN_WIDTH]}\n")
 
     def _clear(self) -> None:
         if self._live:

@@ -25,7 +25,12 @@ from stocktake.errors import SettingsError, StocktakeError
 from stocktake.files import atomic_path, explain_os_error
 from stocktake.settings import load_settings
 
-_SUFFIX = {"system.HTML": ".html", "system.Markdown": ".md", "system.Metrics": ".json"}
+_SUFFIX = {
+    "system.Dataset": ".parquet",
+    "system.HTML": ".html",
+    "system.Markdown": ".md",
+    "system.Metrics": ".json",
+}
 
 
 class RunError(StocktakeError):

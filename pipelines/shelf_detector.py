@@ -12,6 +12,7 @@ from components.label_prep import prepare_shelf_labels
 from components.promotion import promote_shelf_detector
 from components.training import train_shelf_detector
 from pipelines.cluster import give_gpus, place
+from stocktake.errors import SettingsError
 
 DESCRIPTION = (
     "Ingest shelf photos, prepare labels, train YOLOv5, evaluate it, and promote it if it is better."
@@ -19,8 +20,9 @@ DESCRIPTION = (
 
 
 class Outputs(NamedTuple):
-    """What a run leaves: the model dir, its evaluation, and whether it became champion."""
+    """What a run leaves: the prepared index, the model dir, its evaluation, whether it became champion."""
 
+    index: dsl.Dataset
     model: dsl.Model
     report: dsl.HTML
     card: dsl.Markdown
@@ -41,6 +43,7 @@ def shelf_detector(
     copy: bool = False,
     limit: int = 0,
     weights: str = "yolov5s.pt",
+    model: str = "",
     epochs: int = 100,
     img: int = 640,
     batch: int = 16,
@@ -63,6 +66,7 @@ def shelf_detector(
         copy: Copy the photos of a folder or a prefix into the store.
         limit: At most so many photos of each split; 0 for all.
         weights: COCO weights such as yolov5s.pt, a checkpoint, `starter`, or `scratch`.
+        model: Size n, s, m, l or x, where training starts from scratch.
         epochs: Passes over the training photos.
         img: Side in px of the square that photos are fitted into; a multiple of 32.
         batch: Photos in a step over all GPUs; -1 for what fits.
@@ -84,31 +88,32 @@ def shelf_detector(
         False
     )  # what a source holds may change under its name; nothing is read twice
     prepared = prepare_shelf_labels(
-        dataset=ingested.outputs["dataset"], digest=ingested.outputs["Output"], code_version=code_version
+        ingested=ingested.outputs["index"], digest=ingested.outputs["Output"], code_version=code_version
     )
     place(prepared, "2", "8Gi", hours=1)
     trained = train_shelf_detector(
-        prepared=prepared.outputs["prepared"], digest=prepared.outputs["Output"], code_version=code_version,
-        weights=weights, epochs=epochs, img=img, batch=batch, freeze=freeze, hyp=hyp, cache=cache,
+        index=prepared.outputs["index"], digest=prepared.outputs["Output"], code_version=code_version,
+        weights=weights, size=model, epochs=epochs, img=img, batch=batch, freeze=freeze, hyp=hyp, cache=cache,
         patience=patience, seed=seed, gpus=gpus,
     )  # fmt: skip
     give_gpus(place(trained, "8", "48Gi", hours=72), gpu_type, gpus, shared_memory="16Gi")
     evaluated = evaluate_shelf_detector(
-        prepared=prepared.outputs["prepared"], model=trained.outputs["model"],
-        digest=trained.outputs["digest"], run_id=trained.outputs["run_id"], code_version=code_version,
-        split=split,
+        index=prepared.outputs["index"], model=trained.outputs["model"],
+        run_id=trained.outputs["run_id"], model_name=model_name, split=split, weights=weights, size=model,
+        img=img,
     )  # fmt: skip
     place(evaluated, "8", "16Gi", hours=6)
+    evaluated.set_caching_options(False)  # like the next step: the champion may be another one by now
     promoted = promote_shelf_detector(
-        prepared=prepared.outputs["prepared"], model=trained.outputs["model"],
+        index=prepared.outputs["index"], model=trained.outputs["model"],
         evaluation=evaluated.outputs["evaluation"], run_id=trained.outputs["run_id"],
         model_name=model_name, split=split,
     )  # fmt: skip
     place(promoted, "8", "16Gi", hours=6)
-    promoted.set_caching_options(False)  # the champion may have changed since
+    promoted.set_caching_options(False)
     return Outputs(
-        trained.outputs["model"], evaluated.outputs["report"], evaluated.outputs["card"],
-        evaluated.outputs["metrics"], evaluated.outputs["evaluation"],
+        prepared.outputs["index"], trained.outputs["model"], evaluated.outputs["report"],
+        evaluated.outputs["card"], evaluated.outputs["metrics"], evaluated.outputs["evaluation"],
         promoted.outputs["promoted"], promoted.outputs["reason"], promoted.outputs["model_uri"],
     )  # fmt: skip
 
@@ -117,9 +122,20 @@ def check(arguments: Mapping[str, Any]) -> None:
     """Refuse values that a step would refuse hours later.
 
     Raises:
-        SettingsError: a value is impossible.
+        SettingsError, ModelError: a value is impossible.
     """
-    from stocktake.shelf.train_settings import TrainSettings
+    from stocktake.registry import check_name
+    from stocktake.shelf.hyp import load_hyp
+    from stocktake.shelf.train_settings import TrainSettings, gpu_devices
 
-    settings = {field.name for field in fields(TrainSettings)} & arguments.keys()
-    TrainSettings(**{name: arguments[name] for name in settings})
+    for name, choices in {"exclude": ("none", "unreadable", "strict"), "split": ("val", "test")}.items():
+        if arguments[name] not in choices:
+            raise SettingsError(f"{name} is {arguments[name]!r}; it must be one of {', '.join(choices)}")
+    for name in ("limit", "gpus"):
+        if arguments[name] < 0:
+            raise SettingsError(f"{name} is {arguments[name]}; it must be 0 or more")
+    check_name(arguments["model_name"])
+    load_hyp(arguments["hyp"])
+    names = {field.name for field in fields(TrainSettings)} & arguments.keys()
+    given = {name: arguments[name] for name in names}
+    TrainSettings(**given, device=gpu_devices(arguments["gpus"]))

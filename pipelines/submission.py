@@ -2,9 +2,7 @@
 
 import contextlib
 import io
-import logging
 import re
-import socket
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import urllib3
 from kfp.dsl.base_component import BaseComponent
 
 from components.image import TRAIN_IMAGE
@@ -21,8 +20,7 @@ from pipelines.compiling import check_image, compile_one
 from pipelines.fingerprints import code_version
 from stocktake.errors import SettingsError, StocktakeError
 
-CONNECT_TIMEOUT_S = 10.0
-logger = logging.getLogger(__name__)
+ANSWER_TIMEOUT_S = 15.0
 
 
 class SubmitError(StocktakeError):
@@ -56,9 +54,8 @@ def submit(pipeline: BaseComponent, arguments: Mapping[str, Any], target: Target
         SubmitError: the API cannot be reached, or refuses.
     """
     check_image(TRAIN_IMAGE)
-    _check_reachable(target.host)
+    _check_reachable(target)
     import kfp_server_api
-    import urllib3
     from kfp import Client
 
     printed = io.StringIO()
@@ -102,18 +99,37 @@ def _upload(client: Any, pipeline: BaseComponent, namespace: str | None) -> tupl
     return (pipeline_id, uploaded.pipeline_version_id), version
 
 
-def _check_reachable(host: str) -> None:
+def _check_reachable(target: Target) -> None:
+    """Ask for the API's health once; kfp's own client tries five times and prints a traceback each time."""
+    host = target.host
     parts = urlsplit(host)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingsError(f"--host must look like http://localhost:8888, found {host!r}")
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
     try:
-        socket.create_connection((parts.hostname, port), timeout=CONNECT_TIMEOUT_S).close()
-    except OSError as error:
+        answer = urllib3.request(
+            "GET",
+            f"{host.rstrip('/')}/apis/v2beta1/healthz",
+            headers=headers,
+            timeout=ANSWER_TIMEOUT_S,
+            retries=False,
+            redirect=False,
+        )
+    except urllib3.exceptions.HTTPError as error:
         raise SubmitError(
-            f"{host} cannot be reached ({error.strerror or error}); from outside the cluster, forward the "
-            "port first: `kubectl -n kubeflow port-forward svc/ml-pipeline 8888`, then --host http://localhost:8888"
+            f"{host} cannot be reached ({error}); from outside the cluster, forward the port first: "
+            "`kubectl -n kubeflow port-forward svc/ml-pipeline 8888`, then --host http://localhost:8888"
         ) from error
+    if answer.status in (302, 401, 403):
+        raise SubmitError(f"{host} wants a login ({answer.status}); put a token into KF_PIPELINES_TOKEN")
+    try:
+        is_api = answer.status == 200 and isinstance(answer.json(), dict)
+    except ValueError:
+        is_api = False
+    if not is_api:
+        raise SubmitError(
+            f"{host} does not answer as Kubeflow Pipelines does ({answer.status} to its healthz)"
+        )
 
 
 def _short(body: Any) -> str:

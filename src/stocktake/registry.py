@@ -88,7 +88,7 @@ def register(
         StoreError: the files can't be uploaded.
         SettingsError: MLflow does not answer.
     """
-    _check_name(name)
+    check_name(name)
     digest, about = verify_sums(model_dir), ModelCard.read(model_dir)
     photos = _photos_of(index, split)
     configure()
@@ -174,6 +174,20 @@ def champion(name: str = SHELF_MODEL) -> ModelVersion:
         ModelError: no version has passed the gate yet.
     """
     return resolve(f"models:/{name}@{CHAMPION}")
+
+
+def fetch_champion(name: str, out_dir: Path) -> Path | None:
+    """Bring the champion's model dir into `out_dir`; None where no version has passed the gate yet.
+
+    Raises:
+        ModelError, StoreError, SettingsError: as `fetch_model` does.
+    """
+    configure()
+    reigning = find_alias(name, CHAMPION)
+    if reigning is None:
+        return None
+    fetch_model(reigning.uri, out_dir)
+    return out_dir
 
 
 def fetch_model(uri: str, out_dir: Path) -> str:
@@ -263,7 +277,8 @@ def _is_whole(model_dir: Path, digest: str) -> bool:
         return False
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raise ModelError unless an InferenceService could bear the name."""
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name):
         raise ModelError(
             f"{name!r} can't name a model: an InferenceService will bear the name, so it must be lower-case "

@@ -20,7 +20,7 @@ component = functools.partial(dsl.component, base_image="any-python:1", install_
 
 
 @component
-def count(folder: str, words: dsl.Output[dsl.Dataset], metrics: dsl.Output[dsl.Metrics]) -> int:
+def count(folder: str, words: dsl.Output[dsl.Artifact], metrics: dsl.Output[dsl.Metrics]) -> int:
     """Count the files of a folder; write their names down."""
     from pathlib import Path
 
@@ -33,7 +33,7 @@ def count(folder: str, words: dsl.Output[dsl.Dataset], metrics: dsl.Output[dsl.M
 
 
 @component
-def describe(words: dsl.Input[dsl.Dataset], title: str, page: dsl.Output[dsl.HTML]) -> str:
+def describe(words: dsl.Input[dsl.Artifact], title: str, page: dsl.Output[dsl.HTML]) -> str:
     """Write a page, count how often it was written, and tell where we are."""
     import os
     from pathlib import Path
@@ -50,7 +50,7 @@ def describe(words: dsl.Input[dsl.Dataset], title: str, page: dsl.Output[dsl.HTM
 
 
 class Outputs(NamedTuple):
-    words: dsl.Dataset
+    words: dsl.Artifact
     page: dsl.HTML
     metrics: dsl.Metrics
     where: str

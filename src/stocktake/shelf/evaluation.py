@@ -26,6 +26,8 @@ from stocktake.shelf.examination import Examined, Examiner, each_photo, void_set
 from stocktake.shelf.examples import Example, draw_examples
 from stocktake.shelf.void_trials import OURS
 
+METRICS_FILE = "metrics.json"
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluationResult:
@@ -168,7 +170,7 @@ def _write(
     metrics = scores.metrics()
     title = f"Evaluation of {facts['Model']}"
     files = {
-        "metrics.json": json.dumps(metrics, indent=2) + "\n",
+        METRICS_FILE: json.dumps(metrics, indent=2) + "\n",
         "report.html": evaluation_report.build_report(title, facts, scores, examples).render(),
         "summary.md": evaluation_report.build_summary(title, facts, scores),
     }

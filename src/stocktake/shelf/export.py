@@ -19,6 +19,7 @@ from stocktake.dataset import DatasetIndex, read_photo_bytes
 from stocktake.errors import ModelError, StoreError
 from stocktake.files import atomic_path, explain_os_error
 from stocktake.model_card import MODEL_FILE, SUMS_FILE, ModelCard, write_sums
+from stocktake.settings import load_settings
 from stocktake.shelf.detector import TASK, ShelfDetector
 from stocktake.shelf.train_settings import NMS_IOU
 from stocktake.shelf.voids import VoidSettings
@@ -33,6 +34,7 @@ WEIGHTS_FILE = "weights.pt"
 LICENCE = "AGPL-3.0-or-later"  # ultralytics' own, for weights trained with it
 MAX_BOX_GAP = 1.0  # px of the photo
 MAX_SCORE_GAP = 1e-3
+MIN_COMPARED = 100
 PROOF_PHOTOS = 8
 UNKNOWN = "not known"
 KEPT_ARGUMENTS = ("task", "imgsz", "single_cls", "optimizer", "lr0", "epochs", "batch", "seed")
@@ -83,6 +85,31 @@ def export_model(
     return model_dir
 
 
+def export_start(weights: str, size: str, img: int, index_path: Path, model_dir: Path) -> Path | None:
+    """Export what a training starts from, so that an evaluation can say what the training has added.
+
+    Args:
+        weights: as in `TrainSettings`.
+        size: its `model`.
+        img: side in px of the square that the model will see.
+        index_path: index.parquet, whose photos prove the export.
+        model_dir: made if needed.
+
+    Returns:
+        `model_dir`; None where training starts from scratch or from a detector of other things, as COCO's is.
+
+    Raises:
+        SettingsError, ModelError, StoreError: as `resolve_weights` and `export_model` do.
+    """
+    from stocktake.shelf.weights import resolve_weights
+
+    start = resolve_weights(weights, size, load_settings().cache.absolute())
+    if start.checkpoint is None or len(_read_detector(start.checkpoint).names) != 1:
+        return None
+    index = DatasetIndex.read(index_path)
+    return export_model(start.checkpoint, model_dir, img, index, name=f"{start.description}, untrained")
+
+
 def make_card(img: int, index: DatasetIndex | None = None, **fields: Any) -> ModelCard:
     """The card of a shelf detector trained on `index`; `fields` win over what is filled in here."""
     about = index.metadata if index else {}
@@ -109,11 +136,7 @@ def load_network(weights: Path) -> "torch.nn.Module":
     Raises:
         ModelError: it detects other than one class.
     """
-    from stocktake.shelf.ultralytics_setup import load_ultralytics
-
-    load_ultralytics()
     import torch
-    from ultralytics.nn.tasks import load_checkpoint
 
     class Network(torch.nn.Module):
         """Normalisation, detector and layout in one graph."""
@@ -126,7 +149,7 @@ def load_network(weights: Path) -> "torch.nn.Module":
             decoded = self.detector(image.permute(0, 3, 1, 2).float() / 255)
             return decoded[:, :4].permute(0, 2, 1), decoded[:, 4]
 
-    detector, _ = load_checkpoint(str(weights))
+    detector = _read_detector(weights)
     if len(detector.names) != 1:
         raise ModelError(
             f"{weights}: detects {len(detector.names)} classes; a shelf detector knows one, products"
@@ -136,6 +159,16 @@ def load_network(weights: Path) -> "torch.nn.Module":
     head.export, head.xyxy = True, True  # decoded boxes alone, as corners
     head.dynamic = True  # the grid is part of the graph instead of being remembered from the last call
     return Network(detector).requires_grad_(False)
+
+
+def _read_detector(weights: Path) -> Any:
+    from stocktake.shelf.ultralytics_setup import load_ultralytics
+
+    load_ultralytics()
+    from ultralytics.nn.tasks import load_checkpoint
+
+    detector, _ = load_checkpoint(str(weights))
+    return detector
 
 
 def write_onnx(network: "torch.nn.Module", path: Path, img: int) -> None:
@@ -194,11 +227,12 @@ def save_slim(weights: Path, path: Path) -> None:
 def check_parity(model_dir: Path, network: "torch.nn.Module", photos: Sequence[bytes]) -> int:
     """Compare what model.onnx and the network it was made from say about whole photos.
 
-    The photos are decoded as they are served. Compared are the proposals, anchor by anchor in the photo's pixels,
-    before non-maximum suppression: that orders by score, and where two are equal either order is right.
+    The photos are decoded as they are served. Compared are the proposals, anchor by anchor in the photo's
+    pixels, before non-maximum suppression: that orders by score, and where two are equal either order is
+    right. All over the card's score threshold are, and at least the best `MIN_COMPARED` of each photo.
 
     Returns:
-        How many proposals over the card's score threshold were compared, over all photos.
+        How many proposals were compared, over all photos.
 
     Raises:
         ModelError: one of them is more than 1 px on a side or 1e-3 in its score away from its counterpart.
@@ -212,7 +246,8 @@ def check_parity(model_dir: Path, network: "torch.nn.Module", photos: Sequence[b
         exported = detector.infer(decoded.tensor[None])[0]
         with torch.inference_mode():
             boxes, scores = (output[0].numpy() for output in network(torch.from_numpy(decoded.tensor[None])))
-        over = np.maximum(exported.scores, scores) >= detector.card.score_threshold
+        best = np.maximum(exported.scores, scores)
+        over = best >= min(detector.card.score_threshold, np.sort(best)[-MIN_COMPARED:][0])
         box_gap = np.abs(exported.boxes - boxes)[over].max(initial=0) / decoded.fitted.scale
         score_gap = np.abs(exported.scores - scores)[over].max(initial=0)
         if box_gap > MAX_BOX_GAP or score_gap > MAX_SCORE_GAP:

@@ -1,0 +1,214 @@
+"""Guards on what the cluster gets."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.catalogue import PIPELINES
+from pipelines.compiling import check_image, compile_all
+from pipelines.fingerprints import code_version
+from stocktake.errors import SettingsError
+
+ROOT = Path(__file__).parents[2]
+COMPONENTS = sorted(
+    path for path in (ROOT / "components").glob("*.py") if path.name not in ("__init__.py", "image.py")
+)
+BODY_LINES = 20
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("compiled")
+    written = compile_all([pipeline.definition for pipeline in PIPELINES.values()], out)
+    assert len(written) == 2 * len(PIPELINES)
+    return out
+
+
+@pytest.fixture(scope="module", params=[pipeline.definition.name for pipeline in PIPELINES.values()])
+def documents(request, compiled) -> tuple[dict, dict]:
+    spec, platform = yaml.safe_load_all((compiled / f"{request.param}.yaml").read_text())
+    return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def containers(spec: dict) -> dict[str, dict]:
+    return {name: executor["container"] for name, executor in spec["deploymentSpec"]["executors"].items()}
+
+
+def test_nothing_is_installed_at_run_time(documents):
+    for name, container in containers(documents[0]).items():
+        words = " ".join(container["command"] + container.get("args", []))
+        assert "pip" not in re.findall(r"\w+", words), name
+
+
+def test_every_step_runs_in_the_one_image_named_by_tag_or_digest(documents):
+    images = {container["image"] for container in containers(documents[0]).values()}
+    assert len(images) == 1
+    check_image(images.pop())
+
+
+def test_the_image_comes_from_one_place(tmp_path):
+    digest = "registry.example.org/stocktake-train@sha256:" + "0" * 64
+    command = [sys.executable, "-m", "pipelines", "compile", "--out", str(tmp_path)]
+    environment = {**os.environ, "STOCKTAKE_TRAIN_IMAGE": digest}
+    subprocess.run(command, check=True, cwd=ROOT, env=environment, capture_output=True)
+    for path in tmp_path.rglob("*.yaml"):
+        assert set(re.findall(r"image: (\S+)", path.read_text())) == {digest}
+
+
+@pytest.mark.parametrize(
+    "image", ["stocktake-train", "host:5000/train", "train:latest", "host:5000/train:latest"]
+)
+def test_an_image_that_moves_is_refused(image):
+    with pytest.raises(SettingsError, match="version tag or a digest"):
+        check_image(image)
+
+
+def test_every_step_has_resources_retries_timeout_and_the_services(documents):
+    spec, kubernetes = documents
+    tasks = spec["root"]["dag"]["tasks"]
+    for name, container in containers(spec).items():
+        task = tasks[name.removeprefix("exec-")]
+        assert container["resources"]["resourceMemoryLimit"], name
+        assert container["resources"]["resourceCpuRequest"], name
+        assert task["retryPolicy"]["maxRetryCount"] >= 1, name
+        assert task["retryPolicy"]["backoffDuration"] == "60s", name
+        assert int(kubernetes[name]["activeDeadlineSeconds"]) >= 3600, name
+        required = [entry for entry in kubernetes[name]["configMapAsEnv"] if not entry.get("optional")]
+        assert {key["envVar"] for entry in required for key in entry["keyToEnv"]} == {
+            "MLFLOW_TRACKING_URI",
+            "STOCKTAKE_STORE",
+        }
+        assert all(entry["configMapName"] == "endpoints" for entry in kubernetes[name]["configMapAsEnv"])
+        assert all(entry["optional"] for entry in kubernetes[name]["secretAsEnv"])
+
+
+def test_training_asks_for_gpus_and_shared_memory(documents):
+    spec, kubernetes = documents
+    (name,) = [name for name in containers(spec) if name.startswith("exec-train-")]
+    resources = containers(spec)[name]["resources"]
+    inputs = spec["root"]["dag"]["tasks"][name.removeprefix("exec-")]["inputs"]["parameters"]
+    assert resources["accelerator"]["resourceCount"].startswith("{{$.inputs.parameters[")
+    assert "gpus" in resources["accelerator"]["resourceCount"]
+    assert "gpu_type" in resources["accelerator"]["resourceType"]
+    assert any(value.get("componentInputParameter") == "gpus" for value in inputs.values())
+    (shm,) = [mount for mount in kubernetes[name]["emptyDirMounts"] if mount["mountPath"] == "/dev/shm"]
+    assert shm["medium"] == "Memory"
+    memory = int(resources["resourceMemoryLimit"].removesuffix("Gi"))
+    assert int(shm["sizeLimit"].removesuffix("Gi")) < memory  # what lies in it counts towards the limit
+
+
+def test_cached_steps_have_the_code_and_the_content_of_their_inputs_in_the_key(documents):
+    spec, _ = documents
+    for name, task in spec["root"]["dag"]["tasks"].items():
+        parameters = task["inputs"]["parameters"]
+        if task["cachingOptions"].get("enableCache"):
+            assert parameters["code_version"] == {"componentInputParameter": "code_version"}, name
+            assert "taskOutputParameter" in parameters["digest"], name
+        else:
+            assert name.startswith(("ingest-", "evaluate-", "promote-")), name  # sources and champions change
+
+
+def test_what_the_ui_shows(documents):
+    spec, _ = documents
+    kinds = {
+        name: {
+            output["artifactType"]["schemaTitle"]
+            for output in part["outputDefinitions"]["artifacts"].values()
+        }
+        for name, part in spec["components"].items()
+    }
+    for name, found in kinds.items():
+        if name.startswith(("comp-ingest", "comp-prepare", "comp-evaluate")):
+            assert {"system.Metrics", "system.HTML", "system.Markdown"} <= found, name
+
+
+def test_the_default_of_code_version_is_this_code(documents):
+    inputs = documents[0]["root"]["inputDefinitions"]["parameters"]
+    assert inputs["code_version"]["defaultValue"] == code_version()
+
+
+def test_parameters_are_described(documents):
+    inputs = documents[0]["root"]["inputDefinitions"]["parameters"]
+    assert [name for name, entry in inputs.items() if not entry.get("description")] == []
+
+
+def test_compiling_twice_gives_the_same_files(compiled, tmp_path):
+    for path in compile_all([pipeline.definition for pipeline in PIPELINES.values()], tmp_path):
+        assert path.read_text() == (compiled / path.relative_to(tmp_path)).read_text()
+
+
+def functions(path: Path) -> list[ast.FunctionDef]:
+    return [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+
+
+def body_without_docstring(function: ast.FunctionDef) -> list[ast.stmt]:
+    return function.body[1:] if ast.get_docstring(function) else function.body
+
+
+@pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.stem)
+def test_components_are_thin(path):
+    assert functions(path)
+    for function in functions(path):
+        body = body_without_docstring(function)
+        assert body[-1].end_lineno - body[0].lineno + 1 <= BODY_LINES, function.name
+
+
+@pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.stem)
+def test_bodies_import_the_library_and_the_standard_library_only(path):
+    for function in functions(path):
+        for node in ast.walk(function):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for module in modules:
+                top = module.partition(".")[0]
+                assert top == "stocktake" or top in sys.stdlib_module_names, f"{function.name}: {module}"
+
+
+@pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.stem)
+def test_modules_import_no_library_at_the_top(path):
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+            assert module in ("typing", "kfp", "components.image"), module
+
+
+def manifests(compiled: Path) -> list[dict]:
+    return [
+        document
+        for path in sorted((compiled / "kubernetes").glob("*.yaml"))
+        for document in yaml.safe_load_all(path.read_text())
+    ]
+
+
+def test_manifests_are_a_pipeline_and_its_version(compiled):
+    found = manifests(compiled)
+    assert [document["kind"] for document in found] == ["Pipeline", "PipelineVersion"] * len(PIPELINES)
+    for pipeline, version in zip(found[::2], found[1::2], strict=True):
+        assert pipeline["apiVersion"] == version["apiVersion"] == "pipelines.kubeflow.org/v2beta1"
+        assert version["spec"]["pipelineName"] == pipeline["metadata"]["name"]
+        assert version["metadata"]["name"].endswith(code_version())
+        assert re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", version["metadata"]["name"])
+        assert version["spec"]["platformSpec"]
+
+
+def test_manifests_keep_to_the_custom_resource_definitions(compiled):
+    import jsonschema
+
+    folder = os.environ.get("STOCKTAKE_CRDS")
+    if not folder:
+        pytest.skip("STOCKTAKE_CRDS names no folder of custom resource definitions")
+    schemas = {}
+    for path in Path(folder).glob("pipelines.kubeflow.org_*.yaml"):
+        for crd in yaml.safe_load_all(path.read_text()):
+            for version in crd["spec"]["versions"]:
+                schemas[crd["spec"]["names"]["kind"]] = version["schema"]["openAPIV3Schema"]
+    for document in manifests(compiled):
+        known = schemas[document["kind"]]["properties"]["spec"]["properties"]
+        assert document["spec"].keys() <= known.keys()  # a server would prune what it does not know
+        jsonschema.validate(document, schemas[document["kind"]])

@@ -1,0 +1,146 @@
+import pytest
+
+from pipelines.catalogue import PIPELINES, find
+from pipelines.fingerprints import code_version
+from pipelines.parameters import Parameter, read_file, resolve, split_assignments
+from stocktake.errors import ModelError, SettingsError
+
+SHELVES = PIPELINES["shelf_detector"]
+
+
+def parameter(kind: str) -> Parameter:
+    return Parameter("size", kind, None, True, "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        ("String", "5", "5"), ("String", "it's python3", "it's python3"), ("Integer", "5", 5),
+        ("Integer", "-1", -1), ("Float", "5", 5.0), ("Float", "1e-3", 0.001), ("Boolean", "yes", True),
+        ("Boolean", "False", False), ("List", "[1, 2]", [1, 2]), ("Dict", '{"a": 1}', {"a": 1}),
+    ],
+)  # fmt: skip
+def test_a_text_is_read_by_the_declared_type(kind, text, value):
+    parsed = parameter(kind).parse(text)
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("Integer", "five"),
+        ("Integer", "5.5"),
+        ("Integer", "true"),
+        ("Float", "''"),
+        ("Boolean", "1"),
+        ("List", "{}"),
+    ],
+)
+def test_a_text_of_another_type_is_an_error_that_names_it(kind, text):
+    with pytest.raises(SettingsError, match="parameter size must be"):
+        parameter(kind).parse(text)
+
+
+def test_a_value_of_a_file_has_the_declared_type_too():
+    with pytest.raises(SettingsError, match="epochs must be a whole number, found '5'"):
+        SHELVES.arguments({"source": "s3://x", "epochs": "5"})
+
+
+def test_every_parameter_gets_a_value_and_the_command_line_wins():
+    arguments = SHELVES.arguments({"source": "s3://photos/x", "epochs": 5, "img": 320}, {"img": "416"})
+    assert arguments.keys() == SHELVES.parameters.keys()
+    assert (arguments["source"], arguments["epochs"], arguments["img"]) == ("s3://photos/x", 5, 416)
+    assert arguments["code_version"] == code_version()
+
+
+def test_an_unknown_name_is_answered_with_the_closest_and_all_others():
+    with pytest.raises(SettingsError, match="no parameter epoch: did you mean epochs") as error:
+        SHELVES.arguments({"source": "x"}, {"epoch": "3"})
+    assert all(name in str(error.value) for name in SHELVES.parameters)
+
+
+def test_a_missing_value_is_an_error_with_the_words_to_add():
+    with pytest.raises(SettingsError, match="--param source="):
+        SHELVES.arguments({})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("epochs", "0"), ("img", "100"), ("batch", "0"), ("hyp", "lots"), ("gpus", "-1"), ("limit", "-1"),
+        ("exclude", "some"), ("split", "tst"), ("cache", "tape"), ("freeze", "99"), ("model", "xl"),
+    ],
+)  # fmt: skip
+def test_an_impossible_value_is_refused_before_any_work(name, text):
+    with pytest.raises(SettingsError, match=name):
+        SHELVES.arguments({"source": "s3://x"}, {name: text})
+
+
+def test_a_name_that_no_service_could_bear_is_refused():
+    with pytest.raises(ModelError, match="Shelf Detector"):
+        SHELVES.arguments({"source": "s3://x"}, {"model_name": "Shelf Detector"})
+
+
+def test_paths_become_absolute_and_addresses_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.pt").touch()
+    arguments = SHELVES.arguments({"source": "photos", "weights": "mine.pt"})
+    assert arguments["source"] == str(tmp_path / "photos")
+    assert arguments["weights"] == str(tmp_path / "mine.pt")
+    assert SHELVES.arguments({"source": "photos"})["weights"] == "yolov5s.pt"
+    assert SHELVES.arguments({"source": "s3://b/photos"})["source"] == "s3://b/photos"
+
+
+def test_a_cluster_is_not_given_paths_of_this_machine(tmp_path):
+    with pytest.raises(SettingsError, match=r"source .* cannot read"):
+        SHELVES.refuse_local_paths(SHELVES.arguments({"source": str(tmp_path)}))
+    SHELVES.refuse_local_paths(SHELVES.arguments({"source": "https://example.org/photos.tar.gz"}))
+
+
+def test_a_parameter_file(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("epochs: 3\nweights: scratch\n")
+    assert read_file(path) == {"epochs": 3, "weights": "scratch"}
+    path.write_text("")
+    assert read_file(path) == {}
+
+
+@pytest.mark.parametrize("content", ["- a\n- b\n", "a: [1\n", "just words"])
+def test_a_file_that_is_no_mapping_is_an_error_that_names_it(content, tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(content)
+    with pytest.raises(SettingsError, match=r"params\.yaml"):
+        read_file(path)
+
+
+def test_a_missing_file_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(SettingsError, match=r"absent\.yaml"):
+        read_file(tmp_path / "absent.yaml")
+
+
+def test_assignments():
+    assert split_assignments(["a=1", "b=x=y", "a=2", "c="]) == {"a": "2", "b": "x=y", "c": ""}
+    with pytest.raises(SettingsError, match="key=value"):
+        split_assignments(["a"])
+
+
+def test_resolve_keeps_the_declared_order():
+    parameters = {name: Parameter(name, "Integer", 1, False, "") for name in ("b", "a")}
+    assert list(resolve(parameters, {"a": 2})) == ["b", "a"]
+
+
+def test_pipelines_are_found_by_either_spelling():
+    assert find("shelf-detector") is find("shelf_detector")
+    with pytest.raises(SettingsError, match="did you mean shelf_detector"):
+        find("shelf_detecter")
+
+
+@pytest.mark.parametrize("name", ["smoke", "demo", "full"])
+def test_the_parameter_files_fit_the_pipeline(name):
+    from pathlib import Path
+
+    path = Path(__file__).parents[2] / f"pipelines/params/{name}.yaml"
+    if not path.exists():
+        pytest.fail(f"{path} is missing")
+    SHELVES.arguments({"source": "s3://x", **read_file(path)})
