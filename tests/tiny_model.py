@@ -45,13 +45,14 @@ def write_model(path: Path, size: int = SIZE, delay: int = 0) -> Path:
     ]
     constants["last"] = np.array([-1])
     if delay:
-        constants["block"] = np.full((300, 300), 1e-3, np.float32)
+        constants["square"] = np.array([1000, 1000])
+        nodes.insert(0, helper.make_node("ConstantOfShape", ["square"], ["block"]))
         for round_ in range(delay):
             before = "block" if round_ == 0 else f"block_{round_ - 1}"
             nodes.append(helper.make_node("MatMul", [before, "seed"], [f"block_{round_}"]))
         # depends on the photo, or the engine would fold it into a constant at load
-        nodes.insert(3, helper.make_node("ReduceMean", ["grey"], ["mean"], keepdims=0))
-        nodes.insert(4, helper.make_node("Add", ["block", "mean"], ["seed"]))
+        nodes.insert(4, helper.make_node("ReduceMean", ["grey"], ["mean"], keepdims=0))
+        nodes.insert(5, helper.make_node("Add", ["block", "mean"], ["seed"]))
         nodes.append(helper.make_node("ReduceMin", [f"block_{delay - 1}"], ["slow"], keepdims=0))
     graph = helper.make_graph(
         nodes,

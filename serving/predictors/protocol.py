@@ -128,7 +128,8 @@ def requested_outputs(request: InferRequest, available: Sequence[str]) -> list[s
 
 def answer(request: InferRequest, tensors: Tensors) -> InferResponse:
     """The response with the outputs that the request asks for. Raises BadRequest: see `requested_outputs`."""
-    # A gRPC client that sent typed contents expects them back; KServe's encoder goes by the type of `data`.
+    # A gRPC client that sent typed contents expects them back: KServe's encoder sends lists as typed contents
+    # and arrays as raw ones.
     typed = request.from_grpc and not request.use_binary_outputs
     outputs = [
         InferOutput(
@@ -136,9 +137,7 @@ def answer(request: InferRequest, tensors: Tensors) -> InferResponse:
         )
         for name, tensor in ((name, tensors[name]) for name in requested_outputs(request, list(tensors)))
     ]
-    return InferResponse(
-        request.id, request.model_name, outputs, use_binary_outputs=request.use_binary_outputs
-    )
+    return InferResponse(request.id, request.model_name, outputs)
 
 
 def encode_infer_response(request: InferRequest, response: InferResponse) -> tuple[bytes, int | None]:
@@ -200,7 +199,7 @@ def _v2_photos(request: InferRequest) -> list[bytes]:
     if names != ["image"]:
         raise BadRequest(f"found {len(names)} inputs; send one, called 'image'")
     tensor = request.inputs[0]
-    if tensor.datatype != "BYTES" or len(tensor.shape) != 1:
+    if tensor.datatype != "BYTES" or len(tensor.shape) != 1 or tensor.shape[0] < 0:
         raise BadRequest("input 'image': datatype must be BYTES and shape [N], one element for each photo")
     try:
         elements = tensor.as_numpy().tolist()

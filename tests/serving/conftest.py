@@ -1,0 +1,119 @@
+import contextlib
+import io
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.tiny_model import draw_photo, write_model_dir
+
+ROOT = Path(__file__).parents[2]
+NAME = "shelf-detector"
+
+
+@dataclass(frozen=True)
+class Server:
+    process: subprocess.Popen
+    http_port: int
+    grpc_port: int
+    log: Path
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def grpc(self):
+        return f"127.0.0.1:{self.grpc_port}"
+
+
+def free_ports(count):
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@contextlib.contextmanager
+def serve(log, *arguments):
+    """A predictor in a process of its own, from ready to SIGTERM."""
+    http_port, grpc_port = free_ports(2)
+    # importtime writes every module that is imported into the log
+    command = [sys.executable, "-X", "importtime", "-m", "serving.predictors", *map(str, arguments)]
+    command += ["--http_port", str(http_port), "--grpc_port", str(grpc_port)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+    server = Server(process, http_port, grpc_port, log)
+    try:
+        _wait_until_ready(server)
+        yield server
+        process.terminate()
+        assert process.wait(60) == 0, log.read_text()[-3000:]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_until_ready(server, seconds=180):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert server.process.poll() is None, f"the server ended:\n{server.log.read_text()[-3000:]}"
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{server.url}/v2/health/ready").status_code == 200:
+                return
+        time.sleep(0.1)
+    raise AssertionError(f"the server is not ready after {seconds} s:\n{server.log.read_text()[-3000:]}")
+
+
+@pytest.fixture(scope="session")
+def model_dirs(tmp_path_factory):
+    """A detector, and one that takes about a second for a photo."""
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        NAME: write_model_dir(folder / "quick"),
+        "slow": write_model_dir(folder / "slow", delay=40, name="slow"),
+    }
+
+
+@pytest.fixture(scope="session")
+def server(model_dirs, tmp_path_factory):
+    log = tmp_path_factory.mktemp("server") / "server.log"
+    arguments = ["--model_name", NAME, "--model_dir", model_dirs[NAME]]
+    with serve(log, *arguments, "--model", f"slow={model_dirs['slow']}", "--threads", 2) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def detector(model_dirs):
+    """The same model without a server."""
+    from stocktake.shelf.detector import ShelfDetector
+
+    return ShelfDetector.load(model_dirs[NAME], threads=1)
+
+
+def encode(pixels, kind, **options):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def photos():
+    """Encoded photos: a gap, one to be turned by EXIF, a blank one, and others in other formats."""
+    sideways = Image.Exif()
+    sideways[0x0112] = 6
+    shelf = [(0, 2), (1, 2), (2, 2), (5, 2), (6, 2), (1, 5)]
+    return {
+        "shelf": encode(draw_photo(shelf), "PNG"),
+        "turned": encode(np.ascontiguousarray(np.rot90(draw_photo(shelf, 128, 96))), "JPEG", exif=sideways),
+        "blank": encode(draw_photo([]), "JPEG"),
+        "webp": encode(draw_photo([(3, 3)]), "WEBP", lossless=True),
+    }
