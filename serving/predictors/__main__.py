@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         model_dirs = _model_dirs(args)
         for flag in ("http_port", "grpc_port"):
             _check_port(flag, getattr(args, flag))
+        if args.threads is not None and args.threads < 1:
+            raise SettingsError(f"--threads {args.threads}: give 1 or more")
         # KServe parses the command line when it is imported, so our own errors and --help come first.
         from serving.predictors.server import load_models, serve
 
