@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import httpx
 
 from pipelines.catalogue import find
@@ -43,8 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.demo", description=__doc__)
     parser.add_argument("--data", help="photos in SKU-110K's layout; drawn ones if not given")
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), metavar="DIR", help="default %(default)s")
-    parser.add_argument("--params", type=Path, default=PARAMS, metavar="FILE", help="parameters of the pipeline")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/demo"), metavar="DIR", help="default %(default)s"
+    )
+    parser.add_argument(
+        "--params", type=Path, default=PARAMS, metavar="FILE", help="parameters of the pipeline"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
@@ -97,7 +100,9 @@ def _draw(folder: Path) -> Path:
 def _some_photos(result: RunResult) -> dict[str, bytes]:
     """Name and bytes of test photos, those with most known voids first."""
     index = DatasetIndex.read(result.artifacts["index"])
-    photos = sorted(index.split(result.arguments["split"]), key=lambda photo: (-len(photo.voids or ()), photo.name))
+    photos = sorted(
+        index.split(result.arguments["split"]), key=lambda photo: (-len(photo.voids or ()), photo.name)
+    )
     return {photo.name: read_photo_bytes(index, photo) for photo in photos[:ASKED]}
 
 
@@ -110,8 +115,8 @@ def serving(model_dir: Path, log: Path) -> Iterator[Server]:
     """
     http, grpc = _free_port(), _free_port()
     command = [
-        sys.executable, "-m", "serving.predictors", "--model_name", "shelf-detector", "--model_dir", str(model_dir),
-        "--http_port", str(http), "--grpc_port", str(grpc),
+        sys.executable, "-m", "serving.predictors", "--model_name", "shelf-detector",
+        "--model_dir", str(model_dir), "--http_port", str(http), "--grpc_port", str(grpc),
     ]  # fmt: skip
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as sink, subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT) as process:
@@ -159,7 +164,7 @@ def _write(out_dir: Path, photos: dict[str, bytes], answers: list[Answer]) -> No
 
 
 def _paint(data: bytes, answer: Answer) -> bytes:
-    from stocktake.images import decode_photo
+    from stocktake.images import decode_photo, encode_jpeg
     from stocktake.shelf.detector import ShelfReport
     from stocktake.shelf.drawing import draw_report
     from stocktake.shelf.voids import Void
@@ -168,8 +173,7 @@ def _paint(data: bytes, answer: Answer) -> bytes:
     voids = [Void(**void) for void in answer.report["voids"]]
     tiers, osa = answer.report["tiers"], answer.report["osa"]
     report = ShelfReport(photo.shape[1], photo.shape[0], answer.boxes, answer.scores, voids, tiers, osa)
-    _, encoded = cv2.imencode(".jpg", draw_report(photo, report)[..., ::-1])
-    return encoded.tobytes()
+    return encode_jpeg(draw_report(photo, report))
 
 
 def _summarise(out_dir: Path, result: RunResult, seconds: float) -> None:

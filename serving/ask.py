@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from stocktake.errors import StocktakeError, StoreError
-from stocktake.files import explain_os_error
+from stocktake.files import read_file
 
 EXAMPLES = """\
 examples:
@@ -83,12 +83,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="JPEG, PNG or WebP file")
-    parser.add_argument("--http", default="http://localhost:8080", metavar="URL", help="REST; default %(default)s")
+    parser.add_argument(
+        "--http", default="http://localhost:8080", metavar="URL", help="REST; default %(default)s"
+    )
     parser.add_argument("--grpc", metavar="HOST:PORT", help="ask over gRPC instead")
     parser.add_argument("--model", default="shelf-detector", metavar="NAME", help="default %(default)s")
     options = parser.parse_args(argv)
     try:
-        photos = [_read(path) for path in options.photos]
+        photos = [read_file(path) for path in options.photos]
         answers = asyncio.run(ask(photos, options.http, options.grpc, options.model))
     except StocktakeError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -96,13 +98,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path, answer in zip(options.photos, answers, strict=True):
         print(json.dumps({"photo": path.name, **answer.report}))
     return 0
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise StoreError(explain_os_error(error, path)) from error
 
 
 if __name__ == "__main__":

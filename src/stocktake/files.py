@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from stocktake.errors import StoreError
+
 PART_SUFFIX = ".part"
 
 
@@ -29,6 +31,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def is_part(name: str) -> bool:
     """True for the name of a file that `atomic_path` has not finished."""
     return name.startswith(".") and name.endswith(PART_SUFFIX)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        StoreError: it can't be read; says why and what to do.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StoreError(explain_os_error(error, path)) from error
 
 
 def sha256_file(path: Path) -> str:

@@ -110,6 +110,13 @@ def decode_photo(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
     return turn(pixels) if turn else pixels
 
 
+def encode_jpeg(pixels: Pixels, quality: int = 90) -> bytes:
+    """A JPEG file of pixels (H, W, 3) uint8 RGB or (H, W) uint8 grey."""
+    stored = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return encoded.tobytes()
+
+
 def letterbox(photo: Pixels, size: int) -> Letterbox:
     """Fit a photo (H, W, 3) into a square of `size` px, centred, the rest filled with grey.
 

@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 
 from stocktake.errors import DataError
+from stocktake.images import encode_jpeg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -226,6 +227,4 @@ def jpeg_bytes(photo: np.ndarray, max_side: int = 1280) -> bytes:
     if scale < 1:
         size = (max(1, round(photo.shape[1] * scale)), max(1, round(photo.shape[0] * scale)))
         photo = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
-    pixels = photo if photo.ndim == 2 else cv2.cvtColor(photo, cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return encoded.tobytes()
+    return encode_jpeg(photo, JPEG_QUALITY)

@@ -23,11 +23,22 @@ def add_to(groups: Any) -> None:
         description="From shelf photos to a model that finds voids. The verbs in their usual order:",
     )
     verbs = shelf.add_subparsers(metavar="VERB", required=True)
-    for add in (_add_draw, _add_ingest, _add_prepare, _add_train, _add_export, _add_evaluate, _add_register, _add_find):
+    for add in (
+        _add_draw,
+        _add_ingest,
+        _add_prepare,
+        _add_train,
+        _add_export,
+        _add_evaluate,
+        _add_register,
+        _add_find,
+    ):
         add(verbs)
 
 
-def _verb(verbs: Any, name: str, run: Callable[[Options], None], text: str, example: str) -> argparse.ArgumentParser:
+def _verb(
+    verbs: Any, name: str, run: Callable[[Options], None], text: str, example: str
+) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = verbs.add_parser(
         name,
         help=text,
@@ -40,12 +51,16 @@ def _verb(verbs: Any, name: str, run: Callable[[Options], None], text: str, exam
 
 
 def _add_draw(verbs: Any) -> None:
-    parser = _verb(verbs, "draw", _draw, "draw photos with known voids, in SKU-110K's format", "--out photos --train 200")
+    parser = _verb(
+        verbs, "draw", _draw, "draw photos with known voids, in SKU-110K's format", "--out photos --train 200"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     for split, count in (("train", 120), ("val", 30), ("test", 30)):
         parser.add_argument(f"--{split}", type=int, default=count, metavar="N", help=f"photos in {split}")
     parser.add_argument("--difficulty", default="default", help="easy, default or hard")
-    parser.add_argument("--family", default="demo", help="packs and backs: demo, or starter which shares none with it")
+    parser.add_argument(
+        "--family", default="demo", help="packs and backs: demo, or starter which shares none with it"
+    )
     parser.add_argument("--width", type=int, default=960, help="px")
     parser.add_argument("--height", type=int, default=1280, help="px")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same photos")
@@ -63,11 +78,19 @@ def _draw(options: Options) -> None:
 
 
 def _add_ingest(verbs: Any) -> None:
-    parser = _verb(verbs, "ingest", _ingest, "read photos and boxes into an index", "SKU110K_fixed --out runs/ingest")
-    parser.add_argument("source", help="folder, .tar or .tar.gz file, http(s) URL of one, or s3://bucket/prefix")
-    parser.add_argument("--out", type=Path, required=True, help="folder for index.parquet, report.json, report.html")
+    parser = _verb(
+        verbs, "ingest", _ingest, "read photos and boxes into an index", "SKU110K_fixed --out runs/ingest"
+    )
+    parser.add_argument(
+        "source", help="folder, .tar or .tar.gz file, http(s) URL of one, or s3://bucket/prefix"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for index.parquet, report.json, report.html"
+    )
     parser.add_argument("--store", help="where photos of an archive go; STOCKTAKE_STORE if not given")
-    parser.add_argument("--copy", action="store_true", help="copy the photos of a folder or prefix into the store too")
+    parser.add_argument(
+        "--copy", action="store_true", help="copy the photos of a folder or prefix into the store too"
+    )
     parser.add_argument(
         "--exclude", default="unreadable", choices=EXCLUDE,
         help="strict also leaves out the published list of 54 damaged or badly labelled photos",
@@ -80,7 +103,13 @@ def _ingest(options: Options) -> None:
     from stocktake.shelf.sku110k import ingest
 
     ingest(
-        options.source, options.out, options.store, options.copy, options.exclude, options.workers, options.limit
+        options.source,
+        options.out,
+        options.store,
+        options.copy,
+        options.exclude,
+        options.workers,
+        options.limit,
     )
     _say_written(options.out, "index.parquet", "report.html")
 
@@ -89,8 +118,12 @@ def _add_prepare(verbs: Any) -> None:
     text = "clip and deduplicate boxes, and write YOLOv5's folders"
     parser = _verb(verbs, "prepare", _prepare, text, "runs/ingest/index.parquet --out runs/prepared")
     parser.add_argument("index", type=Path, help="index.parquet of ingest")
-    parser.add_argument("--out", type=Path, required=True, help="folder for index.parquet, reports and the folder yolo")
-    parser.add_argument("--no-tree", action="store_true", help="leave the folder yolo out; training makes its own")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for index.parquet, reports and the folder yolo"
+    )
+    parser.add_argument(
+        "--no-tree", action="store_true", help="leave the folder yolo out; training makes its own"
+    )
 
 
 def _prepare(options: Options) -> None:
@@ -107,28 +140,54 @@ def _prepare(options: Options) -> None:
 def _add_train(verbs: Any) -> None:
     defaults = TrainSettings()
     text = "train YOLOv5 and export it; photos that were not ingested yet are ingested and prepared first"
-    parser = _verb(verbs, "train", _train, text, "--data SKU110K_fixed --img 416 --batch 4 --epochs 3 --cache")
-    parser.add_argument(
-        "--data", default="/data", help="SKU-110K folder, tar or URL, s3:// prefix, data.yaml, or a prepared index.parquet"
+    parser = _verb(
+        verbs, "train", _train, text, "--data SKU110K_fixed --img 416 --batch 4 --epochs 3 --cache"
     )
-    parser.add_argument("--weights", default=defaults.weights, help="yolov5{n,s,m,l,x}.pt, a checkpoint, starter, or scratch")
+    parser.add_argument(
+        "--data",
+        default="/data",
+        help="SKU-110K folder, tar or URL, s3:// prefix, data.yaml, or a prepared index.parquet",
+    )
+    parser.add_argument(
+        "--weights", default=defaults.weights, help="yolov5{n,s,m,l,x}.pt, a checkpoint, starter, or scratch"
+    )
     parser.add_argument("--model", default="", help="size n, s, m, l or x where training starts from scratch")
-    parser.add_argument("--img", type=int, default=defaults.img, help="side in px of the square that photos are fitted into")
-    parser.add_argument("--batch", type=int, default=defaults.batch, help="photos in a step; -1 for what fits into the GPU")
+    parser.add_argument(
+        "--img", type=int, default=defaults.img, help="side in px of the square that photos are fitted into"
+    )
+    parser.add_argument(
+        "--batch", type=int, default=defaults.batch, help="photos in a step; -1 for what fits into the GPU"
+    )
     parser.add_argument("--epochs", type=int, default=defaults.epochs, help="passes over the training photos")
     parser.add_argument("--hours", type=float, help="wall clock to stop after; overrules --epochs")
-    parser.add_argument("--cache", nargs="?", const="ram", default="", help="keep decoded photos in ram, or on disk")
-    parser.add_argument("--freeze", type=int, default=0, help="layers that are not trained; 10 is the backbone")
-    parser.add_argument("--hyp", default=defaults.hyp, help="augmentation and learning rates: low, med, high, quick, or a file")
+    parser.add_argument(
+        "--cache", nargs="?", const="ram", default="", help="keep decoded photos in ram, or on disk"
+    )
+    parser.add_argument(
+        "--freeze", type=int, default=0, help="layers that are not trained; 10 is the backbone"
+    )
+    parser.add_argument(
+        "--hyp",
+        default=defaults.hyp,
+        help="augmentation and learning rates: low, med, high, quick, or a file",
+    )
     parser.add_argument("--optimizer", help="overrule the one of --hyp")
     parser.add_argument("--lr0", type=float, help="overrule the first learning rate of --hyp")
-    parser.add_argument("--patience", type=int, default=defaults.patience, help="epochs without a better one before it stops")
-    parser.add_argument("--device", default="", help="cpu, 0, or 0,1 for two GPUs; a GPU if there is one when not given")
+    parser.add_argument(
+        "--patience", type=int, default=defaults.patience, help="epochs without a better one before it stops"
+    )
+    parser.add_argument(
+        "--device", default="", help="cpu, 0, or 0,1 for two GPUs; a GPU if there is one when not given"
+    )
     parser.add_argument("--workers", type=int, help="loading processes; by the cores if not given")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same weights")
     parser.add_argument("--project", default=defaults.project, help="folder of trainings")
-    parser.add_argument("--name", default=defaults.name, help="of this training; the same call continues one that was stopped")
-    parser.add_argument("--exclude", default="unreadable", choices=EXCLUDE, help="photos to leave out, see ingest")
+    parser.add_argument(
+        "--name", default=defaults.name, help="of this training; the same call continues one that was stopped"
+    )
+    parser.add_argument(
+        "--exclude", default="unreadable", choices=EXCLUDE, help="photos to leave out, see ingest"
+    )
     parser.add_argument("--limit", type=int, help="at most so many photos of each split")
     parser.add_argument("--no-score", action="store_true", help="leave the evaluation out")
 
@@ -149,7 +208,13 @@ def _train(options: Options) -> None:
 
 def _add_export(verbs: Any) -> None:
     text = "make a model dir of a checkpoint: ONNX, card, checksums, parity checked"
-    parser = _verb(verbs, "export", _export, text, "runs/train/exp/train/weights/best.pt --index runs/prepared/index.parquet --out model")
+    parser = _verb(
+        verbs,
+        "export",
+        _export,
+        text,
+        "runs/train/exp/train/weights/best.pt --index runs/prepared/index.parquet --out model",
+    )
     parser.add_argument("weights", type=Path, help="checkpoint of a training")
     parser.add_argument("--index", type=Path, required=True, help="the index.parquet that it was trained on")
     parser.add_argument("--out", type=Path, required=True, help="model dir to make")
@@ -165,10 +230,14 @@ def _export(options: Options) -> None:
 
 def _add_evaluate(verbs: Any) -> None:
     text = "score a model dir beside its baselines"
-    parser = _verb(verbs, "evaluate", _evaluate, text, "model runs/prepared/index.parquet --out runs/evaluation")
+    parser = _verb(
+        verbs, "evaluate", _evaluate, text, "model runs/prepared/index.parquet --out runs/evaluation"
+    )
     parser.add_argument("model", type=Path, help="model dir")
     parser.add_argument("index", type=Path, help="prepared index.parquet")
-    parser.add_argument("--out", type=Path, required=True, help="folder for report.html, metrics.json, summary.md")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for report.html, metrics.json, summary.md"
+    )
     parser.add_argument("--split", default="test", choices=SPLITS, help="photos to score on")
     parser.add_argument("--before", type=Path, help="model dir of the weights that training began with")
     parser.add_argument("--champion", type=Path, help="model dir of the champion")
@@ -188,7 +257,9 @@ def _add_register(verbs: Any) -> None:
     parser.add_argument("model", type=Path, help="model dir")
     parser.add_argument("index", type=Path, help="prepared index.parquet that it was scored on")
     parser.add_argument("evaluation", type=Path, help="folder that evaluate wrote")
-    parser.add_argument("--name", default="shelf-detector", help="registered model, and hence the InferenceService")
+    parser.add_argument(
+        "--name", default="shelf-detector", help="registered model, and hence the InferenceService"
+    )
     parser.add_argument("--split", default="test", choices=SPLITS, help="photos that it was scored on")
     parser.add_argument("--store", help="where model dirs are kept; STOCKTAKE_STORE if not given")
 
@@ -211,15 +282,21 @@ def _add_find(verbs: Any) -> None:
 
 
 def _find(options: Options) -> None:
+    from stocktake.files import read_file
+    from stocktake.images import decode_photo, encode_jpeg
     from stocktake.shelf.detector import ShelfDetector
-    from stocktake.shelf.drawing import paint_file
+    from stocktake.shelf.drawing import draw_report
 
     detector = ShelfDetector.load(options.model)
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
     for path in options.photos:
-        report = detector.detect(read_file(path))
+        data = read_file(path)
+        report = detector.detect(data)
         print(json.dumps({"photo": path.name, **report.to_json()}))
         if options.out:
-            paint_file(path, report, options.out / f"{path.stem}.jpg")
+            painted = draw_report(decode_photo(data), report)
+            (options.out / f"{path.stem}.jpg").write_bytes(encode_jpeg(painted))
 
 
 def _say_written(folder: Path, *names: str) -> None:

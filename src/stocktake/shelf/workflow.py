@@ -1,4 +1,4 @@
-"""From photos to a scored model in one call, for a machine without pipelines: what the training image runs."""
+"""From photos to a scored model in one call, without pipelines: what the training image runs."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ INDEX_FILE = "index.parquet"
 
 @dataclass(frozen=True, slots=True)
 class WorkflowResult:
-    """Where things are after `train_from`; `evaluation` is None where it was not asked for or had no photos."""
+    """Where things are after `train_from`; `evaluation` is None where it was not asked for."""
 
     folder: Path
     training: TrainResult
@@ -31,7 +31,11 @@ class WorkflowResult:
 
 
 def train_from(
-    data: str, settings: TrainSettings, exclude: str = "unreadable", limit: int | None = None, score: bool = True
+    data: str,
+    settings: TrainSettings,
+    exclude: str = "unreadable",
+    limit: int | None = None,
+    score: bool = True,
 ) -> WorkflowResult:
     """Ingest, prepare, train, export and evaluate; the same call continues after a kill.
 

@@ -30,12 +30,18 @@ def read_yolo_folder(data_yaml: Path, progress: bool = True) -> DatasetIndex:
     root = Path(config.get("path") or ".")
     root = root if root.is_absolute() else data_yaml.parent / root
     photos: list[Photo] = []
-    metadata: dict[str, Any] = {"name": data_yaml.parent.name, "source": str(data_yaml), "licence": "not known"}
+    metadata: dict[str, Any] = {
+        "name": data_yaml.parent.name,
+        "source": str(data_yaml),
+        "licence": "not known",
+    }
     unlabelled, unreadable = [], []
     for split in SPLITS:
         if not config.get(split):
             continue
-        for path in tqdm(_list_photos(root / config[split], split), desc=split, disable=None if progress else True):
+        for path in tqdm(
+            _list_photos(root / config[split], split), desc=split, disable=None if progress else True
+        ):
             data = path.read_bytes()
             try:
                 info = check_photo(data)
@@ -67,7 +73,9 @@ def _read_config(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not YAML ({error})") from error
     if not isinstance(config, dict) or not config.get("train") or not config.get("val"):
-        raise DataError(f"{path}: needs the keys train and val, the folders of photos; see `stocktake shelf prepare`")
+        raise DataError(
+            f"{path}: needs the keys train and val, the folders of photos; see `stocktake shelf prepare`"
+        )
     if config.get("nc", len(config.get("names", ["object"]))) != 1:
         raise DataError(f"{path}: nc is {config.get('nc')}; the shelf detector has one class, 'object'")
     return config
@@ -80,7 +88,9 @@ def _list_photos(place: Path, split: str) -> list[Path]:
     else:
         found = sorted(p for p in place.glob("**/*") if p.suffix.lower() in PHOTO_SUFFIXES)
     if not found:
-        raise DataError(f"{place}: no photos for {split}; data.yaml must name a folder of JPEG, PNG or WebP files")
+        raise DataError(
+            f"{place}: no photos for {split}; data.yaml must name a folder of JPEG, PNG or WebP files"
+        )
     return found
 
 

@@ -1,0 +1,86 @@
+import hashlib
+
+import cv2
+import numpy as np
+import pytest
+
+from stocktake.dataset import DatasetIndex, Photo
+from stocktake.errors import DataError
+from stocktake.shelf.yolo_folder import read_yolo_folder
+from stocktake.shelf.yolo_labels import write_tree
+
+BOXES = np.array([[10, 20, 40, 60], [50, 20, 90, 60]], np.float32)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """What `stocktake shelf prepare` writes, of one photo per split."""
+    source = tmp_path / "photos"
+    source.mkdir()
+    photos = []
+    for number, split in enumerate(("train", "val", "test")):
+        path = source / f"{split}_0.jpg"
+        cv2.imwrite(str(path), np.full((80, 100, 3), 60 * number, np.uint8))
+        data = path.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        photos.append(Photo(path.name, path.name, len(data), digest, 100, 80, split, path.stem, BOXES))
+    return write_tree(
+        DatasetIndex(photos, str(source)), tmp_path / "tree", tmp_path / "cache", progress=False
+    )
+
+
+def test_reads_back_what_prepare_wrote(tree):
+    index = read_yolo_folder(tree, progress=False)
+
+    assert [(photo.name, photo.split) for photo in index.photos] == [
+        ("train_0.jpg", "train"),
+        ("val_0.jpg", "val"),
+        ("test_0.jpg", "test"),
+    ]
+    for photo in index.photos:
+        assert (photo.width, photo.height) == (100, 80)
+        np.testing.assert_allclose(photo.boxes, BOXES, atol=1e-3)
+
+
+def test_counts_photos_without_labels_and_unreadable_ones(tree):
+    (tree.parent / "labels" / "val" / "val_0.txt").unlink()
+    broken = tree.parent / "images" / "test" / "test_0.jpg"
+    data = broken.read_bytes()
+    broken.unlink()  # it may be a hard link into the cache
+    broken.write_bytes(data[: len(data) // 2])
+
+    index = read_yolo_folder(tree, progress=False)
+
+    assert index.metadata["unlabelled"] == ["val_0.jpg"]
+    assert len(index.split("val")[0].boxes) == 0
+    assert index.split("test") == []
+    assert index.metadata["unreadable"][0].startswith("test_0.jpg: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("train: [", "not YAML"),
+        ("names: [object]", "train and val"),
+        ("train: images/train\nval: images/val\nnc: 80", "one class"),
+        ("train: images/none\nval: images/val", "no photos for train"),
+    ],
+)
+def test_refuses_a_bad_data_yaml(tree, text, complaint):
+    tree.write_text(text)
+
+    with pytest.raises(DataError, match=complaint):
+        read_yolo_folder(tree, progress=False)
+
+
+def test_names_the_label_file_and_its_line(tree):
+    labels = tree.parent / "labels" / "train" / "train_0.txt"
+    labels.write_text("0 0.5 0.5 0.1\n")
+
+    with pytest.raises(DataError, match=r"train_0\.txt.*line 1|train_0\.txt.*1"):
+        read_yolo_folder(tree, progress=False)
+
+
+def test_names_a_missing_file(tmp_path):
+    with pytest.raises(DataError, match=r"retail\.yaml: there is no such file"):
+        read_yolo_folder(tmp_path / "retail.yaml")
