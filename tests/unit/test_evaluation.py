@@ -4,9 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import mlflow
 import numpy as np
 import pytest
 
+from stocktake import tracking
 from stocktake.dataset import DatasetIndex, Photo, TruthVoid
 from stocktake.errors import DataError, ModelError
 from stocktake.files import sha256_file
@@ -133,7 +135,14 @@ def test_metrics_are_safe_for_mlflow_and_json(evaluated: EvaluationResult):
 
 def test_reports_say_on_what_data_and_show_photos(evaluated: EvaluationResult):
     for text in (evaluated.report.read_text("utf-8"), evaluated.summary.read_text("utf-8")):
-        for fact in ("cells", "test", "strict: 1 photo", "128 px", "300 boxes per photo", "seed heuristic"):
+        for fact in (
+            "cells",
+            "test",
+            "strict, 1 left out",
+            "128 px",
+            "300 boxes per photo",
+            "seed heuristic",
+        ):
             assert fact in text
         assert str(evaluated.facts["Data digest"]) in text
     assert evaluated.report.read_text("utf-8").count("data:image/") == 4 + 3
@@ -150,6 +159,32 @@ def test_the_same_photos_give_the_same_metrics(evaluated: EvaluationResult, mode
         model_dir, write_index(tmp_path, photos[::-1]), tmp_path / "out", workers=1, progress=False
     )
     assert again.metrics == {n: v for n, v in evaluated.metrics.items() if not n.startswith("before/")}
+
+
+def test_an_open_run_gets_all_of_it(tracked: Path, model_dir: Path, tmp_path: Path):
+    index_path = write_index(tmp_path, shelf_photos(tmp_path, "test", 2))
+    with tracking.start_run("evaluate") as run_id:
+        result = evaluate(model_dir, index_path, tmp_path / "out", progress=False)
+        assert tracking.failure_count() == 0
+    run = mlflow.get_run(run_id)
+    assert run.data.metrics == pytest.approx(result.metrics)
+    (dataset,) = run.inputs.dataset_inputs
+    assert dataset.dataset.digest == DatasetIndex.read(index_path).digest[:36]
+    names = {
+        item.path
+        for folder in (None, "plots", "tables", "photos")
+        for item in mlflow.MlflowClient().list_artifacts(run_id, folder)
+        if not item.is_dir
+    }
+    assert {
+        "report.html",
+        "plots/detection.png",
+        "plots/voids.png",
+        "tables/products.json",
+        "tables/voids.json",
+        "photos/best.png",
+        "photos/worst.png",
+    } <= names
 
 
 def test_photos_without_known_voids_are_judged_by_hold_out(model_dir: Path, tmp_path: Path):

@@ -7,7 +7,7 @@ validation split.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -84,7 +84,7 @@ def evaluate(
         lambda photo: examiner.examine(photo, photo.name in tilted), photos, workers, progress, "evaluate"
     )
     scores = _score(examined, detectors[OURS])
-    facts = _facts(index, split, photos, detectors[OURS], len(tilted), fitted_on)
+    facts = _facts(index, split, photos, detectors, len(tilted), fitted_on)
     examples = draw_examples(index, detectors[OURS], examined)
     result = _write(out_dir, scores, facts, examples)
     _track(index, split, result, scores, examples)
@@ -136,23 +136,31 @@ def _score(examined: Sequence[Examined], ours: ShelfDetector) -> Scores:
 
 
 def _facts(
-    index: DatasetIndex, split: str, photos: Sequence[Photo], ours: ShelfDetector, tilted: int, fitted_on: str
+    index: DatasetIndex,
+    split: str,
+    photos: Sequence[Photo],
+    detectors: Mapping[str, ShelfDetector],
+    tilted: int,
+    fitted_on: str,
 ) -> dict[str, object]:
     """On what data, how many, which exclusions, which settings."""
     known = [photo.voids for photo in photos if photo.voids is not None]
     voids = sum(void.kind != "low_stock" for photo in known for void in photo)
     excluded, rule = index.metadata.get("excluded", []), index.metadata.get("exclude", "none")
+    ours = detectors[OURS]
     card = ours.card
+    compared = {f"Digest of {who}": detectors[who].digest[:12] for who in detectors if who != OURS}
     return {
         "Model": card.name,
         "Model digest": ours.digest[:12],
+        **compared,
         "Data": str(index.metadata.get("name") or "unnamed data"),
         "Data digest": index.digest[:12],
         "Split": split,
         "Photos": len(photos),
         "Products": sum(len(photo.boxes) for photo in photos),
         "Known voids": f"{voids:,} in {len(known):,} photos" if known else "not known",
-        "Exclusions": f"{rule}: {len(excluded)} photos" if excluded else f"{rule}: no photo",
+        "Exclusions": f"{rule}, {len(excluded)} left out",
         "Input size": f"{card.input_size} px",
         "AP protocol": f"IoU .50:.05:.95, all sizes, 300 boxes per photo, scores from {CANDIDATE_THRESHOLD}",
         "NMS IoU": f"{card.iou_threshold:g}",

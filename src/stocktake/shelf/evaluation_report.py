@@ -22,6 +22,10 @@ NAMES = {
     "champion": "champion",
     "constant": "constant boxes",
 }
+SEEN_BEFORE = {
+    "train": "Models learn from the training split: these figures say how well it is remembered.",
+    "val": "Thresholds are chosen on the validation split: these figures are a little too good.",
+}
 HOW_TO_READ = """
 A void counts as found when it overlaps a known one with IoU .3 (or .5) or more, one to one; low stock (front
 row empty, back row full) counts neither way. Facing recall is the share of missing facings that found voids
@@ -102,6 +106,8 @@ def build_report(
     drawn = figures(scores)
     data = f"{facts['Data']}, {facts['Split']} split, {show(facts['Photos'])} photos"
     report = Report(title, facts, summarise(scores)).tiles(_tiles(scores))
+    if facts["Split"] in SEEN_BEFORE:
+        report.note(SEEN_BEFORE[str(facts["Split"])], "warning")
     report.section("Products", "How well single products are found.")
     _add_table(report, detector_rows(scores), f"{data}. COCO rules, {facts['AP protocol']}.", {0})
     report.figure(
@@ -151,7 +157,7 @@ def summarise(scores: Scores) -> str:
     scene = next((scene for scene in (PIXELS, *SCENES) if scene in scores.scenes and scene != MISSING), None)
     if scene is not None:
         methods = scores.scenes[scene]
-        where = "from pixels" if scene == PIXELS else SCENES[scene].lower()
+        where = {PIXELS: "from pixels", HOLD_OUT: "by hold-out"}.get(scene, SCENES[scene].lower())
         sentence += (
             f"; void F1 {methods[OURS].iou30.f1:.3f} {where}, the seed heuristic {methods[SEED].iou30.f1:.3f}"
         )
