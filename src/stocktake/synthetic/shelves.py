@@ -15,6 +15,7 @@ from tqdm import tqdm
 from stocktake.dataset import TruthVoid
 from stocktake.errors import DataError, SettingsError
 from stocktake.files import explain_os_error
+from stocktake.images import encode_jpeg
 from stocktake.synthetic.camera import draw_homography, expose_photo, light_photo, transform_boxes
 from stocktake.synthetic.draw_settings import DrawSettings
 from stocktake.synthetic.families import get_family
@@ -207,10 +208,7 @@ def _draw_photo(name: tuple[str, int], images: Path, settings: DrawSettings, see
     split, index = name
     shelf = draw_shelf(np.random.default_rng([seed, SPLITS.index(split), index]), settings)
     file_name = _file_name(split, index)
-    ok, data = cv2.imencode(".jpg", shelf.photo[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, shelf.jpeg_quality])
-    if not ok:
-        raise DataError(f"{file_name}: the drawn photo could not be encoded as JPEG")
-    (images / file_name).write_bytes(data.tobytes())
+    (images / file_name).write_bytes(encode_jpeg(shelf.photo, shelf.jpeg_quality))
     height, width = shelf.photo.shape[:2]
     boxes = [(file_name, *map(int, box), "object", width, height) for box in shelf.boxes]
     voids = [(file_name, *map(int, void.box), void.tier, void.facings, void.kind) for void in shelf.voids]
