@@ -39,8 +39,8 @@ def prepare(index_path: Path, out_dir: Path) -> LabelReport:
 def prepare_labels(index: DatasetIndex) -> tuple[DatasetIndex, LabelReport]:
     """Clip boxes to their photos; drop boxes without area, repeated boxes, and repeated photos from train.
 
-    A photo that comes twice (equal bytes) is dropped from train, where it would count double or, if its twin is
-    in val or test, give the answer away. Val and test stay as they are published, so that figures can be
+    A photo that comes twice (equal bytes) is dropped from train, where it would count double or, if its twin
+    is in val or test, give the answer away. Val and test stay as they are published, so that figures can be
     compared; repeats in them are only counted.
 
     Returns:

@@ -63,7 +63,8 @@ class LabelReport:
         dropped = [f"{REASONS[reason]}: {count:,}" for reason, count in self.boxes_dropped.items() if count]
         return (
             f"{self.boxes_kept:,} of {self.boxes_read:,} boxes kept in {self.photos_kept:,} of"
-            f" {self.photos_read:,} photos, {self.boxes_clipped:,} of them clipped; dropped: {', '.join(dropped) or 'none'}"
+            f" {self.photos_read:,} photos, {self.boxes_clipped:,} of them clipped; dropped:"
+            f" {', '.join(dropped) or 'none'}"
         )
 
     def metrics(self) -> dict[str, float]:

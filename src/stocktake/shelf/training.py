@@ -60,8 +60,9 @@ def train(
 ) -> TrainResult:
     """Train YOLOv5 on the train photos of an index, choose by its val photos, export to a model dir.
 
-    A run that was killed continues from its last checkpoint when it is called again with the same settings and
-    photos; one that had finished is only exported again. Metrics of every epoch go to the open run of `tracking`.
+    A run that was killed continues from its last checkpoint when it is called again with the same settings
+    and photos; one that had finished is only exported again. Metrics of every epoch go to the open run of
+    `tracking`.
 
     Args:
         index_path: a prepared index.parquet.
@@ -199,8 +200,8 @@ def check_room(
         free = shutil.disk_usage(there).free
         if needed * COPY_MARGIN > free:
             raise StoreError(
-                f"{folder}: the run needs {needed * COPY_MARGIN / 1e9:.1f} GB there, {free / 1e9:.1f} GB are"
-                " free; make room, or choose another place by STOCKTAKE_CACHE (photos) or project (checkpoints)"
+                f"{folder}: the run needs {needed * COPY_MARGIN / 1e9:.1f} GB there, {free / 1e9:.1f} GB"
+                " are free; make room, or choose other places: STOCKTAKE_CACHE for photos, project for the rest"
             )
 
 

@@ -60,10 +60,10 @@ def write_tree(
 ) -> Path:
     """Write the folder that YOLOv5 trains on: images/<split>, labels/<split> for each split, and data.yaml.
 
-    The folder is built beside `out_dir` and takes its place in one step: a reader never sees half of it, and a
-    second call leaves nothing of the first. Photos come through the cache as hard links, which cost no space.
-    One that the trainer may rewrite (it "restores" a JPEG without an end marker) and any that cannot be linked
-    is copied, so that neither the cache nor the store nor a mapped folder is ever written to.
+    The folder is built beside `out_dir` and takes its place in one step: a reader never sees half of it, and
+    a second call leaves nothing of the first. Photos come through the cache as hard links, which cost no
+    space. One that the trainer may rewrite (it "restores" a JPEG without an end marker) and any that cannot
+    be linked is copied, so that neither the cache nor the store nor a mapped folder is ever written to.
 
     Args:
         index: boxes within their photos; see `prepare_labels`.
