@@ -49,6 +49,7 @@ def train_shelf_detector(
     Returns:
         The digest of the model dir and the id of the MLflow run that holds every epoch.
     """
+    from dataclasses import asdict
     from pathlib import Path
 
     from stocktake.dataset import DatasetIndex
@@ -56,7 +57,7 @@ def train_shelf_detector(
     from stocktake.shelf.thresholds import choose_thresholds, write_thresholds
     from stocktake.shelf.train_settings import TrainSettings, gpu_devices
     from stocktake.shelf.training import train
-    from stocktake.tracking import start_run
+    from stocktake.tracking import log_params, start_run
 
     index_path, model_dir = Path(index.path), Path(model.path)
     settings = TrainSettings(
@@ -64,6 +65,7 @@ def train_shelf_detector(
         cache=cache, patience=patience, seed=seed, device=gpu_devices(gpus),
     )  # fmt: skip
     with start_run("train", tags={"code_version": code_version, "dataset": digest}) as run_id:
+        log_params(asdict(settings), "train")
         result = train(index_path, model_dir, settings, load_settings().work_dir)
     trained = write_thresholds(model_dir, choose_thresholds(model_dir, DatasetIndex.read(index_path)))
     metrics.metadata.update(result.metrics)

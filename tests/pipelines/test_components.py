@@ -1,0 +1,160 @@
+"""The steps one by one, in this process, on real photos and real artefacts."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from kfp import dsl
+
+from components.evaluation import evaluate_shelf_detector
+from components.ingestion import ingest_shelves
+from components.label_prep import prepare_shelf_labels
+from components.promotion import promote_shelf_detector
+from components.training import train_shelf_detector
+from stocktake.dataset import DatasetIndex
+from stocktake.errors import DataError
+from stocktake.model_card import ModelCard, verify_sums
+
+START = {"weights": "scratch", "size": "n", "img": 64}
+
+
+class Artifacts:
+    """Makes artefacts in a folder of their own per step, as KFP does."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __call__(self, step: str, **kinds: type[dsl.Artifact]) -> dict[str, dsl.Artifact]:
+        folder = self.root / step
+        folder.mkdir()
+        return {name: kind(name=name, uri=str(folder / name)) for name, kind in kinds.items()}
+
+
+PAGES = {"metrics": dsl.Metrics, "report": dsl.HTML, "card": dsl.Markdown}
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory):
+    root = tmp_path_factory.mktemp("components")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setenv("STOCKTAKE_STORE", str(root / "store"))
+        patch.setenv("STOCKTAKE_CACHE", str(root / "cache"))
+        patch.setenv("STOCKTAKE_WORK_DIR", str(root / "work"))
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
+        yield Artifacts(root)
+
+
+@pytest.fixture(scope="module")
+def ingested(artifacts, drawn_photos):
+    made = artifacts("ingest", index=dsl.Dataset, **PAGES)
+    digest = ingest_shelves.python_func(
+        source=str(drawn_photos), exclude="unreadable", copy=False, limit=0, **made
+    )
+    return SimpleNamespace(digest=digest, **made)
+
+
+@pytest.fixture(scope="module")
+def prepared(artifacts, ingested):
+    made = artifacts("prepare", index=dsl.Dataset, **PAGES)
+    digest = prepare_shelf_labels.python_func(
+        ingested=ingested.index, digest=ingested.digest, code_version="1", **made
+    )
+    return SimpleNamespace(digest=digest, **made)
+
+
+@pytest.fixture(scope="module")
+def trained(artifacts, prepared):
+    made = artifacts("train", model=dsl.Model, metrics=dsl.Metrics)
+    digest, run_id = train_shelf_detector.python_func(
+        index=prepared.index, digest=prepared.digest, code_version="1", epochs=1, batch=4, freeze=0,
+        hyp="quick", cache="", patience=5, seed=0, gpus=0, **START, **made,
+    )  # fmt: skip
+    return SimpleNamespace(digest=digest, run_id=run_id, **made)
+
+
+@pytest.fixture(scope="module")
+def evaluated(artifacts, prepared, trained):
+    made = artifacts("evaluate", evaluation=dsl.Artifact, **PAGES)
+    evaluate_shelf_detector.python_func(
+        index=prepared.index, model=trained.model, run_id=trained.run_id, model_name="shelf-test",
+        split="test", **START, **made,
+    )  # fmt: skip
+    return SimpleNamespace(**made)
+
+
+def assert_pages(step, heading: str) -> None:
+    assert "<html" in Path(step.report.path).read_text()
+    assert Path(step.card.path).read_text().startswith(f"# {heading}")
+    assert step.metrics.metadata
+    assert all(isinstance(value, int | float) for value in step.metrics.metadata.values())
+
+
+def test_ingest(ingested):
+    index = DatasetIndex.read(Path(ingested.index.path))
+    assert index.digest == ingested.digest == ingested.index.metadata["digest"]
+    assert ingested.metrics.metadata["photos"] == len(index.photos) == 8
+    assert_pages(ingested, "Ingested")
+
+
+def test_ingest_again_knows_what_it_has_read_and_makes_the_same(artifacts, ingested, drawn_photos):
+    made = {name: getattr(ingested, name) for name in ("index", *PAGES)}
+    digest = ingest_shelves.python_func(
+        source=str(drawn_photos), exclude="unreadable", copy=False, limit=0, **made
+    )
+    assert digest == ingested.digest
+
+
+def test_ingest_of_a_part(artifacts, drawn_photos):
+    made = artifacts("part", index=dsl.Dataset, **PAGES)
+    ingest_shelves.python_func(source=str(drawn_photos), exclude="unreadable", copy=False, limit=1, **made)
+    assert made["metrics"].metadata["photos"] == 3
+    assert made["metrics"].metadata["photos_left_out"] == 5
+
+
+def test_ingest_of_nothing_says_so(artifacts, tmp_path):
+    made = artifacts("nothing", index=dsl.Dataset, **PAGES)
+    with pytest.raises(DataError, match="nowhere"):
+        ingest_shelves.python_func(
+            source=str(tmp_path / "nowhere"), exclude="unreadable", copy=False, limit=0, **made
+        )
+
+
+def test_prepare(prepared, ingested):
+    index = DatasetIndex.read(Path(prepared.index.path))
+    assert index.digest == prepared.digest
+    assert prepared.index.metadata == {
+        "digest": prepared.digest,
+        "made_from": ingested.digest,
+        "code_version": "1",
+    }
+    assert prepared.metrics.metadata["photos_kept"] == 8
+    assert_pages(prepared, "Labels")
+
+
+def test_train(trained, prepared):
+    model_dir = Path(trained.model.path)
+    assert verify_sums(model_dir) == trained.digest == trained.model.metadata["digest"]
+    assert ModelCard.read(model_dir).dataset_digest == prepared.digest
+    assert trained.metrics.metadata.keys() >= {"val/ap50", "val/ap"}
+
+
+def test_evaluate(evaluated):
+    folder = Path(evaluated.evaluation.path)
+    assert (folder / "metrics.json").exists()
+    assert evaluated.metrics.metadata.keys() >= {"detector/ap50", "voids/f1_iou30"}
+    assert_pages(evaluated, "")
+
+
+def test_promote(artifacts, prepared, trained, evaluated):
+    made = artifacts("promote", card=dsl.Markdown)
+    promoted, reason, model_uri = promote_shelf_detector.python_func(
+        index=prepared.index, model=trained.model, evaluation=evaluated.evaluation, run_id=trained.run_id,
+        model_name="shelf-test", split="test", **made,
+    )  # fmt: skip
+    assert isinstance(promoted, bool)
+    assert "version 1" in reason
+    assert verify_sums(Path(model_uri)) == trained.digest
+    card = Path(made["card"].path).read_text()
+    assert card.startswith(f"# shelf-test: {'promoted' if promoted else 'not promoted'}")
+    assert reason in card
