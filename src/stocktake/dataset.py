@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ class DatasetIndex:
         Raises:
             DataError: a row can't be written (no disk space, no permission, boxes of a wrong shape).
         """
-        table = pa.Table.from_pylist([_to_row(photo) for photo in self.photos], schema=_SCHEMA)
+        table = _to_table(self.photos)
         about = {"schema_version": SCHEMA_VERSION, "store": self.store, "metadata": self.metadata}
         table = table.replace_schema_metadata({b"stocktake": json.dumps(about).encode()})
         try:
@@ -127,7 +127,7 @@ class DatasetIndex:
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{path}: not a parquet file that can be read ({error}); ingest again") from error
         about = _read_about(path, table)
-        return cls([_from_row(row) for row in table.to_pylist()], about["store"], about["metadata"])
+        return cls(_to_photos(table), about["store"], about["metadata"])
 
     def locate(self, photo: Photo) -> tuple[Store, str]:
         """The store and key of a photo's object."""
@@ -227,30 +227,44 @@ def _boxes(photo: Photo) -> np.ndarray:
     return boxes
 
 
-def _to_row(photo: Photo) -> dict[str, Any]:
-    row = {name: getattr(photo, name) for name in _SCHEMA.names}
-    row["boxes"] = _boxes(photo).tolist()
-    if photo.voids is not None:
-        row["voids"] = [
-            {"box": void.box, "tier": void.tier, "facings": void.facings, "kind": void.kind}
-            for void in photo.voids
-        ]
-    return row
+def _to_table(photos: list[Photo]) -> pa.Table:
+    """One row per photo; boxes go over as one array, since millions of them would be slow as Python lists."""
+    boxes = [_boxes(photo) for photo in photos]
+    ends = np.cumsum([0, *map(len, boxes)], dtype=np.int32)
+    numbers = pa.array(np.concatenate([np.zeros((0, 4), np.float32), *boxes]).ravel())
+    column = pa.ListArray.from_arrays(pa.array(ends), pa.FixedSizeListArray.from_arrays(numbers, 4))
+    columns = {name: [getattr(photo, name) for photo in photos] for name in _SCHEMA.names if name != "boxes"}
+    columns["voids"] = [photo.voids and [asdict(void) for void in photo.voids] for photo in photos]
+    arrays = [
+        column if name == "boxes" else pa.array(columns[name], _SCHEMA.field(name).type)
+        for name in _SCHEMA.names
+    ]
+    return pa.Table.from_arrays(arrays, schema=_SCHEMA)
 
 
-def _from_row(row: dict[str, Any]) -> Photo:
-    row["boxes"] = np.asarray(row["boxes"], np.float32).reshape(-1, 4)
-    if row["voids"] is not None:
-        row["voids"] = tuple(TruthVoid(**{**void, "box": tuple(void["box"])}) for void in row["voids"])
-    return Photo(**row)
+def _to_photos(table: pa.Table) -> list[Photo]:
+    column = table.column("boxes").combine_chunks()
+    numbers = column.flatten().flatten().to_numpy().reshape(-1, 4)
+    start = 0
+    photos = []
+    rows = table.drop_columns("boxes").to_pylist()
+    for row, count in zip(rows, column.value_lengths().to_pylist(), strict=True):
+        boxes, start = numbers[start : start + count], start + count
+        if row["voids"] is not None:
+            row["voids"] = tuple(TruthVoid(**{**void, "box": tuple(void["box"])}) for void in row["voids"])
+        photos.append(Photo(**row, boxes=boxes.copy()))
+    return photos
 
 
 def _row_digest(photo: Photo) -> str:
     """SHA-256 of what a model can learn from a row; where its bytes lie is left out."""
     voids = None
     if photo.voids is not None:
-        boxes = (np.asarray(void.box, np.float32).tolist() for void in photo.voids)
-        voids = sorted([box, v.tier, v.facings, v.kind] for box, v in zip(boxes, photo.voids, strict=True))
+        voids = sorted(
+            [*np.asarray(void.box, np.float32).tolist(), void.tier, void.facings, void.kind]
+            for void in photo.voids
+        )
     facts = [photo.name, photo.length, photo.sha256, photo.width, photo.height, photo.split, photo.group]
-    facts += [photo.quantity, voids, np.sort(_boxes(photo).view("f4,f4,f4,f4"), axis=0).tolist()]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    facts += [photo.quantity, voids]
+    boxes = np.ascontiguousarray(_boxes(photo), "<f4").view("<f4,<f4,<f4,<f4")
+    return hashlib.sha256(json.dumps(facts).encode() + np.sort(boxes, axis=0).tobytes()).hexdigest()

@@ -103,6 +103,11 @@ def test_any_boxes_survive_the_file(tmp_path_factory, boxes):
     assert back.digest == index.digest
 
 
+def test_an_empty_index(tmp_path):
+    DatasetIndex([], "/store").write(tmp_path / "index.parquet")
+    assert DatasetIndex.read(tmp_path / "index.parquet").photos == []
+
+
 def test_a_split_is_chosen_by_name(index):
     index.photos[0] = replace(index.photos[0], split="val")
     assert [photo.name for photo in index.split("val")] == ["train_0.jpg"]
