@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stocktake.errors import SettingsError, StocktakeError
+from stocktake.model_card import ModelCard, verify_sums
 
 EXAMPLES = """\
 examples:
@@ -35,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             _check_port(flag, getattr(args, flag))
         if args.threads is not None and args.threads < 1:
             raise SettingsError(f"--threads {args.threads}: give 1 or more")
-        # KServe parses the command line when it is imported, so our own errors and --help come first.
+        for model_dir in model_dirs.values():
+            verify_sums(model_dir)
+        # KServe takes seconds to import and parses the command line meanwhile, so our own errors come first.
         from serving.predictors.server import load_models, serve
 
         serve(load_models(model_dirs, args.threads), args.http_port, args.grpc_port)
@@ -66,8 +69,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _model_dirs(args: argparse.Namespace) -> dict[str, Path]:
-    from stocktake.model_card import ModelCard
-
     named = []
     if args.model_name or args.model_dir or not args.model:
         model_dir = args.model_dir or Path("/mnt/models")
@@ -86,7 +87,7 @@ def _model_dirs(args: argparse.Namespace) -> dict[str, Path]:
 
 
 def _check_port(flag: str, port: int) -> None:
-    """Fail before minutes of loading, and in one line."""
+    """Raise SettingsError if nothing can listen on a port."""
     if not 0 < port < 65536:
         raise SettingsError(f"--{flag} {port}: give a number from 1 to 65535")
     with socket.socket() as probe:

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from kserve import InferRequest, InferResponse
 from kserve.errors import InferenceError, InvalidInput, ModelNotFound, ModelNotReady
 from kserve.protocol.dataplane import DataPlane
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from serving.predictors.errors import BodyTooLarge, ClientError, status_of
@@ -32,7 +33,8 @@ def add_routes(app: FastAPI, dataplane: DataPlane, max_body_bytes: int) -> None:
     async def infer(model_name: str, request: Request) -> Response:
         await _check_ready(dataplane, model_name)
         body = await _read_body(request, max_body_bytes)
-        payload = parse_infer_request(body, request.headers.get(HEADER_LENGTH), model_name)
+        header_length = request.headers.get(HEADER_LENGTH)
+        payload = await run_in_threadpool(parse_infer_request, body, header_length, model_name)
         response: InferResponse = await _run(dataplane, model_name, payload, request)
         content, json_length = encode_infer_response(payload, response)
         if json_length is None:
@@ -46,7 +48,10 @@ def add_routes(app: FastAPI, dataplane: DataPlane, max_body_bytes: int) -> None:
         await _check_ready(dataplane, model_name)
         body = await _read_body(request, max_body_bytes)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        payload = {"instances": [{"image": body}]} if kind.startswith("image/") else parse_v1(body)
+        if kind.startswith("image/"):
+            payload: dict[str, Any] = {"instances": [{"image": body}]}
+        else:
+            payload = await run_in_threadpool(parse_v1, body)
         return JSONResponse(await _run(dataplane, model_name, payload, request))
 
     app.add_exception_handler(BadRequest, _bad_request)

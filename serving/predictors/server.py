@@ -7,7 +7,7 @@ from typing import Any
 
 import cv2
 import kserve.model_server
-from kserve import Model, ModelServer
+from kserve import Model, ModelRepository, ModelServer
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.utils.utils import cpu_count
@@ -26,8 +26,8 @@ MAX_BODY_BYTES = 128 << 20
 class PredictorDataPlane(DataPlane):
     """KServe's, which calls the server ready whatever its models are."""
 
-    def __init__(self, server: ModelServer, models: list[Model]):
-        super().__init__(server.registered_models)
+    def __init__(self, registry: ModelRepository, models: list[Model]):
+        super().__init__(registry)
         self._models = models
 
     async def ready(self) -> bool:
@@ -83,7 +83,7 @@ def serve(models: list[Model], http_port: int, grpc_port: int, max_body_bytes: i
     cv2.setNumThreads(1)  # photos are decoded in parallel already
     logging.getLogger("kserve.trace").setLevel(logging.WARNING)  # two lines for each request
     server = ModelServer(http_port=http_port, grpc_port=grpc_port, workers=1, enable_latency_logging=False)
-    server.dataplane = PredictorDataPlane(server, models)
+    server.dataplane = PredictorDataPlane(server.registered_models, models)
     server.model_repository_extension = ClosedRepository(server.registered_models)
     # KServe's limit of 8 MiB is less than some photos; there is no parameter for it.
     kserve.model_server.args.grpc_max_receive_message_length = max_body_bytes

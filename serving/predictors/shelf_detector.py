@@ -58,21 +58,15 @@ class ShelfDetectorModel(Model):
     ) -> InferResponse | dict[str, Any]:
         """Answer a request of any protocol. Raises ClientError if it can't be answered."""
         try:
-            photos = photos_of(payload)
             if isinstance(payload, InferRequest):  # before the work, not after
                 requested_outputs(payload, [output["name"] for output in OUTPUTS])
+            photos = await asyncio.get_running_loop().run_in_executor(self._pool, photos_of, payload)
             reports = await self._detect_all(photos)
         except BadRequest as error:
             raise ClientError(error) from error
         if isinstance(payload, InferRequest):
             return answer(payload, to_tensors(reports))
         return {"predictions": [report.to_json() for report in reports]}
-
-    def stop(self) -> None:
-        """Let go of the threads once their work is done."""
-        super().stop()
-        self._pool.shutdown(wait=False)
-        self._engine.shutdown(wait=False)
 
     async def _detect_all(self, photos: list[bytes]) -> list[ShelfReport]:
         tasks = [asyncio.create_task(self._detect(number, data)) for number, data in enumerate(photos)]

@@ -5,6 +5,7 @@ import base64
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import httpx
@@ -15,7 +16,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
 from tests.serving.clients import ask
-from tests.serving.conftest import encode
+from tests.serving.conftest import encode, serve
 
 WAYS = ["rest-json", "rest-binary", "grpc-raw", "grpc-typed"]
 SHAPES = {
@@ -198,6 +199,22 @@ def test_health_and_metadata_over_both_protocols(server):
     assert httpx.get(f"{server.url}/v2").json()["extensions"] == ["binary_tensor_data"]
     assert httpx.get(f"{server.url}/v2/models").json() == {"models": ["shelf-detector", "slow"]}
     assert "request_predict_seconds" in httpx.get(f"{server.url}/metrics").text
+
+
+def test_sigterm_finishes_what_was_accepted(model_dirs, photos, tmp_path):
+    with serve(tmp_path / "server.log", "--model", f"slow={model_dirs['slow']}", "--threads", 1) as server:
+        with ThreadPoolExecutor() as pool:
+            calls = [
+                pool.submit(ask, server, [photos["shelf"]], way, model="slow")
+                for way in ("rest-binary", "grpc-raw")
+            ]
+            accepted = 'request_preprocess_seconds_count{model_name="slow"} 2.0'
+            while accepted not in httpx.get(f"{server.url}/metrics").text:
+                assert not any(call.done() for call in calls)
+                time.sleep(0.02)
+            server.process.terminate()
+            assert [len(call.result()["scores"]) for call in calls] == [6, 6]
+        assert server.process.wait(60) == 0
 
 
 @pytest.mark.parametrize("verb", ["Load", "Unload"])

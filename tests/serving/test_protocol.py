@@ -10,10 +10,10 @@ from fastapi import FastAPI
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kserve import Model, ModelRepository
-from kserve.protocol.dataplane import DataPlane
 
 from serving.predictors.protocol import answer, encode_infer_response, parse_infer_request, photos_of
 from serving.predictors.rest import add_routes
+from serving.predictors.server import PredictorDataPlane
 from stocktake.errors import BadRequest
 
 json_values = st.recursive(
@@ -42,7 +42,7 @@ bodies = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     bodies, st.binary(max_size=30), st.none() | st.integers(-5, 400) | st.text(max_size=4) | st.just("fit")
 )
@@ -84,11 +84,16 @@ class Echo(Model):
 
 
 @pytest.fixture
-def client():
-    models = ModelRepository()
-    models.update(Echo())
+def dataplane():
+    registry = ModelRepository()
+    registry.update(Echo())
+    return PredictorDataPlane(registry, list(registry.get_models().values()))
+
+
+@pytest.fixture
+def client(dataplane):
     app = FastAPI()
-    add_routes(app, DataPlane(models), max_body_bytes=1000)
+    add_routes(app, dataplane, max_body_bytes=1000)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
 
     def post(**request):
@@ -129,3 +134,11 @@ def test_faults_of_ours_are_not_told(client):
     assert response.status_code == 500
     assert list(response.json()) == ["error"]
     assert "kumquat" not in response.text
+
+
+def test_a_model_that_is_not_ready_makes_the_server_not_ready(dataplane):
+    assert asyncio.run(dataplane.ready())
+
+    dataplane.get_model_from_registry("echo").stop()
+
+    assert not asyncio.run(dataplane.ready())
