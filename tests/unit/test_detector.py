@@ -114,8 +114,10 @@ def test_candidates_reach_lower_than_the_report(detector):
     assert as_set(detector.detect(data).boxes) == boxes_of([(0, 0)])
     assert as_set(boxes) == boxes_of([(0, 0), (4, 4)])
     assert scores == pytest.approx([1, 0.252], abs=1e-3)
-    again = detector.candidates(detector.decode(data), score_threshold=0.5)
-    assert as_set(again[0]) == boxes_of([(0, 0)])
+    decoded = detector.decode(data)
+    proposals = detector.infer(decoded.tensor[None])[0]
+    assert as_set(detector.candidates(decoded, proposals, score_threshold=0.5)[0]) == boxes_of([(0, 0)])
+    assert as_set(detector.candidates(decoded)[0]) == as_set(boxes)
     assert len(detector.candidates(data, max_detections=1)[0]) == 1
 
 

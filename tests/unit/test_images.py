@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from stocktake.errors import PhotoTooLarge, UnsupportedImage
-from stocktake.images import MAX_BYTES, PADDING, check_photo, decode_photo, letterbox, read_info
+from stocktake.images import MAX_BYTES, PADDING, check_photo, decode_photo, encode_jpeg, letterbox, read_info
 
 WIDTH, HEIGHT = 317, 203
 
@@ -219,3 +219,15 @@ def test_letterbox_maps_boxes_back():
     assert (fitted.left, fitted.top, fitted.square[0, 0].tolist()) == (0, 80, [PADDING] * 3)
     boxes = fitted.to_photo(np.array([[0, 80, 320, 240], [32, 96, 64, 112]], np.float32))
     assert boxes == pytest.approx(np.array([[0, 0, 600, 300], [60, 30, 120, 60]]))
+
+
+def test_photos_wider_than_the_decoder_takes():
+    with pytest.raises(UnsupportedImage, match="can't be decoded"):
+        check_photo(png(2**21, 1, bytes(1 + 3 * 2**21)))
+
+
+def test_jpegs_are_written_from_colour_and_grey(picture):
+    pixels = np.asarray(picture)
+    for given in (pixels, pixels[..., 0]):
+        written = decode_photo(encode_jpeg(np.ascontiguousarray(given), quality=95))
+        assert np.abs(written.astype(int) - given.reshape(HEIGHT, WIDTH, -1)).mean() < 2
