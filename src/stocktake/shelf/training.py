@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from stocktake.files import atomic_path
 from stocktake.settings import load_settings
 from stocktake.shelf.hyp import load_hyp
 from stocktake.shelf.launch import launch_ranks
+from stocktake.shelf.loading import loading_workers
 from stocktake.shelf.run_folder import RunFolder, State, open_run
 from stocktake.shelf.train_settings import NMS_IOU, TrainSettings
 from stocktake.shelf.weights import Start, resolve_weights
@@ -134,8 +134,6 @@ def ultralytics_arguments(settings: TrainSettings) -> dict[str, Any]:
         values["lr0"] = settings.lr0
     if not accumulate and settings.batch > 0:
         values["nbs"] = settings.batch
-    ranks = len(settings.devices)
-    cores = len(os.sched_getaffinity(0))
     return {
         **values,
         "epochs": settings.epochs,
@@ -146,7 +144,7 @@ def ultralytics_arguments(settings: TrainSettings) -> dict[str, Any]:
         "freeze": settings.freeze or None,
         "patience": settings.patience,
         "device": "cpu" if "cpu" in settings.devices else ",".join(settings.devices),
-        "workers": min(8, cores // ranks) if settings.workers is None else settings.workers,
+        "workers": loading_workers(settings),
         "seed": settings.seed,
         "amp": settings.amp,
         "iou": NMS_IOU,
