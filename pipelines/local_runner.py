@@ -18,6 +18,7 @@ from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
 from pipelines import kfp_local
+from pipelines.catalogue import find
 from pipelines.console import Console
 from pipelines.fingerprints import code_version
 from pipelines.task_runner import TaskRecord, TaskRunner
@@ -49,6 +50,17 @@ class RunResult:
     )  # output of the pipeline -> its file or folder in out_dir
     values: dict[str, Any] = field(default_factory=dict)  # output of the pipeline -> what a step returned
     seconds: float = 0.0
+
+
+def run_pipeline(name: str, params: Mapping[str, Any], out_dir: Path) -> RunResult:
+    """Run a pipeline of the catalogue on this machine with these parameters over its defaults.
+
+    Raises:
+        SettingsError: no such pipeline or parameter, or an impossible value; nothing has been done then.
+        RunError: a task failed.
+    """
+    pipeline = find(name)
+    return run_locally(pipeline.definition, pipeline.arguments(params), out_dir)
 
 
 def run_locally(

@@ -32,7 +32,7 @@ def run(folder: Path, *words: str) -> Finished:
     process = subprocess.run(
         [sys.executable, "-m", "pipelines", "run", "shelf_detector", "--out", "out", *words],
         cwd=folder,
-        env={**environment, "PYTHONPATH": str(ROOT)},
+        env={**environment, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
     )
