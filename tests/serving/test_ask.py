@@ -1,0 +1,51 @@
+"""The client that people copy from, against a real server."""
+
+import asyncio
+import json
+
+import pytest
+
+from serving.ask import ask, main
+from stocktake.errors import StoreError
+from tests.serving.conftest import free_ports
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_answers_are_the_offline_answers(server, detector, photos, protocol):
+    sent = [photos["shelf"], photos["blank"], photos["turned"]]
+
+    answers = asyncio.run(ask(sent, server.url, server.grpc if protocol == "grpc" else None))
+
+    offline = [detector.detect(photo) for photo in sent]
+    assert [answer.report for answer in answers] == [report.to_json() for report in offline]
+    for answer, report in zip(answers, offline, strict=True):
+        assert answer.boxes == pytest.approx(report.boxes)
+        assert answer.scores == pytest.approx(report.scores)
+
+
+def test_the_program_prints_a_line_per_photo(server, detector, photos, tmp_path, capsys):
+    path = tmp_path / "shelf.png"
+    path.write_bytes(photos["shelf"])
+
+    assert main([str(path), "--http", server.url]) == 0
+
+    said = json.loads(capsys.readouterr().out)
+    assert said == {"photo": "shelf.png", **detector.detect(photos["shelf"]).to_json()}
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_what_the_server_objects_to_is_passed_on(server, protocol):
+    with pytest.raises(StoreError, match="photo 0"):
+        asyncio.run(ask([b"no photo"], server.url, server.grpc if protocol == "grpc" else None))
+
+
+def test_mistakes_are_one_line(tmp_path, capsys):
+    (port,) = free_ports(1)
+
+    assert main([str(tmp_path / "none.jpg")]) == 1
+    assert "none.jpg: there is no such file" in capsys.readouterr().err
+
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"x")
+    assert main([str(photo), "--http", f"http://127.0.0.1:{port}"]) == 1
+    assert f"127.0.0.1:{port} did not answer" in capsys.readouterr().err
