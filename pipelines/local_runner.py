@@ -26,6 +26,7 @@ from stocktake.errors import SettingsError, StocktakeError
 from stocktake.files import atomic_path, explain_os_error
 from stocktake.settings import load_settings
 
+LOCK_WAIT_S = 5.0  # for the tasks of a run that was killed to end
 _SUFFIX = {
     "system.Dataset": ".parquet",
     "system.HTML": ".html",
@@ -141,24 +142,32 @@ def local_environment(folder: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _exclusive(out_dir: Path) -> Iterator[int]:
-    """Hold the run's folder; the tasks inherit the lock, so one that outlives a killed run still holds it."""
+    """Hold the run's folder. Tasks inherit the lock: it is free when a killed run's last one has ended."""
     try:
         (out_dir / "logs").mkdir(parents=True, exist_ok=True)
         lock = os.open(out_dir / ".lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise SettingsError(explain_os_error(error, out_dir)) from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise SettingsError(
-            f"{out_dir} is in use by another run, or by a task that outlived one; wait for it, end it "
-            f"(`fuser {out_dir / '.lock'}` names it), or choose another --out"
-        ) from None
-    try:
+        deadline = time.monotonic() + LOCK_WAIT_S
+        while not _take(lock):
+            if time.monotonic() > deadline:
+                raise SettingsError(
+                    f"{out_dir} is in use by another run (`fuser {out_dir / '.lock'}` names it); wait for "
+                    "it, end it, or choose another --out"
+                )
+            time.sleep(0.1)
         yield lock
     finally:
         os.close(lock)
+
+
+def _take(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -22,6 +22,9 @@ from stocktake.files import atomic_path
 
 _GRACE_S = 10.0  # between asking a task to stop and ending it
 _DONE = "done.json"
+# The first terminal that a session's leader opens controls the session: when our end closes, since this
+# process was killed, the kernel hangs up on all of it, and no task outlives its run.
+_ON_TERMINAL = ': < "$0"; exec "$@" < /dev/null'
 TERMINAL_SIZE = (24, 110)  # rows and columns that a task sees
 
 
@@ -137,7 +140,7 @@ class TaskRunner:
     def _execute(self, record: TaskRecord, command: list[str], variables: Mapping[str, str]) -> int:
         with tempfile.TemporaryDirectory(prefix="stocktake-") as scratch, _terminal() as (ours, theirs):
             process = subprocess.Popen(
-                command,
+                ["sh", "-c", _ON_TERMINAL, os.ttyname(theirs), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=theirs,
                 stderr=theirs,

@@ -1,3 +1,4 @@
+import fcntl
 import functools
 import io
 import json
@@ -179,9 +180,8 @@ def test_a_failed_run_is_recorded(photos):
     assert "FileNotFoundError" in record["tasks"][0]["cause"]
 
 
-def test_two_runs_do_not_share_a_folder(photos):
-    import fcntl
-
+def test_two_runs_do_not_share_a_folder(photos, monkeypatch):
+    monkeypatch.setattr("pipelines.local_runner.LOCK_WAIT_S", 0.0)
     (photos.parent / "out").mkdir()
     with (photos.parent / "out/.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -246,7 +246,7 @@ def wait_until(condition, seconds: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_stopping_the_run_stops_the_task(number, tmp_path):
     script, pid_file = tmp_path / "sleeper.py", tmp_path / "pid"
     script.write_text(SLEEPER)
