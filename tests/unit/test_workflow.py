@@ -1,0 +1,72 @@
+"""`stocktake shelf train` on photos that nobody has ingested yet: what the training image runs."""
+
+import json
+
+import pytest
+
+from stocktake.cli import main
+from stocktake.dataset import DatasetIndex
+from stocktake.errors import SettingsError
+from stocktake.model_card import verify_sums
+from stocktake.shelf.train_settings import TrainSettings
+from stocktake.shelf.workflow import train_from
+from stocktake.synthetic.draw_settings import DrawSettings
+from stocktake.synthetic.shelves import write_dataset
+
+FLAGS = [
+    "--weights",
+    "scratch",
+    "--model",
+    "n",
+    "--img",
+    "96",
+    "--batch",
+    "4",
+    "--epochs",
+    "1",
+    "--hyp",
+    "quick",
+]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    drawing = DrawSettings(width=256, height=256, tiers=(2, 3), bays=(1, 1), voids=(0, 1), landscape=0)
+    counts = {"train": 6, "val": 3, "test": 3}
+    return write_dataset(tmp_path / "photos", counts, drawing, workers=1, progress=False)
+
+
+@pytest.fixture(autouse=True)
+def _own_places(tmp_path, tracked, monkeypatch):
+    monkeypatch.setenv("STOCKTAKE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("STOCKTAKE_STORE", str(tmp_path / "store"))
+
+
+def test_from_a_folder_to_a_champion(photos, tmp_path, capsys):
+    run = tmp_path / "runs" / "first"
+    command = ["shelf", "train", "--data", str(photos), *FLAGS, "--cache", "--device", "cpu"]
+
+    assert main([*command, "--project", str(run.parent), "--name", run.name]) == 0
+
+    assert "trained 1 epochs from YOLOv5n from scratch" in capsys.readouterr().out
+    verify_sums(run / "model")
+    index = DatasetIndex.read(run / "prepared" / "index.parquet")
+    metrics = json.loads((run / "evaluation" / "metrics.json").read_text())
+    assert metrics["data/photos"] == len(index.split("test")) == 3
+    assert {"detector/ap50", "voids_true_boxes/f1_iou30"} <= metrics.keys()
+
+    register = ["shelf", "register", str(run / "model"), str(run / "prepared" / "index.parquet")]
+    assert main([*register, str(run / "evaluation")]) == 0
+    assert "version 1" in capsys.readouterr().out
+
+
+def test_a_folder_of_another_training_is_left_alone(photos, tmp_path):
+    folder = tmp_path / "runs" / "taken"
+    folder.mkdir(parents=True)
+    (folder / "settings.json").write_text(json.dumps({"epochs": 9}))
+    settings = TrainSettings(weights="scratch", epochs=1, img=96, project=str(folder.parent), name="taken")
+
+    with pytest.raises(SettingsError, match=r"epochs was 9, now 1.*another --name"):
+        train_from(str(photos), settings)
+
+    assert [path.name for path in folder.iterdir()] == ["settings.json"]
