@@ -119,18 +119,17 @@ def resolve(
     for name in [*values, *texts]:
         if name not in parameters:
             raise SettingsError(_unknown(name, parameters))
-    resolved = {}
+    resolved: dict[str, Any] = {}
     for name, parameter in parameters.items():
         if name in texts:
             resolved[name] = parameter.parse(texts[name])
         elif name in values:
             resolved[name] = parameter.check(values[name])
-        elif parameter.required:
+        if parameter.required and resolved.get(name, "") == "":
             raise SettingsError(
-                f"parameter {name} has no default: add `--param {name}=…` ({parameter.description})"
+                f"parameter {name} needs a value: add `--param {name}=…` ({parameter.description})"
             )
-        else:
-            resolved[name] = parameter.default
+        resolved.setdefault(name, parameter.default)
     return resolved
 
 

@@ -60,9 +60,10 @@ def test_an_unknown_name_is_answered_with_the_closest_and_all_others():
     assert all(name in str(error.value) for name in SHELVES.parameters)
 
 
-def test_a_missing_value_is_an_error_with_the_words_to_add():
+@pytest.mark.parametrize("values", [{}, {"source": ""}])
+def test_a_missing_value_is_an_error_with_the_words_to_add(values):
     with pytest.raises(SettingsError, match="--param source="):
-        SHELVES.arguments({})
+        SHELVES.arguments(values)
 
 
 @pytest.mark.parametrize(
