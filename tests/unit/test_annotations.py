@@ -60,7 +60,7 @@ def test_a_bad_row_is_named_by_file_and_line(text, message):
 
 
 def test_a_file_that_is_not_text_is_refused():
-    with pytest.raises(DataError, match=r"annotations_val\.csv: not a text file in UTF-8"):
+    with pytest.raises(DataError, match=r"annotations_val\.csv: not a CSV file in UTF-8"):
         Annotations().add("annotations_val.csv", b"\xff\xfe\x00")
 
 

@@ -131,20 +131,20 @@ class Annotations:
 
 
 def _rows(file: str, data: bytes, columns: tuple[str, ...]) -> Iterator[tuple[int, list[str]]]:
+    # Decoded line by line: the text of 1.2 million rows at once would be several times its bytes.
+    reader = csv.reader(io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline=""))
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not a text file in UTF-8 ({error}); save it as CSV again") from error
-    reader = csv.reader(io.StringIO(text, newline=""))
-    for row in reader:
-        if not row:
-            continue
-        if len(row) != len(columns):
-            raise DataError(
-                f"{file}:{reader.line_num}: {len(columns)} columns were expected ({','.join(columns)}), "
-                f"found {len(row)}: {','.join(row)[:120]}"
-            )
-        yield reader.line_num, row
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != len(columns):
+                raise DataError(
+                    f"{file}:{reader.line_num}: {len(columns)} columns were expected ({','.join(columns)}), "
+                    f"found {len(row)}: {','.join(row)[:120]}"
+                )
+            yield reader.line_num, row
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file}: not a CSV file in UTF-8 ({error}); save it as one again") from error
 
 
 def _photo_name(file: str, line: int, name: str) -> str:
