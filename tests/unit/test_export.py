@@ -35,7 +35,8 @@ def make_checkpoint(path: Path, classes: int) -> Path:
         model(torch.rand(2, 3, IMG, IMG))
     for branch in model.model[-1].cv3:
         torch.nn.init.zeros_(branch[-1].bias)  # scores around a half instead of next to nothing
-    arguments = {"imgsz": IMG,
+    arguments = {
+        "imgsz": IMG,
         "epochs": 3,
         "data": "/home/somebody/secret/data.yaml",
         "project": "/home/somebody",

@@ -57,6 +57,12 @@ def test_a_classic_checkpoint_is_refused_with_the_reason(tmp_path: Path) -> None
         resolve_weights(str(path), "", tmp_path)
 
 
+def test_a_name_that_ultralytics_would_take_for_another_is_refused(tmp_path: Path) -> None:
+    path = archive(tmp_path / "yolov5s.pt", b"ultralytics.nn.tasks")
+    with pytest.raises(ModelError, match="rename"):
+        resolve_weights(str(path), "", tmp_path)
+
+
 class Boom:
     def __reduce__(self) -> tuple:
         return (pytest.fail, ("the pickle was run",))

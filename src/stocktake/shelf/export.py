@@ -214,7 +214,8 @@ def save_slim(weights: Path, path: Path) -> None:
     model = (checkpoint.get("ema") or checkpoint["model"]).half()
     arguments = {key: checkpoint.get("train_args", {}).get(key) for key in KEPT_ARGUMENTS}
     model.args = arguments
-    model.criterion = None
+    for private in ("criterion", "pt_path"):
+        model.__dict__.pop(private, None)
     buffer = io.BytesIO()  # a file's own name would become part of the archive
     torch.save(
         {"epoch": -1, "model": model, "train_args": arguments, "version": __version__, "license": LICENCE},

@@ -33,7 +33,7 @@ WITHOUT_EFFECT = {"copy_paste": "it needs outlines, and shelf labels are boxes"}
 _SHARES = (0.0, 1.0)
 _ANY = (0.0, math.inf)
 LIMITS = {
-    "lr0": (1e-8, 10.0),
+    "lr0": (1e-8, 1.0),
     "lrf": _SHARES,
     "momentum": (0.0, 0.9999),
     "weight_decay": (0.0, 1.0),

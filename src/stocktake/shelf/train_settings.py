@@ -55,7 +55,7 @@ class TrainSettings:
         _expect_whole("freeze", self.freeze, 0, LAYERS)
         known = self.optimizer is None or self.optimizer in OPTIMIZERS
         _expect(known, "optimizer", self.optimizer, f"one of {', '.join(OPTIMIZERS)}")
-        _expect(self.lr0 is None or 0 < self.lr0 <= 10, "lr0", self.lr0, "over 0 and at most 10")
+        _expect(self.lr0 is None or 0 < self.lr0 <= 1, "lr0", self.lr0, "over 0 and at most 1")
         _expect_whole("patience", self.patience, 1, 100_000)
         if self.workers is not None:
             _expect_whole("workers", self.workers, 0, 1024)

@@ -192,8 +192,9 @@ def main() -> None:
 
     try:
         train_rank(run["overrides"], append)
-    except StocktakeError as error:
-        Path(run["error_file"]).write_text(str(error))
+    except Exception as error:
+        name = "" if isinstance(error, StocktakeError) else f"{type(error).__name__}: "
+        Path(run["error_file"]).write_text(f"{name}{error}")
         raise
 
 

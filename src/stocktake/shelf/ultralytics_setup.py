@@ -5,7 +5,10 @@ import logging
 import os
 import shutil
 import tempfile
+from pathlib import Path
 from types import ModuleType
+
+from stocktake.files import atomic_path
 
 _ENVIRONMENT = {
     "YOLO_OFFLINE": "1",  # no update check, no fonts, no AMP test weights, no events
@@ -32,10 +35,20 @@ def load_ultralytics() -> ModuleType:
     before = logging.getLogger("ultralytics").level
     logging.getLogger("ultralytics").setLevel(logging.WARNING)
     import ultralytics
-    from ultralytics.utils import SETTINGS
+    from ultralytics.utils import SETTINGS, USER_CONFIG_DIR
 
+    _give_font(USER_CONFIG_DIR / "Arial.ttf")
     wanted = {name: False for name in _INTEGRATIONS if SETTINGS.get(name)}
     if wanted:
         SETTINGS.update(wanted)
     logging.getLogger("ultralytics").setLevel(before or logging.INFO)
     return ultralytics
+
+
+def _give_font(path: Path) -> None:
+    """Put matplotlib's own font where ultralytics looks for the one that it would download for its plots."""
+    if not path.exists():
+        from matplotlib import get_data_path
+
+        with atomic_path(path) as part:
+            shutil.copyfile(Path(get_data_path()) / "fonts/ttf/DejaVuSans.ttf", part)

@@ -20,6 +20,7 @@ STARTER_SIZE = "n"
 COCO_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0/{name}"
 CONNECT_SECONDS = 5
 _COCO_NAME = re.compile(rf"yolov5([{SIZES}])u?(?:\.pt)?")
+_TAKEN_NAME = re.compile(r"yolov(?:5[nsmlx]6?|3(?:-tiny|-spp)?)\.pt$")  # it appends a u and looks for that
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,12 @@ def resolve_weights(weights: str, size: str, cache_dir: Path) -> Start:
         return Start(str(check_checkpoint(starter_path())), "starter weights, trained on drawn shelves")
     path = Path(weights).expanduser()
     if path.is_file():
-        return Start(str(check_checkpoint(path)), f"weights {path.name}")
+        check_checkpoint(path)
+        if _TAKEN_NAME.search(path.name):
+            raise ModelError(
+                f"{path}: ultralytics takes this name for another model's; rename the file, to best.pt say"
+            )
+        return Start(str(path), f"weights {path.name}")
     if found := _COCO_NAME.fullmatch(weights):
         _check_size(weights, found.group(1), size)
         return _coco(found.group(1), cache_dir)
@@ -68,7 +74,7 @@ def resolve_weights(weights: str, size: str, cache_dir: Path) -> Start:
 
 def starter_path() -> Path:
     """The starter weights that come with stocktake."""
-    return Path(str(resources.files("stocktake.shelf").joinpath("starter/yolov5n.pt")))
+    return Path(str(resources.files("stocktake.shelf").joinpath("starter/yolov5nu.pt")))
 
 
 def check_checkpoint(path: Path) -> Path:
