@@ -52,22 +52,20 @@ def train_shelf_detector(
     from dataclasses import asdict
     from pathlib import Path
 
-    from stocktake.dataset import DatasetIndex
     from stocktake.settings import load_settings
-    from stocktake.shelf.thresholds import choose_thresholds, write_thresholds
+    from stocktake.shelf.thresholds import set_thresholds
     from stocktake.shelf.train_settings import TrainSettings, gpu_devices
     from stocktake.shelf.training import train
     from stocktake.tracking import log_params, start_run
 
-    index_path, model_dir = Path(index.path), Path(model.path)
     settings = TrainSettings(
         weights=weights, model=size, epochs=epochs, img=img, batch=batch, freeze=freeze, hyp=hyp,
         cache=cache, patience=patience, seed=seed, device=gpu_devices(gpus),
     )  # fmt: skip
     with start_run("train", tags={"code_version": code_version, "dataset": digest}) as run_id:
         log_params(asdict(settings), "train")
-        result = train(index_path, model_dir, settings, load_settings().work_dir)
-    trained = write_thresholds(model_dir, choose_thresholds(model_dir, DatasetIndex.read(index_path)))
+        result = train(Path(index.path), Path(model.path), settings, load_settings().work_dir)
+    trained = set_thresholds(result.model_dir, Path(index.path))
     metrics.metadata.update(result.metrics)
     model.metadata.update(digest=trained, made_from=digest, code_version=code_version)
     return (trained, run_id)

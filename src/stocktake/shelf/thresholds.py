@@ -41,6 +41,15 @@ class Thresholds:
     known_voids: int
 
 
+def set_thresholds(model_dir: Path, index_path: Path, split: str = "val") -> str:
+    """Choose thresholds on one split of an index.parquet and write them to the model dir; return its new digest.
+
+    Raises:
+        DataError, ModelError: as `choose_thresholds` and `write_thresholds` do.
+    """
+    return write_thresholds(model_dir, choose_thresholds(model_dir, DatasetIndex.read(index_path), split))
+
+
 def choose_thresholds(
     model_dir: Path,
     index: DatasetIndex,

@@ -12,6 +12,7 @@ from stocktake.files import atomic_path
 from stocktake.shelf.evaluation import EvaluationResult, evaluate
 from stocktake.shelf.label_prep import prepare
 from stocktake.shelf.sku110k import ingest
+from stocktake.shelf.thresholds import set_thresholds
 from stocktake.shelf.train_settings import TrainSettings
 from stocktake.shelf.training import TrainResult, train
 from stocktake.shelf.yolo_folder import read_yolo_folder
@@ -60,6 +61,7 @@ def train_from(
     with tracking.start_run(settings.name, tags={"dataset": index.digest}):
         tracking.log_params(asdict(settings), "train")
         trained = train(index_path, folder / "model", replace(settings, name="train"), folder)
+        set_thresholds(trained.model_dir, index_path)
         evaluation = None
         split = "test" if index.split("test") else "val"
         if score:
