@@ -42,7 +42,10 @@ class Thresholds:
 
 
 def set_thresholds(model_dir: Path, index_path: Path, split: str = "val") -> str:
-    """Choose thresholds on one split of an index.parquet and write them to the model dir; return its new digest.
+    """Choose thresholds on one split of an index.parquet and write them to the model dir.
+
+    Returns:
+        The new digest of the model dir.
 
     Raises:
         DataError, ModelError: as `choose_thresholds` and `write_thresholds` do.
