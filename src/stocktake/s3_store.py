@@ -207,7 +207,7 @@ class S3Store:
         if code in ("XMinioStorageFull", "QuotaExceeded"):
             return f"{self.uri} at {endpoint}: the store is full; free some space there and run this again"
         if isinstance(error, HTTPError):
-            return f"{endpoint} does not answer ({error}); check S3_ENDPOINT_URL, start the server, run this again"
+            return f"{endpoint} does not answer ({error}); check S3_ENDPOINT_URL and the server, run again"
         return f"{self.uri} at {endpoint}: {error}"
 
 
