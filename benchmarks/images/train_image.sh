@@ -48,6 +48,14 @@ b inspect --format '{{range .OCIv1.Config.Entrypoint}}{{println .}}{{end}}' "$co
 b run --isolation chroot --volume "$work/photos:/out" "$container" -- \
     stocktake shelf draw --out /out --train 24 --val 8 --test 8 --width 480 --height 640
 
+echo "== what a pipeline step needs, and what nobody needs"
+b run --isolation chroot "$container" -- sh -euc '
+    _KFP_RUNTIME=true python3 -c "import kfp.dsl.executor_main"
+    python3 -c "import cv2, mlflow, torch, ultralytics"
+    ! python3 -c "import pip" 2> /dev/null
+    ! ls /run/secrets/ca 2> /dev/null
+'
+
 echo "== entry point: train $*"
 # A mount namespace of its own: what is mounted here is gone when the command ends.
 unshare --mount --net --pid --fork sh -eu -c '
