@@ -289,6 +289,22 @@ class TestBeforeAnyWork:
         self.refuse(SettingsError, "usable GPUs", index_path, tmp_path, replace(SETTINGS, device="63"))
 
 
+def test_mixed_precision_is_for_gpus_and_checked_without_a_download(trained: Any) -> None:
+    import torch
+    from ultralytics.nn.tasks import load_checkpoint
+
+    from stocktake.shelf.trainer import amp_works, answers_finite, engine
+
+    model, _ = load_checkpoint(str(trained[0].weights))
+    assert engine.check_amp is amp_works
+    assert not amp_works(model)
+    assert answers_finite(model.train(), "cpu")
+    assert model.training
+    with torch.no_grad():
+        next(model.parameters()).view(-1)[0] = float("nan")
+    assert not answers_finite(model, "cpu")
+
+
 class TestRunFolder:
     def test_same_identity_same_folder_another_the_next(self, tmp_path: Path) -> None:
         first = open_run(tmp_path, "exp", {"seed": 0}, resume=True)

@@ -21,6 +21,7 @@ load_ultralytics()
 
 import torch  # noqa: E402
 from torch import distributed  # noqa: E402
+from ultralytics.engine import trainer as engine  # noqa: E402
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator  # noqa: E402
 from ultralytics.utils import DEFAULT_CFG, LOCAL_RANK, RANK, WORLD_SIZE  # noqa: E402
 from ultralytics.utils.torch_utils import strip_optimizer  # noqa: E402
@@ -110,6 +111,29 @@ class ShelfTrainer(DetectionTrainer):
 
     def final_eval(self) -> None:
         """Measure nothing here: the best checkpoint is measured afterwards, once and by one process."""
+
+
+def amp_works(model: torch.nn.Module) -> bool:
+    """Whether mixed precision gives finite answers on the model's device; False on CPU, where it gains nothing.
+
+    Takes the place of ultralytics' check, which downloads a model. The GPUs that it is about (GTX 16xx and
+    their kin) answer NaN, whatever the model.
+    """
+    device = next(model.parameters()).device
+    return device.type != "cpu" and answers_finite(model, device.type)
+
+
+def answers_finite(model: torch.nn.Module, device_type: str) -> bool:
+    """Whether the model's answer to a random photo, in mixed precision, is free of NaN and infinity."""
+    was_training = model.training
+    photo = torch.rand(1, 3, 256, 256, device=next(model.parameters()).device)
+    with torch.no_grad(), torch.autocast(device_type):
+        decoded = model.eval()(photo)[0]
+    model.train(was_training)
+    return bool(torch.isfinite(decoded).all())
+
+
+engine.check_amp = amp_works
 
 
 def train_rank(overrides: dict[str, Any], on_epoch: EpochHook | None = None) -> Path:

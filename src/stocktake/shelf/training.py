@@ -12,7 +12,7 @@ from typing import Any
 from stocktake import tracking
 from stocktake.dataset import DatasetIndex
 from stocktake.errors import DataError, SettingsError, StoreError
-from stocktake.files import atomic_path
+from stocktake.files import atomic_path, explain_os_error
 from stocktake.settings import load_settings
 from stocktake.shelf.hyp import load_hyp
 from stocktake.shelf.launch import launch_ranks
@@ -94,7 +94,7 @@ def train(
     identity = {
         **settings.identity,
         "hyp": load_hyp(settings.hyp).values,
-        "start": start.model,
+        "start": start.identity,
         "photos": index.digest,
     }
     run = open_run(root, settings.name, identity, settings.resume)
@@ -199,7 +199,7 @@ def check_room(
         if needed * COPY_MARGIN > free:
             raise StoreError(
                 f"{folder}: the run needs {needed * COPY_MARGIN / 1e9:.1f} GB there, {free / 1e9:.1f} GB"
-                " are free; make room, or choose other places: STOCKTAKE_CACHE for photos, project for the rest"
+                " are free; make room, or choose other places: STOCKTAKE_CACHE for photos, project otherwise"
             )
 
 
@@ -241,6 +241,8 @@ def _train(run: RunFolder, arguments: dict[str, Any], settings: TrainSettings, o
             from stocktake.shelf.trainer import train_rank
 
             train_rank(arguments, on_epoch)
+    except OSError as error:
+        raise StoreError(explain_os_error(error, error.filename or run.path)) from error
     except RuntimeError as error:
         if "out of memory" in str(error).lower():
             raise SettingsError(

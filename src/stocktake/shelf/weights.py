@@ -11,12 +11,13 @@ from importlib import resources
 from pathlib import Path
 
 from stocktake.errors import ModelError, SettingsError
-from stocktake.files import atomic_path, explain_os_error
+from stocktake.files import atomic_path, explain_os_error, sha256_file
 
 log = logging.getLogger(__name__)
 
 SIZES = "nsmlx"
 STARTER_SIZE = "n"
+STARTER_NAME = "yolov5nu.pt"
 COCO_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0/{name}"
 CONNECT_SECONDS = 5
 _COCO_NAME = re.compile(rf"yolov5([{SIZES}])u?(?:\.pt)?")
@@ -29,6 +30,11 @@ class Start:
 
     model: str
     description: str
+
+    @property
+    def identity(self) -> str:
+        """The same for the same weights, wherever they lie."""
+        return sha256_file(self.checkpoint) if self.checkpoint else self.model
 
     @property
     def checkpoint(self) -> Path | None:
@@ -74,7 +80,7 @@ def resolve_weights(weights: str, size: str, cache_dir: Path) -> Start:
 
 def starter_path() -> Path:
     """The starter weights that come with stocktake."""
-    return Path(str(resources.files("stocktake.shelf").joinpath("starter/yolov5nu.pt")))
+    return Path(str(resources.files("stocktake.shelf").joinpath("starter", STARTER_NAME)))
 
 
 def check_checkpoint(path: Path) -> Path:
