@@ -16,7 +16,8 @@ from stocktake.shelf.void_scoring import VoidSet
 
 Finder = Callable[[FloatArray], VoidSet]
 SAME_BOARD = 0.35  # bottoms of neighbours differ by less, in heights of the lower of the two
-ON_TOP = 0.15  # a bottom this close to a top, in heights of the lower of the two, stands on it
+ON_TOP = 0.15  # a bottom this close to a top, in heights of the lower of the two, stands on it for sure
+CLEAR = 0.35  # a bottom farther than this from any top stands on the board for sure
 SAME_ALARM = 0.5  # IoU over which two found voids are one
 
 
@@ -29,7 +30,12 @@ class HoldOut:
 
 
 def remove_runs(
-    boxes: FloatArray, rng: np.random.Generator, runs: int = 4, longest: int = 3, stacked: bool = True, flanked: bool = False
+    boxes: FloatArray,
+    rng: np.random.Generator,
+    runs: int = 4,
+    longest: int = 3,
+    stacked: bool = True,
+    flanked: bool = False,
 ) -> HoldOut:
     """Take up to `runs` runs of 1..`longest` neighbouring products out of boxes (n, 4), with what is on them.
 
@@ -37,9 +43,9 @@ def remove_runs(
     stack, or of the products on the board if not `stacked`. Runs that other boxes hide by over a quarter are left.
     """
     kept = np.ones(len(boxes), np.bool_)
-    below = _below(boxes)
-    right = _right_neighbour(boxes, below < 0)
-    untouchable = below >= 0
+    below = _below(boxes, ON_TOP)
+    untouchable = _below(boxes, CLEAR) >= 0
+    right = _right_neighbour(boxes, ~untouchable)
     truth: list[FloatArray] = []
     facings: list[int] = []
     for start in rng.permutation(len(boxes)):
@@ -111,16 +117,18 @@ def _gaps(boxes: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """(n, n) each: free space to the right of i up to j, shared width of both, lower height of both."""
     height = boxes[:, 3] - boxes[:, 1]
     free = boxes[None, :, 0] - boxes[:, None, 2]
-    shared = np.minimum(boxes[:, None, 2], boxes[None, :, 2]) - np.maximum(boxes[:, None, 0], boxes[None, :, 0])
+    shared = np.minimum(boxes[:, None, 2], boxes[None, :, 2]) - np.maximum(
+        boxes[:, None, 0], boxes[None, :, 0]
+    )
     return free, shared, np.minimum(height[:, None], height[None, :])
 
 
-def _below(boxes: FloatArray) -> NDArray[np.int64]:
-    """(n,) index of the box that each box stands on, -1 = on none."""
+def _below(boxes: FloatArray, nearer: float) -> NDArray[np.int64]:
+    """(n,) index of the box whose top is under each box, `nearer` than so many heights, -1 = none."""
     _, shared, low = _gaps(boxes)
     width = boxes[:, 2] - boxes[:, 0]
     drop = np.abs(boxes[None, :, 1] - boxes[:, None, 3]) / low
-    on_top = (shared > 0.5 * np.minimum(width[:, None], width[None, :])) & (drop < ON_TOP)
+    on_top = (shared > 0.5 * np.minimum(width[:, None], width[None, :])) & (drop < nearer)
     on_top &= boxes[:, None, 3] < boxes[None, :, 3]
     drop = np.where(on_top, drop, np.inf)
     return np.where(on_top.any(axis=1), drop.argmin(axis=1), -1) if len(boxes) else np.zeros(0, np.int64)
@@ -133,7 +141,13 @@ def _right_neighbour(boxes: FloatArray, standing: NDArray[np.bool_]) -> NDArray[
     free, _, low = _gaps(boxes)
     width = boxes[:, 2] - boxes[:, 0]
     level = np.abs(boxes[None, :, 3] - boxes[:, None, 3]) < SAME_BOARD * low
-    near = level & (free > -0.3 * width[:, None]) & (free < width[:, None]) & standing[None, :] & standing[:, None]
+    near = (
+        level
+        & (free > -0.3 * width[:, None])
+        & (free < width[:, None])
+        & standing[None, :]
+        & standing[:, None]
+    )
     np.fill_diagonal(near, False)
     return np.where(near.any(axis=1), np.where(near, free, np.inf).argmin(axis=1), -1)
 

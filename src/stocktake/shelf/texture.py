@@ -1,7 +1,7 @@
-"""How a gap looks beside products: bare shelf backs are smooth, products are printed.
+"""How a gap looks beside products: shelf backs are smooth, packs are printed.
 
-The measure is edge energy, which does not depend on brightness: dark, white and pegboard backs all have little
-compared with the packs beside them. Only the patches that matter are read and shrunk, never the whole photo.
+Edge energy does not depend on brightness: dark, white and pegboard backs all have little of it compared with
+the packs around them. Only the patches that matter are read and shrunk, never the whole photo.
 """
 
 from dataclasses import dataclass
@@ -10,45 +10,58 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stocktake.boxes import FloatArray
+from stocktake.shelf.level import Numbers
 
 INNER = 0.76  # share of a box's width and height that is looked at: its rim shows the neighbours
-PATCH_HEIGHT = 48  # px to which a usual product is shrunk: keeps print, loses noise and pegboard holes
+PRODUCT_HEIGHT = 72  # px to which a usual product is shrunk: keeps print, loses noise and pegboard holes
+SMALLEST = 4  # px; a patch with a shorter side is not judged
+STRIPS = 3  # of a patch from left to right; the calmest counts, as sides of neighbours reach into a gap
+THIN = 24  # pixels each way are enough for mean colours
+BANDS = 3  # of the colour profile, from top to bottom
 
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """How m patches look; all (m,) float32. NaN where the patch has no pixels.
+    """How m patches look, float32; NaN where a patch has too few pixels.
 
-    `energy`: mean gradient, grey levels per px; `chroma`: mean distance from grey, grey levels; `light`: mean
-    brightness; `contrast`: standard deviation of brightness.
+    `energy` (m,): mean gradient of the calmest strip, in Sobel units of grey levels; `light` (m,): mean grey
+    level 0..255.
     """
 
-    energy: FloatArray
-    busiest: FloatArray
-    chroma: FloatArray
-    light: FloatArray
-    contrast: FloatArray
+    energy: Numbers
+    light: Numbers
 
 
-def look_at(photo: NDArray[np.uint8], boxes: FloatArray, usual_height: float) -> Looks:
-    """Measure the inside of boxes (m, 4) on the photo (H, W, 3); `usual_height` px of a product sets the scale."""
-    scale = min(1.0, PATCH_HEIGHT / max(usual_height, 1.0))
-    return Looks(*np.array([_patch(photo, box, scale) for box in boxes], np.float32).reshape(-1, 5).T)
+def look_at(photo: NDArray[np.uint8], boxes: Numbers, usual_height: float) -> Looks:
+    """Measure the inside of boxes (m, 4) on the photo (H, W, 3); a product's `usual_height`, px, sets the scale."""
+    scale = min(1.0, PRODUCT_HEIGHT / usual_height)
+    table = np.full((len(boxes), 2), np.nan, np.float32)
+    for row, patch in zip(table, _insides(photo, boxes), strict=True):
+        if min(patch.shape[:2]) < SMALLEST:
+            continue
+        size = [max(SMALLEST, round(side * scale)) for side in (patch.shape[1], patch.shape[0])]
+        grey = cv2.resize(cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
+        gradient = cv2.magnitude(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
+        strips = cv2.resize(gradient, (STRIPS, 1), interpolation=cv2.INTER_AREA)
+        row[:] = strips.min(), cv2.mean(grey)[0]
+    return Looks(*table.T)
 
 
-def _patch(photo, box, scale):
-    inset = (box[2:] - box[:2]) * (1 - INNER) / 2
-    x1, y1 = np.maximum(np.ceil(box[:2] + inset), 0).astype(int)
-    x2, y2 = np.floor(box[2:] - inset).astype(int)
-    patch = photo[y1:y2, x1:x2]
-    if patch.shape[0] < 4 or patch.shape[1] < 4:
-        return (np.nan,) * 5
-    size = max(4, round(patch.shape[1] * scale)), max(4, round(patch.shape[0] * scale))
-    small = cv2.resize(patch, size, interpolation=cv2.INTER_AREA)
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    edges = cv2.magnitude(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)) / 8
-    cells = cv2.resize(edges, (2, 3), interpolation=cv2.INTER_AREA)
-    mean, deviation = cv2.meanStdDev(grey)
-    chroma = np.mean(small.max(axis=2).astype(np.float32) - small.min(axis=2))
-    return float(edges.mean()), float(np.sort(cells.ravel())[-2]), float(chroma), mean[0, 0], deviation[0, 0]
+def colours_of(photo: NDArray[np.uint8], boxes: Numbers) -> Numbers:
+    """(m, BANDS * 3) float32: mean RGB of the bands of each box (m, 4), from top to bottom; NaN if too small."""
+    table = np.full((len(boxes), BANDS * 3), np.nan, np.float32)
+    for row, patch in zip(table, _insides(photo, boxes), strict=True):
+        if min(patch.shape[:2]) >= SMALLEST:
+            thin = np.ascontiguousarray(
+                patch[:: max(1, len(patch) // THIN), :: max(1, patch.shape[1] // THIN)]
+            )
+            row[:] = cv2.resize(thin, (1, BANDS), interpolation=cv2.INTER_AREA).ravel()
+    return table
+
+
+def _insides(photo: NDArray[np.uint8], boxes: Numbers) -> list[NDArray[np.uint8]]:
+    """The pixels of each box without its rim, as views of the photo."""
+    inset = (boxes[:, 2:] - boxes[:, :2]) * (1 - INNER) / 2
+    starts = np.maximum(np.ceil(boxes[:, :2] + inset), 0).astype(np.int64).tolist()
+    ends = np.maximum(np.floor(boxes[:, 2:] - inset), 0).astype(np.int64).tolist()
+    return [photo[y1:y2, x1:x2] for (x1, y1), (x2, y2) in zip(starts, ends, strict=True)]

@@ -10,17 +10,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stocktake.boxes import FloatArray
-from stocktake.shelf.level import Indices, Level, Runs, estimate_level, follow, link
+from stocktake.shelf.level import Indices, Level, Numbers, Runs, estimate_level, follow, link, median
 
 MIN_BOARD = 3  # boxes in a line that make a board
-REACHES = (1.0, 3.0, 8.0, np.inf, np.inf, np.inf)  # widest gap, in mean widths, bridged in each round of linking
+REACHES = (
+    1.0,
+    3.0,
+    8.0,
+    np.inf,
+    np.inf,
+    np.inf,
+)  # widest gap, in mean widths, bridged in each round of linking
 STACK_GAP = 0.12  # a bottom this close to a top, in heights of the lower box, stands on it
 TWIN_STACK_GAP = 0.25  # the same for two boxes of one size, one right above the other
 DOUBTFUL_STACK_GAP = 0.35  # up to here the neighbours decide
 TWIN = 0.15  # twins differ by less in width, height and middle, in sizes of the lower one
 BEHIND = 0.5  # a box less than this above a board, in heights of its products, stands in a back row
 ON_BOARD = 0.15  # a box less than this off a board's line, in heights, stands on its front
+SIDE_BY_SIDE = 0.3  # boards that share no more than this of the shorter one are side by side
 NEAR_END = 3.0  # heights by which a board is thought to go on past its last product
 
 
@@ -31,13 +38,17 @@ class Tiers:
     A board is one straight line of products; boards of two bays at about one height are two boards with the
     same tier number. Per box: `board` (n,) int64, -1 = on none; `front` (n,) bool, in the first row and on the
     board itself; `foot` (n,) int64, index of the lowest box of its stack, its own if it is not stacked. Per
-    board: `number` (b,) int64, 1 = lowest tier. `level` gives levelled coordinates.
+    board: `number` (b,) int64, 1 = lowest tier; `row` (b,) levelled; `x1`, `x2` (b,) ends of the front row, px.
+    `level` gives levelled coordinates.
     """
 
     board: Indices
     front: NDArray[np.bool_]
     foot: Indices
     number: Indices
+    row: Numbers
+    x1: Numbers
+    x2: Numbers
     level: Level
 
     @property
@@ -53,41 +64,60 @@ class Tiers:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """Products along one board: middles `x` in rising order and levelled `row` of each; usual `height`, ends."""
+    """Products along one board: middles `x` in rising order and levelled `row` of each; usual `height`, ends, mean row."""
 
-    x: FloatArray
-    row: FloatArray
+    x: Numbers
+    row: Numbers
     height: float
     x1: float
     x2: float
+    middle: float
 
     @classmethod
-    def through(cls, boxes: FloatArray, rows: FloatArray) -> "_Line":
+    def through(cls, boxes: Numbers, rows: Numbers) -> "_Line":
         x = (boxes[:, 0] + boxes[:, 2]) / 2
         order = np.argsort(x)
-        height = float(np.median(boxes[:, 3] - boxes[:, 1]))
-        return cls(x[order], rows[order], height, float(boxes[:, 0].min()), float(boxes[:, 2].max()))
+        height = median(boxes[:, 3] - boxes[:, 1])
+        ends = float(boxes[:, 0].min()), float(boxes[:, 2].max())
+        return cls(x[order], rows[order], height, *ends, float(rows.mean()))
 
-    def lift(self, x: FloatArray, row: FloatArray) -> FloatArray:
+    def lift(self, x: Numbers, row: Numbers) -> Numbers:
         """How far points at `x`, `row` are above the board, levelled px."""
         return np.interp(x, self.x, self.row) - row
 
 
-def find_tiers(boxes: FloatArray) -> Tiers:
+def find_tiers(boxes: Numbers) -> Tiers:
     """Group boxes (n, 4), all of them usable, into tiers."""
     level = estimate_level(boxes)
-    if not len(boxes):
-        none = np.zeros(0, np.int64)
-        return Tiers(none, np.zeros(0, np.bool_), none, none, level)
     rows = level.row((boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 3])
-    foot = _feet(boxes, rows)
-    standing = np.flatnonzero(foot == np.arange(len(boxes)))
     board, front = np.full(len(boxes), -1), np.zeros(len(boxes), np.bool_)
-    board[standing], front[standing] = _boards(boxes[standing], rows[standing])
-    return Tiers(board[foot], front, foot, _numbers(boxes, rows, board, front), level)
+    foot = _feet(boxes, rows) if len(boxes) else board
+    standing = np.flatnonzero(foot == np.arange(len(boxes)))
+    if len(standing):
+        board[standing], front[standing] = _boards(boxes[standing], rows[standing])
+    members = [np.flatnonzero(front & (board == number)) for number in range(int(board.max(initial=-1)) + 1)]
+    row = np.array([median(rows[m]) for m in members])
+    x1 = np.array([boxes[m, 0].min() for m in members])
+    x2 = np.array([boxes[m, 2].max() for m in members])
+    return Tiers(board[foot], front, foot, number_tiers(row, x1, x2), row, x1, x2, level)
 
 
-def _feet(boxes: FloatArray, rows: FloatArray) -> Indices:
+def number_tiers(row: Numbers, x1: Numbers, x2: Numbers) -> Indices:
+    """(b,) tier of boards at levelled `row` from `x1` to `x2`, (b,) each; the lowest is 1.
+
+    A board is one tier above the highest of those that lie below it and share some of its width.
+    """
+    number = np.ones(len(row), np.int64)
+    order = np.argsort(-row, kind="stable")
+    for place, upper in enumerate(order):
+        lower = order[:place]
+        shared = np.minimum(x2[lower], x2[upper]) - np.maximum(x1[lower], x1[upper])
+        lower = lower[shared > SIDE_BY_SIDE * np.minimum(x2[lower] - x1[lower], x2[upper] - x1[upper])]
+        number[upper] = 1 + number[lower].max(initial=0)
+    return number
+
+
+def _feet(boxes: Numbers, rows: Numbers) -> Indices:
     """(n,) index of the lowest box of the stack that each box belongs to.
 
     The space between a top and the bottom above it does not always tell a stack from a low shelf. Where in
@@ -106,7 +136,7 @@ def _feet(boxes: FloatArray, rows: FloatArray) -> Indices:
     return follow(np.where(stacked, below, index))
 
 
-def _support(boxes: FloatArray) -> tuple[Indices, FloatArray, NDArray[np.bool_]]:
+def _support(boxes: Numbers) -> tuple[Indices, Numbers, NDArray[np.bool_]]:
     """Per box (n,): the box whose top is nearest under it, the gap to it in heights (inf = none), are they twins."""
     x1, y1, x2, y2 = boxes.T
     width, height, middle = x2 - x1, y2 - y1, (x1 + x2) / 2
@@ -123,7 +153,7 @@ def _support(boxes: FloatArray) -> tuple[Indices, FloatArray, NDArray[np.bool_]]
     return below, gap[np.arange(len(boxes)), below], twin
 
 
-def _boards(boxes: FloatArray, rows: FloatArray) -> tuple[Indices, NDArray[np.bool_]]:
+def _boards(boxes: Numbers, rows: Numbers) -> tuple[Indices, NDArray[np.bool_]]:
     """Board (n,) of boxes that are not stacked, -1 = none, and whether they stand on its front."""
     chain = _chains(boxes, rows)
     board, front = np.full(len(boxes), -1), np.zeros(len(boxes), np.bool_)
@@ -142,7 +172,7 @@ def _boards(boxes: FloatArray, rows: FloatArray) -> tuple[Indices, NDArray[np.bo
     return board, front
 
 
-def _chains(boxes: FloatArray, rows: FloatArray) -> Indices:
+def _chains(boxes: Numbers, rows: Numbers) -> Indices:
     """(n,) number of the chain of each box: neighbours are linked, then the ends of whole chains."""
     chain = np.arange(len(boxes))
     runs = Runs.of_boxes(boxes, rows)
@@ -159,9 +189,11 @@ def _host(line: _Line, larger: list[_Line]) -> tuple[int, float]:
     """Which of the larger lines is too near to be another board, -1 = none, and the height above it, px."""
     best, best_lift = -1, 0.0
     for number, other in enumerate(larger):
+        if abs(line.middle - other.middle) > 2 * max(line.height, other.height):
+            continue
         if ((line.x > other.x1) & (line.x < other.x2)).mean() < 0.5:
             continue
-        lift = float(np.median(other.lift(line.x, line.row)))
+        lift = median(other.lift(line.x, line.row))
         near = BEHIND * (other.height if lift > 0 else line.height)
         if abs(lift) < near and (best < 0 or abs(lift) < abs(best_lift)):
             best, best_lift = number, lift
@@ -169,7 +201,7 @@ def _host(line: _Line, larger: list[_Line]) -> tuple[int, float]:
 
 
 def _adopt(
-    boxes: FloatArray, rows: FloatArray, lines: list[_Line], board: Indices, front: NDArray[np.bool_]
+    boxes: Numbers, rows: Numbers, lines: list[_Line], board: Indices, front: NDArray[np.bool_]
 ) -> None:
     """Give boxes without a board to the nearest one that they stand on or behind; changes `board` and `front`."""
     loose = np.flatnonzero(board < 0)
@@ -186,20 +218,3 @@ def _adopt(
     found = np.isfinite(away)
     board[loose[found]] = nearest[found]
     front[loose] = away < ON_BOARD * np.minimum(height, other[nearest, 0])
-
-
-def _numbers(boxes: FloatArray, rows: FloatArray, board: Indices, front: NDArray[np.bool_]) -> Indices:
-    """(b,) tier number of each board: one more than the highest below it that it shares its width with."""
-    count = int(board.max(initial=-1)) + 1
-    members = [np.flatnonzero(front & (board == number)) for number in range(count)]
-    row = np.array([np.median(rows[m]) for m in members])
-    x1 = np.array([boxes[m, 0].min() for m in members])
-    x2 = np.array([boxes[m, 2].max() for m in members])
-    number = np.ones(count, np.int64)
-    order = np.argsort(-row)
-    for place, upper in enumerate(order):
-        lower = order[:place]
-        shared = np.minimum(x2[lower], x2[upper]) - np.maximum(x1[lower], x1[upper])
-        lower = lower[shared > 0.3 * np.minimum(x2[lower] - x1[lower], x2[upper] - x1[upper])]
-        number[upper] = 1 + number[lower].max(initial=0)
-    return number

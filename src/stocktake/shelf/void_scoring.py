@@ -66,6 +66,10 @@ class VoidSet:
         """The voids at `index`."""
         return VoidSet(self.boxes[index], self.facings[index], self.confidence[index], self.ignored[index])
 
+    def join(self, other: "VoidSet") -> "VoidSet":
+        """These voids and then the `other` ones."""
+        return VoidSet(*(np.concatenate([getattr(self, n), getattr(other, n)]) for n in self.__slots__))
+
 
 @dataclass(frozen=True, slots=True)
 class VoidScore:
@@ -198,4 +202,6 @@ def _ratio(part: float, whole: float) -> float:
 
 def _check_pairs(found: Sequence[VoidSet], truth: Sequence[VoidSet]) -> None:
     if len(found) != len(truth):
-        raise DataError(f"voids: found ones of {len(found)} photos, known ones of {len(truth)}; give both per photo")
+        raise DataError(
+            f"voids: found ones of {len(found)} photos, known ones of {len(truth)}; give both per photo"
+        )
