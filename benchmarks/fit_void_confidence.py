@@ -1,10 +1,10 @@
 """Fit the weights of `stocktake.shelf.confidence` on drawn shelves and print them.
 
-    python benchmarks/fit_void_confidence.py --photos 240
+    python benchmarks/fit_void_confidence.py --photos 200
 
 Photos of the family `starter` are drawn at the default and the hard difficulty, so that shelves of the family
-`demo`, on which voids are evaluated, stay unseen. Each photo is looked at with its true boxes and as a detector
-would see it: some boxes missing, the others shaken, some false ones with low scores. The weights
+`demo`, on which voids are evaluated, stay unseen. Each photo is looked at with its true boxes and as a
+detector would see it: some boxes missing, the others shaken, some false ones with low scores. The weights
 without a photo are fitted on the same shelves with runs of products held out of the true boxes, since missed
 products cannot be told from missing ones by geometry. A gap is a void if it matches a known one at IoU .3.
 """
@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 from tqdm import tqdm
 
 from stocktake.boxes import FloatArray
-from stocktake.shelf.confidence import GEOMETRY_WEIGHTS, PHOTO_WEIGHTS
+from stocktake.shelf.confidence import DRAWN_WEIGHTS, GEOMETRY_WEIGHTS
 from stocktake.shelf.gaps import Gaps
 from stocktake.shelf.holdout import drop_boxes, remove_runs
 from stocktake.shelf.tiers import find_tiers
@@ -32,8 +32,9 @@ PENALTY = 0.15  # on the squared weights: few photos must not make the confidenc
 
 def main() -> None:
     """Draw, fit, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=int, default=240, help="photos to draw (default: %(default)s)")
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
+    parser.add_argument("--photos", type=int, default=200, help="photos to draw (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the drawing (default: %(default)s)")
     args = parser.parse_args()
     seen: list[Example] = []
@@ -45,7 +46,7 @@ def main() -> None:
         seen += examples_with_photo(shelf, rng)
         unseen += examples_without(shelf, rng)
     print_fit("GEOMETRY_WEIGHTS", unseen, list(GEOMETRY_WEIGHTS))
-    print_fit("PHOTO_WEIGHTS", seen, list(PHOTO_WEIGHTS))
+    print_fit("DRAWN_WEIGHTS", seen, list(DRAWN_WEIGHTS))
 
 
 def examples_with_photo(shelf: DrawnShelf, rng: np.random.Generator) -> Iterator[Example]:
@@ -59,7 +60,7 @@ def examples_without(shelf: DrawnShelf, rng: np.random.Generator) -> Iterator[Ex
     """Gaps among what is left of the true boxes, shaken or not, when products are held out."""
     for shake in (0.0, 0.05):
         boxes = _shaken(shelf.boxes, shake, rng)
-        held = remove_runs(boxes, rng)
+        held = remove_runs(boxes, rng, ends=True)
         truth = VoidSet.of(shelf.voids).join(held.truth)
         yield _examples(boxes[held.kept], np.ones(int(held.kept.sum()), np.float32), None, truth)
 

@@ -6,8 +6,8 @@ from stocktake.shelf.gaps import Gaps
 from stocktake.shelf.level import Numbers, median
 from stocktake.shelf.texture import Looks
 
-# Fitted by benchmarks/fit_void_confidence.py on 200 drawn shelves of the family `starter`: 2,831 gaps by geometry
-# alone, 2,168 of them voids; 2,312 gaps seen with their photo, 730 of them voids.
+# Fitted by benchmarks/fit_void_confidence.py on 200 drawn shelves of the family `starter`: 2,831 gaps by
+# geometry alone, 2,168 of them voids; 2,312 gaps seen with their photo, 730 of them voids.
 GEOMETRY_WEIGHTS = {
     "one": 1.45,
     "room": 3.61,
@@ -34,8 +34,8 @@ DRAWN_WEIGHTS = {
     "light": -1.39,
     "unlike": 3.24,
 }
-# Drawn shelves are tidier than shops, where shelves end in aisles, doors and displays that look bare, most backs
-# lie in shade, flat gaps are often rails, and products differ so much in width that room says less.
+# Drawn shelves are tidier than shops, where shelves end in aisles, doors and displays that look bare, most
+# backs lie in shade, flat gaps are often rails, and products differ so much in width that room says less.
 SHOPS = {"room": -1.2, "edge": -1.5, "flat": -0.6, "light": -1.1}
 PHOTO_WEIGHTS = {name: weight + SHOPS.get(name, 0.0) for name, weight in DRAWN_WEIGHTS.items()}
 
@@ -63,9 +63,9 @@ def geometry_features(gaps: Gaps, scores: Numbers) -> dict[str, Numbers]:
 def photo_features(
     gap: Looks, products: Looks, colours: Numbers, left: Numbers, right: Numbers
 ) -> dict[str, Numbers]:
-    """Name -> (m,): how the gaps look beside `products` (k,), and their `colours` beside those of their flanks.
+    """Name -> (m,): how the gaps look beside `products`, and their `colours` beside those of the flanks.
 
-    A gap with too few pixels counts as printed, as bright and as unlike as a usual product.
+    A gap with too few pixels counts as printed and bright as a usual product, and like its flanks.
     """
     away = [np.abs(colours - flank).mean(axis=1) for flank in (left, right)]
     return {

@@ -15,7 +15,7 @@ CROWDED = 0.2  # share of an empty board's box that boxes may cover
 
 
 def find_empty_tiers(boxes: Numbers, tiers: Tiers) -> Gaps:
-    """Empty boards between those of boxes (n, 4), as gaps of kind empty_tier that belong to the board below."""
+    """Empty boards between those of boxes (n, 4), as gaps of kind empty_tier on the board below them."""
     above = [_next_above(tiers, board) for board in range(len(tiers.row))]
     pairs = [(lower, upper) for lower, upper in enumerate(above) if upper >= 0]
     distance = np.array([tiers.row[lower] - tiers.row[upper] for lower, upper in pairs])

@@ -28,11 +28,11 @@ class Gaps:
     """m gaps, one array (m, ...) per property.
 
     `box` (m, 4) px; `board` index; `kind`: gap, edge, empty_tier or low_stock; `room` in facings; `left`,
-    `right` index of the boxes beside it, both the last box of the board for an edge. What confidence is made of,
-    all 0..1: `agree` share of the nearby boards that go on past an edge
-    (1 inside a board); `blank` share of the other boards with no product above or below the middle of the gap,
-    as at an upright; `headroom` share of the gap's height below the board above; `ragged` steps between neighbours
-    in their heights (0 = all on one line). `size`: boxes on the board.
+    `right` index of the boxes beside it, both the last box of the board for an edge. What confidence is made
+    of, all 0..1: `agree` share of the nearby boards that go on past an edge (1 inside a board); `blank` share
+    of the other boards with no product above or below the middle of the gap, as at an upright; `headroom`
+    share of the gap's height below the board above; `ragged` steps between neighbours in their heights (0 =
+    all on one line). `size`: boxes on the board.
     """
 
     box: Numbers
@@ -121,7 +121,7 @@ class _Spans:
 
 
 def find_gaps(boxes: Numbers, tiers: Tiers, min_room: float, edges: bool = True) -> Gaps:
-    """Gaps of `min_room` facings or more between the boxes (n, 4) of each board and, with `edges`, at its ends."""
+    """Gaps of `min_room` facings or more between the boxes (n, 4) of each board and at its ends."""
     row = _Row.of(boxes, tiers)
     spans = _inner(row)
     if edges and len(row.first):
@@ -222,7 +222,7 @@ def _boxes_of(tiers: Tiers, row: _Row, spans: _Spans) -> tuple[Numbers, Numbers]
 
 
 def _ragged(row: _Row, spans: _Spans) -> Numbers:
-    """(m,) usual step from product to product along the board, and the step across the gap, in their heights."""
+    """(m,) usual step between neighbours on the board plus the step across the gap, in heights."""
     usual = np.zeros(len(row.first))
     for number, (a, b) in enumerate(zip(row.first, row.last + 1, strict=True)):
         if b - a > 1:
@@ -234,7 +234,7 @@ def _ragged(row: _Row, spans: _Spans) -> Numbers:
 def _free_part(
     boxes: Numbers, box: Numbers, left: Indices, right: Indices
 ) -> tuple[Numbers, NDArray[np.bool_]]:
-    """Widest part of each gap that no box stands in, and (m,) bool: a back row fills it, so it stays whole."""
+    """Widest part of each gap that no box stands in, and (m,) bool: a back row fills the whole gap."""
     height = box[:, 3] - box[:, 1]
     tall = np.minimum(boxes[None, :, 3], box[:, None, 3]) - np.maximum(boxes[None, :, 1], box[:, None, 1])
     wide = np.minimum(boxes[None, :, 2], box[:, None, 2]) - np.maximum(boxes[None, :, 0], box[:, None, 0])

@@ -23,7 +23,7 @@ SAME_ALARM = 0.5  # IoU over which two found voids are one
 
 @dataclass(frozen=True, slots=True)
 class HoldOut:
-    """A photo's annotations with products taken out: `kept` (n,) bool over its boxes, and the `truth` made so."""
+    """Annotations with products taken out: `kept` (n,) bool over the boxes, and the `truth` made so."""
 
     kept: NDArray[np.bool_]
     truth: VoidSet
@@ -35,12 +35,13 @@ def remove_runs(
     runs: int = 4,
     longest: int = 3,
     stacked: bool = True,
-    flanked: bool = False,
+    ends: bool = False,
 ) -> HoldOut:
     """Take up to `runs` runs of 1..`longest` neighbouring products out of boxes (n, 4), with what is on them.
 
-    Two runs never touch. A known void spans the run's products sideways; upwards it reaches to the top of the
-    stack, or of the products on the board if not `stacked`. Runs that other boxes hide by over a quarter are left.
+    Two runs never touch. With `ends` a run may be the last of its board, where only other boards can tell
+    that something is missing. A known void spans the products sideways; upwards it reaches to the top of the
+    stacks, or of the products on the board if not `stacked`. Runs that other boxes hide by a quarter stay.
     """
     kept = np.ones(len(boxes), np.bool_)
     below = _below(boxes, ON_TOP)
@@ -52,7 +53,8 @@ def remove_runs(
         if len(truth) == runs:
             break
         run = _run(int(start), right, int(rng.integers(1, longest + 1)))
-        if untouchable[run].any() or (flanked and (right[run[-1]] < 0 or not (right == run[0]).any())):
+        beside = [*right[run[-1:]], *np.flatnonzero(right == run[0])[:1]]
+        if untouchable[run].any() or not (ends or (len(beside) == 2 and min(beside) >= 0)):
             continue
         column = _column(run, below)
         box = union_box(boxes[run])
@@ -62,8 +64,7 @@ def remove_runs(
         if hidden > 0.25:
             continue
         kept[column] = False
-        beside = [i for i in (right[run[-1]], *np.flatnonzero(right == run[0])) if i >= 0]
-        untouchable[run + beside] = True
+        untouchable[[*run, *(i for i in beside if i >= 0)]] = True
         truth.append(box)
         facings.append(len(run))
     known = VoidSet.of_boxes(np.array(truth))
@@ -78,13 +79,14 @@ def paired(found: VoidSet, before: VoidSet) -> VoidSet:
 
 
 def hold_out(
-    boxes: FloatArray, find: Finder, rng: np.random.Generator, longest: int = 3
+    boxes: FloatArray, find: Finder, rng: np.random.Generator, longest: int = 3, ends: bool = False
 ) -> tuple[VoidSet, VoidSet]:
     """Found and known voids of one photo with products taken out of its boxes (n, 4), for `score_voids`.
 
     `find` gives the voids among boxes (k, 4); it runs on the untouched boxes and on what is left of them.
+    `longest` and `ends` are those of `remove_runs`.
     """
-    held = remove_runs(boxes, rng, longest=longest)
+    held = remove_runs(boxes, rng, longest=longest, ends=ends)
     return paired(find(boxes[held.kept]), find(boxes)), held.truth
 
 
@@ -96,7 +98,7 @@ def drop_boxes(count: int, share: float, rng: np.random.Generator) -> NDArray[np
 
 
 def false_alarms(boxes: FloatArray, find: Finder, share: float, rng: np.random.Generator) -> VoidSet:
-    """Voids found only because `share` (0..1) of the boxes (n, 4) went missing though the photo is the same."""
+    """Voids found only because `share` (0..1) of the boxes (n, 4) went missing from the same photo."""
     return paired(find(boxes[drop_boxes(len(boxes), share, rng)]), find(boxes))
 
 

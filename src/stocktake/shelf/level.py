@@ -19,10 +19,10 @@ LARGEST_FAN = 0.7  # of the photo's half width; 1 would put the vanishing point 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Map from photo to levelled coordinates: ``row = (y - tilt * x) / (1 + fan * x)``, from `middle` (x, y) px.
+    """Map from photo to levelled coordinates: ``row = (y - tilt * x) / (1 + fan * x)``, from `middle` (px).
 
-    `tilt` is the slope of the board through `middle`; `fan` (1/px) says how slopes grow downwards: at (0, y) a
-    board has the slope ``tilt + fan * y``. Points on one line through the vanishing point share a row.
+    `tilt` is the slope of the board through `middle`; `fan` (1/px) says how slopes grow downwards: at (0, y)
+    a board has the slope ``tilt + fan * y``. Points on one line through the vanishing point share a row.
     """
 
     tilt: float
@@ -46,7 +46,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """Things in a line on a board, (k,) arrays: ends `x1`, `x2`, levelled rows at both, mean `width`, `height`."""
+    """Things in line, (k,) arrays: ends `x1`, `x2`, levelled rows there, mean `width` and `height`."""
 
     x1: Numbers
     x2: Numbers
@@ -84,7 +84,8 @@ class Runs:
 def link(runs: Runs, reach: float, step: float = SAME_BOARD) -> tuple[Indices, Indices]:
     """Pairs (left, right) of runs that are each other's best neighbour on a board, as two arrays of indices.
 
-    Their gap is below `reach` mean widths, and their rows differ by less than `step` heights of the lower one.
+    Their gap is below `reach` mean widths, and their rows differ by less than `step` heights of the lower
+    one.
     """
     width = (runs.width[:, None] + runs.width[None, :]) / 2
     gap = (runs.x1[None, :] - runs.x2[:, None]) / width
@@ -129,10 +130,10 @@ def estimate_level(boxes: Numbers) -> Level:
 
 
 def _fit(points: Numbers, left: Indices, right: Indices) -> tuple[float, float]:
-    """Tilt and fan by Tukey-weighted least squares of ``tilt + fan * (y - slope * x) = slope`` over the links.
+    """Tilt and fan by weighted least squares of ``tilt + fan * (y - slope * x) = slope`` over the links.
 
     That is the slope at (x, y) of the line through the vanishing point, made linear in tilt and fan. Links
-    across boards are outliers, which the weights take out (Beaton and Tukey 1974).
+    across boards are outliers, which biweights take out (Beaton and Tukey 1974).
     """
     (x, y), (run, rise) = (points[:, left] + points[:, right]) / 2, points[:, right] - points[:, left]
     slope = rise / run

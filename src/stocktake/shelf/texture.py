@@ -33,7 +33,7 @@ class Looks:
 
 
 def look_at(photo: NDArray[np.uint8], boxes: Numbers, usual_height: float) -> Looks:
-    """Measure the inside of boxes (m, 4) on the photo (H, W, 3); a product's `usual_height`, px, sets the scale."""
+    """Look into boxes (m, 4) on the photo (H, W, 3); a product's `usual_height`, px, sets the scale."""
     scale = min(1.0, PRODUCT_HEIGHT / usual_height)
     table = np.full((len(boxes), 2), np.nan, np.float32)
     for row, patch in zip(table, _insides(photo, boxes), strict=True):
@@ -48,7 +48,7 @@ def look_at(photo: NDArray[np.uint8], boxes: Numbers, usual_height: float) -> Lo
 
 
 def colours_of(photo: NDArray[np.uint8], boxes: Numbers) -> Numbers:
-    """(m, BANDS * 3) float32: mean RGB of the bands of each box (m, 4), from top to bottom; NaN if too small."""
+    """(m, BANDS * 3) mean RGB of the bands of each box (m, 4), from top to bottom; NaN if too small."""
     table = np.full((len(boxes), BANDS * 3), np.nan, np.float32)
     for row, patch in zip(table, _insides(photo, boxes), strict=True):
         if min(patch.shape[:2]) >= SMALLEST:

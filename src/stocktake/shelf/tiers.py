@@ -1,8 +1,8 @@
 """Which products stand side by side on one shelf board, and which on top of or behind others.
 
-Boxes are linked to their right neighbour in levelled coordinates and the links gathered into boards. A box that
-stands on another one belongs to the foot of its stack; a line of boxes that floats a little above a board is a
-back row of it, since two boards are at least the height of a product apart.
+Boxes are linked to their right neighbour in levelled coordinates and the links gathered into boards. A box
+that stands on another one belongs to the foot of its stack; a line of boxes that floats a little above a
+board is a back row of it, since two boards are at least the height of a product apart.
 """
 
 from dataclasses import dataclass
@@ -36,10 +36,10 @@ class Tiers:
     """The boards of one shelf and which of its n boxes stand on which.
 
     A board is one straight line of products; boards of two bays at about one height are two boards with the
-    same tier number. Per box: `board` (n,) int64, -1 = on none; `front` (n,) bool, in the first row and on the
-    board itself; `foot` (n,) int64, index of the lowest box of its stack, its own if it is not stacked. Per
-    board: `number` (b,) int64, 1 = lowest tier; `row` (b,) levelled; `x1`, `x2` (b,) ends of the front row, px.
-    `level` gives levelled coordinates.
+    same tier number. Per box: `board` (n,) int64, -1 = on none; `front` (n,) bool, in the first row and on
+    the board itself; `foot` (n,) int64, index of the lowest box of its stack, its own if it is not stacked.
+    Per board: `number` (b,) int64, 1 = lowest tier; `row` (b,) levelled; `x1`, `x2` (b,) ends of the front
+    row, px. `level` gives levelled coordinates.
     """
 
     board: Indices
@@ -64,7 +64,7 @@ class Tiers:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """Products along one board: middles `x` in rising order and levelled `row` of each; usual `height`, ends, mean row."""
+    """Products along one board: rising `x` and levelled `row` of each; usual `height`, ends, mean row."""
 
     x: Numbers
     row: Numbers
@@ -137,7 +137,7 @@ def _feet(boxes: Numbers, rows: Numbers) -> Indices:
 
 
 def _support(boxes: Numbers) -> tuple[Indices, Numbers, NDArray[np.bool_]]:
-    """Per box (n,): the box whose top is nearest under it, the gap to it in heights (inf = none), are they twins."""
+    """Per box (n,): the box whose top is nearest below, the gap in heights (inf = none), are they twins."""
     x1, y1, x2, y2 = boxes.T
     width, height, middle = x2 - x1, y2 - y1, (x1 + x2) / 2
     lower = np.minimum(height[:, None], height[None, :])
@@ -203,7 +203,7 @@ def _host(line: _Line, larger: list[_Line]) -> tuple[int, float]:
 def _adopt(
     boxes: Numbers, rows: Numbers, lines: list[_Line], board: Indices, front: NDArray[np.bool_]
 ) -> None:
-    """Give boxes without a board to the nearest one that they stand on or behind; changes `board` and `front`."""
+    """Give loose boxes to the nearest board that they stand on or behind: changes `board` and `front`."""
     loose = np.flatnonzero(board < 0)
     if not len(loose) or not lines:
         return

@@ -31,8 +31,8 @@ class _VoidLike(Protocol):
 class VoidSet:
     """The m voids of one photo as arrays.
 
-    `boxes` (m, 4) float32 xyxy px, `facings` (m,) int64, `confidence` (m,) float32, `ignored` (m,) bool: counts
-    neither for nor against.
+    `boxes` (m, 4) float32 xyxy px, `facings` (m,) int64, `confidence` (m,) float32, `ignored` (m,) bool:
+    counts neither for nor against.
     """
 
     boxes: FloatArray
@@ -75,9 +75,10 @@ class VoidSet:
 class VoidScore:
     """Scores over `photos` photos with `known` known voids, of which `hits` were among the `found` ones.
 
-    `precision`, `recall`, `f1`, `facing_recall` (share of missing facings that found voids cover, however they
-    are merged or split) are 0..1; without found or known voids the ratio is 0. `facing_error`: mean absolute
-    error of the number of facings over the hits, NaN without hits. `false_per_photo`: found without a known one.
+    `precision`, `recall`, `f1`, `facing_recall` (share of missing facings that found voids cover, however
+    they are merged or split) are 0..1; without found or known voids the ratio is 0. `facing_error`: mean
+    absolute error of the number of facings over the hits, NaN without hits. `false_per_photo`: found without
+    a known one.
     """
 
     photos: int
@@ -94,9 +95,10 @@ class VoidScore:
 
 @dataclass(frozen=True, slots=True)
 class VoidCurve:
-    """Scores at every threshold: reporting voids with at least `confidence[k]` gives `precision[k]`, `recall[k]`,
-    `f1[k]`; all (k,) float64, confidence falling.
-    """  # noqa: D205
+    """Scores at every threshold, (k,) float64 each, confidence falling.
+
+    Reporting the voids with at least `confidence[i]` gives `precision[i]`, `recall[i]` and `f1[i]`.
+    """
 
     confidence: NDArray[np.float64]
     precision: NDArray[np.float64]

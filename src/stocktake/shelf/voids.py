@@ -1,7 +1,7 @@
 """Voids: places on a shelf where products are missing.
 
-`analyse_shelf` groups product boxes into tiers, finds gaps that are wide for the products beside them, looks at
-the photo whether a gap is really bare, and says how sure it is. It is a pure function of boxes and photo.
+`analyse_shelf` groups product boxes into tiers, finds gaps that are wide for the products beside them, looks
+at the photo whether a gap is really bare, and says how sure it is. It is a pure function of boxes and photo.
 """
 
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ PRODUCTS_SEEN = 32  # products, spread over the photo, that say how a product lo
 
 
 class VoidSettings(BaseModel):
-    """What counts as a void. Frozen and JSON-serialisable; an impossible value is a pydantic ValidationError."""
+    """What counts as a void. Frozen, JSON-serialisable; a bad value is a pydantic ValidationError."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,9 +48,10 @@ DEFAULTS = VoidSettings()
 class Void:
     """One stretch of a tier without products.
 
-    `box` x1, y1, x2, y2 px of the photo; `tier` 1 = lowest; `position` of its first missing facing on the tier,
-    1 = leftmost; `facings` missing; `confidence` 0..1, the probability that it is a void; `kind`: gap (between
-    products), edge (at the end of a tier), empty_tier, or low_stock (front row empty, back row full: no alarm).
+    `box` x1, y1, x2, y2 px of the photo; `tier` 1 = lowest; `position` of its first missing facing on the
+    tier, 1 = leftmost; `facings` missing; `confidence` 0..1, the probability that it is a void; `kind`: gap
+    (between products), edge (at the end of a tier), empty_tier, or low_stock (front row empty, back row full:
+    no alarm).
     """
 
     box: tuple[float, float, float, float]
@@ -65,9 +66,9 @@ class Void:
 class ShelfState:
     """What stands on a shelf of n boxes and what is missing.
 
-    `tiers`: how many; `tier_of_box` (n,) int64, 1 = lowest, 0 = on none; `front` (n,) bool: stands on the board
-    in the first row; `voids`, best confidence first; `osa`, on-shelf availability 0..1: front facings over
-    front and missing facings, 1 for a shelf without either.
+    `tiers`: how many; `tier_of_box` (n,) int64, 1 = lowest, 0 = on none; `front` (n,) bool: stands on the
+    board in the first row; `voids`, best confidence first; `osa`, on-shelf availability 0..1: front facings
+    over front and missing facings, 1 for a shelf without either.
     """
 
     tiers: int
@@ -175,7 +176,7 @@ def _number_with_empty(tiers: Tiers, gaps: Gaps) -> tuple[Indices, Indices]:
 def _report(
     boxes: Numbers, tiers: Tiers, gaps: Gaps, probability: Numbers, number: Indices, empty: Indices
 ) -> list[Void]:
-    """Voids, best first. A position counts the front facings and the missing ones further left on the tier."""
+    """Voids, best first. A position counts the facings, standing and missing, further left on the tier."""
     tier = number[gaps.board]
     tier[gaps.kind == "empty_tier"] = empty
     facings = np.maximum(np.rint(gaps.room), 1).astype(np.int64)
