@@ -18,7 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="stocktake",
         description="Find what is missing on a supermarket shelf, from a photo.",
-        epilog="First steps: `stocktake shelf draw --out photos`, then `stocktake shelf train --data photos`.",
+        epilog="First steps: `stocktake shelf draw --out photos`, `stocktake shelf train --data photos`.",
     )
     parser.add_argument("--version", action="version", version=f"stocktake {version('stocktake')}")
     parser.add_argument(

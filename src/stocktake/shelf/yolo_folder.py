@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from stocktake.dataset import SPLITS, DatasetIndex, Photo
 from stocktake.errors import DataError, UnsupportedImage
-from stocktake.files import explain_os_error
+from stocktake.files import explain_os_error, read_file
 from stocktake.images import check_photo
 from stocktake.shelf.yolo_labels import parse_labels
 
@@ -20,8 +20,8 @@ def read_yolo_folder(data_yaml: Path, progress: bool = True) -> DatasetIndex:
     """Index the photos that a data.yaml names, referenced in place.
 
     `train`, `val` and `test` are folders, or text files with a photo per line; a photo's labels lie in the
-    folder whose name has `labels` where the photo's has `images`. A photo without a label file has no products,
-    as YOLO reads it; how many there are stands in the index's metadata, and so do unreadable photos.
+    folder whose name has `labels` where the photo's has `images`. A photo without a label file has no
+    products, as YOLO reads it; its name stands in the index's metadata, and so do those of unreadable photos.
 
     Raises:
         DataError: the file is missing or malformed, names classes other than one, or a label is malformed.
@@ -30,39 +30,42 @@ def read_yolo_folder(data_yaml: Path, progress: bool = True) -> DatasetIndex:
     root = Path(config.get("path") or ".")
     root = root if root.is_absolute() else data_yaml.parent / root
     photos: list[Photo] = []
-    metadata: dict[str, Any] = {
-        "name": data_yaml.parent.name,
-        "source": str(data_yaml),
-        "licence": "not known",
-    }
-    unlabelled, unreadable = [], []
+    unlabelled: list[str] = []
+    unreadable: list[str] = []
     for split in SPLITS:
         if not config.get(split):
             continue
-        for path in tqdm(
-            _list_photos(root / config[split], split), desc=split, disable=None if progress else True
-        ):
-            data = path.read_bytes()
-            try:
-                info = check_photo(data)
-            except UnsupportedImage as error:
-                unreadable.append(f"{path.name}: {error}")
-                continue
+        paths = _list_photos(root / config[split], split)
+        for path in tqdm(paths, desc=split, unit="photo", disable=None if progress else True):
             labels = _labels_of(path)
             if not labels.is_file():
                 unlabelled.append(path.name)
-            text = labels.read_text() if labels.is_file() else ""
             try:
-                boxes = parse_labels(text, info.width, info.height)
-            except DataError as error:
-                raise DataError(f"{labels}: {error}") from error
-            photos.append(
-                Photo(
-                    name=path.name, uri=str(path.absolute()), length=len(data), sha256=hashlib.sha256(data).hexdigest(),
-                    width=info.width, height=info.height, split=split, group=path.stem, boxes=boxes,
-                )
-            )  # fmt: skip
-    return DatasetIndex(photos, str(root), {**metadata, "unlabelled": unlabelled, "unreadable": unreadable})
+                photos.append(_read_photo(path, labels, split))
+            except UnsupportedImage as error:
+                unreadable.append(f"{path.name}: {error}")
+    about = {"name": data_yaml.parent.name, "source": str(data_yaml), "licence": "not known"}
+    return DatasetIndex(photos, str(root), {**about, "unlabelled": unlabelled, "unreadable": unreadable})
+
+
+def _read_photo(path: Path, labels: Path, split: str) -> Photo:
+    data = read_file(path)
+    info = check_photo(data)
+    try:
+        boxes = parse_labels(labels.read_text() if labels.is_file() else "", info.width, info.height)
+    except DataError as error:
+        raise DataError(f"{labels}: {error}") from error
+    return Photo(
+        name=path.name,
+        uri=str(path.absolute()),
+        length=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        width=info.width,
+        height=info.height,
+        split=split,
+        group=path.stem,
+        boxes=boxes,
+    )
 
 
 def _read_config(path: Path) -> dict[str, Any]:
