@@ -1,12 +1,13 @@
 """Where MLflow is: the URI in use, its SQLite file where there is no server, and its experiments."""
 
+import fcntl
 import logging
 import os
 import re
 from pathlib import Path
 
 from stocktake.errors import SettingsError
-from stocktake.files import explain_os_error
+from stocktake.files import atomic_path, explain_os_error
 from stocktake.settings import load_settings
 
 DEFAULT_URI = "sqlite:///runs/mlflow.db"
@@ -39,13 +40,18 @@ def configure(uri: str | None = None) -> str:
     for noisy in ("mlflow.store.db.utils", "alembic.runtime.migration"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
+        _make_database(uri)
         mlflow.MlflowClient(uri).search_experiments(max_results=1)
         mlflow.set_tracking_uri(uri)
     except Exception as error:  # each kind of store fails in its own way
+        refused = "Invalid Host" in str(error)
+        advice = (
+            "add this host to the --allowed-hosts of the server"
+            if refused
+            else f"start the server, or give {DEFAULT_URI}, which needs none"
+        )
         raise SettingsError(
-            f"MLFLOW_TRACKING_URI {uri}: no MLflow that can be used ({first_line(error)}); start the "
-            f"server, or give {DEFAULT_URI}, which needs none (after '403 Invalid Host' add the host to "
-            "the server's --allowed-hosts)"
+            f"MLFLOW_TRACKING_URI {uri}: no MLflow that can be used ({first_line(error)}); {advice}"
         ) from error
     return uri
 
@@ -96,3 +102,21 @@ def _prepare_sqlite(uri: str) -> str:
     except OSError as error:
         raise SettingsError(f"MLFLOW_TRACKING_URI {uri}: {explain_os_error(error, path.parent)}") from error
     return f"sqlite:///{path}"
+
+
+def _make_database(uri: str) -> None:
+    """Make the tables of a SQLite URI where there are none yet.
+
+    MLflow makes them in dozens of migrations. Two processes that do so at the same time both fail, and one
+    that is killed leaves half of them; so one process makes a file that gets its name when it is whole.
+    """
+    import mlflow
+
+    path = _sqlite_path(uri)
+    if path is None or path.exists():
+        return
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            with atomic_path(path) as part:
+                mlflow.MlflowClient(f"sqlite:///{part}").search_experiments(max_results=1)

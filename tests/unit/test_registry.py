@@ -8,7 +8,7 @@ from stocktake import tracking
 from stocktake.dataset import DatasetIndex, Photo
 from stocktake.errors import DataError, ModelError, SettingsError, StoreError
 from stocktake.model_card import ModelCard, write_sums
-from stocktake.registry import champion, fetch_model, gate, register, resolve
+from stocktake.registry import champion, fetch_champion, fetch_model, gate, register, resolve
 
 CARD = ModelCard(
     task="shelf-detector",
@@ -73,6 +73,14 @@ def test_registered_model_is_found_and_fetched(tracked, make_model, store, tmp_p
     assert sorted(path.name for path in (tmp_path / "got").iterdir()) == names
     assert (tmp_path / "got" / "model.onnx").read_bytes() == b"a"
     assert fetch_model(version.model_uri, tmp_path / "again") == version.digest
+
+
+def test_the_champion_is_fetched_where_there_is_one(tracked, make_model, store, tmp_path):
+    assert fetch_champion("shelf-detector", tmp_path / "got") is None
+    register(make_model("a"), TEST, figures(0.8, 0.7), store)
+    gate(TEST)
+    assert fetch_champion("shelf-detector", tmp_path / "got") == tmp_path / "got"
+    assert (tmp_path / "got" / "model.onnx").read_bytes() == b"a"
 
 
 def test_weights_are_uploaded_once_and_not_into_mlflow(tracked, make_model, store):

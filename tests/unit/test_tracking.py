@@ -1,5 +1,8 @@
 import json
 import logging
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -36,6 +39,16 @@ def test_a_relative_sqlite_path_becomes_absolute_and_is_inherited(tmp_path, monk
     monkeypatch.chdir(database.parent)
     assert configure(f"sqlite:///{database.name}") == f"sqlite:///{database}"
     assert configure() == f"sqlite:///{database}"
+
+
+def test_processes_that_start_together_make_one_database(tmp_path):
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/new/mlflow.db"}
+    environment.pop("MLFLOW_RUN_ID", None)
+    code = "from stocktake import tracking\nwith tracking.start_run('trial', experiment='search'): pass"
+    processes = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+    client = mlflow.MlflowClient(environment["MLFLOW_TRACKING_URI"])
+    assert len(client.search_runs([client.get_experiment_by_name("search").experiment_id])) == 2
 
 
 def test_run_is_logged_whole(tracked, index):
