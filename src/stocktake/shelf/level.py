@@ -145,7 +145,7 @@ def _fit(points: Numbers, left: Indices, right: Indices) -> tuple[float, float]:
         limit = max(4.5 * median(np.abs(residual)), 0.015)
         weighted = design * (run * np.clip(1 - (residual / limit) ** 2, 0, None) ** 2)[:, None]
         total = weighted[:, 0].sum()
-        shrink = np.diag([1e-6 * total + 1e-9, 0.05 * total + 1e-9])  # links on few boards know no fan
+        shrink = np.diag([1e-6 * total + 1e-9, 0.002 * total + 1e-9])  # links on few boards know no fan
         tilt_fan = np.linalg.solve(weighted.T @ design + shrink, weighted.T @ slope)
     largest = LARGEST_FAN / (float(np.abs(points[0]).max()) + 1)
     return float(tilt_fan[0]), float(np.clip(tilt_fan[1] / span, -largest, largest))

@@ -25,6 +25,7 @@ from stocktake.shelf.level import Indices, Numbers, median
 from stocktake.shelf.texture import colours_of, look_at
 from stocktake.shelf.tiers import Tiers, find_tiers, number_tiers
 
+LOW_STOCK = 0.8  # probability of a gap in the front row, by geometry, from which low stock is reported
 PRODUCTS_SEEN = 32  # products, spread over the photo, that say how a product looks
 
 
@@ -102,7 +103,9 @@ def analyse_shelf(
     kept = np.flatnonzero(usable(boxes) & np.isfinite(scores))
     tiers = find_tiers(boxes[kept])
     gaps, probability = judge_gaps(boxes[kept], scores[kept], tiers, photo, settings)
-    shown = (probability >= settings.min_confidence) | (gaps.kind == "low_stock")
+    shown = probability >= settings.min_confidence
+    if (low := gaps.kind == "low_stock").any():  # the back row looks like products, so that only geometry tells
+        shown[low] = confidence(geometry_features(gaps, scores[kept]), GEOMETRY_WEIGHTS)[low] >= LOW_STOCK
     gaps, probability = gaps.pick(shown), probability[shown]
     number, empty = _number_with_empty(tiers, gaps)
     voids = _report(boxes[kept], tiers, gaps, probability, number, empty)
