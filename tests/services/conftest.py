@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import urllib3
+from minio import Minio
+from minio.error import MinioException
 
 from stocktake.settings import Settings, load_settings
 from stocktake.storage import Store, open_store
@@ -51,15 +53,18 @@ class S3Server:
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         deadline = time.monotonic() + 60
-        http = urllib3.PoolManager(retries=False, timeout=2)
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
-                if http.request("GET", f"{self.url}/minio/health/ready").status == 200:
-                    return
-            except urllib3.exceptions.HTTPError:
-                pass
-            time.sleep(0.05)
+                self.client().list_buckets()  # "ready" of its health page comes earlier
+                return
+            except (MinioException, urllib3.exceptions.HTTPError):
+                time.sleep(0.05)
         raise RuntimeError(f"MinIO did not start: {(self._folder / 'server.log').read_text()[-2000:]}")
+
+    def client(self) -> Minio:
+        """A client that fails at once: a server that is starting asks for a minute's patience."""
+        http = urllib3.PoolManager(retries=False, timeout=10)
+        return Minio(f"127.0.0.1:{self.port}", self.key, self.secret, secure=False, http_client=http)
 
     def kill(self) -> None:
         if self._process:
@@ -104,10 +109,8 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
 @pytest.fixture
 def bucket(s3: S3Server) -> str:
     """A new empty bucket."""
-    from minio import Minio
-
     name = f"test-{secrets.token_hex(6)}"
-    Minio(f"127.0.0.1:{s3.port}", s3.key, s3.secret, secure=False).make_bucket(name)
+    s3.client().make_bucket(name)
     return name
 
 

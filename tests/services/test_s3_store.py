@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from minio import Minio
 
 from stocktake.errors import StoreError
 from stocktake.storage import Wanted, copy_tree, fetch_files, open_store, put_files
@@ -46,8 +45,7 @@ def stored_keys(store) -> list[str]:
 
 
 def unfinished_uploads(s3, bucket: str) -> list[str]:
-    client = Minio(f"127.0.0.1:{s3.port}", s3.key, s3.secret, secure=False)
-    return [upload.object_name for upload in client._list_multipart_uploads(bucket, prefix="").uploads]
+    return [upload.object_name for upload in s3.client()._list_multipart_uploads(bucket, prefix="").uploads]
 
 
 def test_an_object_comes_back_as_it_went(store, tmp_path):
@@ -243,9 +241,8 @@ def test_copy_tree_uploads_a_model_dir(bucket, tmp_path):
 
 def test_a_damaged_object_is_not_handed_out(store, s3, bucket, tmp_path):
     store.put("photo.jpg", b"original")
-    client = Minio(f"127.0.0.1:{s3.port}", s3.key, s3.secret, secure=False)
     metadata = {"x-amz-meta-sha256": sha256(b"original")}
-    client.put_object(bucket, "some/prefix/photo.jpg", io.BytesIO(b"tampered"), 8, metadata=metadata)
+    s3.client().put_object(bucket, "some/prefix/photo.jpg", io.BytesIO(b"tampered"), 8, metadata=metadata)
     with pytest.raises(StoreError, match="SHA-256"):
         store.get("photo.jpg")
     with pytest.raises(StoreError, match="SHA-256"):
