@@ -1,1 +1,1 @@
-"""KServe model servers for the two models."""
+"""KServe model servers."""

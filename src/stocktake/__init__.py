@@ -1,1 +1,1 @@
-"""Find what is missing on a shelf or in a bin, from a photo."""
+"""Find what is missing on a shelf, from a photo."""

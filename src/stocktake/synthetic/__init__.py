@@ -1,1 +1,1 @@
-"""Draws shelves and bins whose truth is known, in the formats of the real data sets."""
+"""Draws shelves whose truth is known, in the format of the real data set."""
