@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -138,25 +137,24 @@ def test_photos_beyond_eight_megabytes(server, detector, way):
 
 
 def test_the_server_answers_while_it_predicts(server, photos):
-    answer = {}
-    call = threading.Thread(
-        target=lambda: answer.update(ask(server, [photos["shelf"]] * 2, "grpc-raw", model="slow"))
-    )
-    call.start()
-    waits = []
-    with httpx.Client(base_url=server.url) as client:
-        while call.is_alive():
-            before = time.monotonic()
+    accepted = 'request_preprocess_seconds_count{model_name="slow"}'
+    with ThreadPoolExecutor() as pool, httpx.Client(base_url=server.url) as client:
+
+        def count_accepted():
+            return next((line for line in client.get("/metrics").text.splitlines() if accepted in line), "0")
+
+        before = count_accepted()
+        call = pool.submit(ask, server, [photos["shelf"]] * 2, "grpc-raw", model="slow")
+        while count_accepted() == before:
+            assert not call.done()
+        answered = 0
+        while not call.done():
             assert client.get("/v2/health/live").json() == {"live": True}
             assert client.get("/v2/health/ready").json() == {"ready": True}
-            waits.append(time.monotonic() - before)
-            time.sleep(0.02)
-    call.join()
+            answered += not call.done()
 
-    assert len(answer["report"]) == 2
-    assert len(waits) >= 10  # the call took long enough to prove something
-    assert np.median(waits) < 0.2
-    assert max(waits) < 1
+    assert len(call.result()["report"]) == 2
+    assert answered >= 10  # both probes, before the prediction came back
 
 
 def test_many_clients_at_once(server, detector, photos):
