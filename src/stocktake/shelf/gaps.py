@@ -20,6 +20,7 @@ MOSTLY = 0.7  # share of a gap that a back row must fill to make it low stock
 EDGE_BOARDS = 6  # nearest boards above and below that say where a board should end
 SHARED = 0.3  # of the shorter of two boards that they share when one is above the other
 AS_FAR = 0.7  # of an edge that another board must reach to agree that it is there
+CORE = 0.5  # middle share of a gap's width that is free on all boards where an upright stands
 SAME_GAP = 0.5  # intersection over the smaller area over which two gaps are one
 
 
@@ -30,7 +31,7 @@ class Gaps:
     `box` (m, 4) px; `board` index; `kind`: gap, edge, empty_tier or low_stock; `room` in facings; `left`,
     `right` index of the boxes beside it, both the last box of the board for an edge. What confidence is made
     of, all 0..1: `agree` share of the nearby boards that go on past an edge (1 inside a board); `blank` share
-    of the other boards with no product above or below the middle of the gap, as at an upright; `headroom`
+    of the other boards with no product above or below the core of the gap, as at an upright; `headroom`
     share of the gap's height below the board above; `ragged` steps between neighbours in their heights (0 =
     all on one line). `size`: boxes on the board.
     """
@@ -262,12 +263,13 @@ def _widest_hole(x1: float, x2: float, boxes: Numbers) -> tuple[float, float]:
 
 
 def _blank(boxes: Numbers, tiers: Tiers, box: Numbers, board: Indices) -> Numbers:
-    """(m,) share of the other boards, plus one, that have no product in line with the middle of each gap."""
+    """(m,) share of the other boards, plus one, that have no product in line with the core of each gap."""
     y = (boxes[:, 1] + boxes[:, 3]) / 2
     u1, u2 = tiers.level.column(boxes[:, 0], y), tiers.level.column(boxes[:, 2], y)
     middle = tiers.level.column((box[:, 0] + box[:, 2]) / 2, (box[:, 1] + box[:, 3]) / 2)
     stands = np.flatnonzero(tiers.board >= 0)
-    covers = (u1[None, stands] <= middle[:, None]) & (middle[:, None] <= u2[None, stands])
+    core = CORE * (box[:, 2] - box[:, 0]) / 2
+    covers = (u1[None, stands] < (middle + core)[:, None]) & ((middle - core)[:, None] < u2[None, stands])
     on_board = tiers.board[stands, None] == np.arange(len(tiers.row))
     filled = covers.astype(np.float32) @ on_board.astype(np.float32) > 0
     start, end = np.full(len(tiers.row), np.inf), np.full(len(tiers.row), -np.inf)
