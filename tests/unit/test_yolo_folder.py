@@ -33,9 +33,9 @@ def test_reads_back_what_prepare_wrote(tree):
     index = read_yolo_folder(tree, progress=False)
 
     assert [(photo.name, photo.split) for photo in index.photos] == [
-        ("train_0.jpg", "train"),
-        ("val_0.jpg", "val"),
-        ("test_0.jpg", "test"),
+        ("images/train/train_0.jpg", "train"),
+        ("images/val/val_0.jpg", "val"),
+        ("images/test/test_0.jpg", "test"),
     ]
     for photo in index.photos:
         assert (photo.width, photo.height) == (100, 80)
@@ -51,10 +51,35 @@ def test_counts_photos_without_labels_and_unreadable_ones(tree):
 
     index = read_yolo_folder(tree, progress=False)
 
-    assert index.metadata["unlabelled"] == ["val_0.jpg"]
+    assert index.metadata["unlabelled"] == ["images/val/val_0.jpg"]
     assert len(index.split("val")[0].boxes) == 0
     assert index.split("test") == []
-    assert index.metadata["unreadable"][0].startswith("test_0.jpg: ")
+    assert index.metadata["unreadable"][0].startswith("images/test/test_0.jpg: ")
+
+
+def test_one_file_name_in_two_splits_is_two_photos(tree, tmp_path):
+    for kind, suffix in (("images", "jpg"), ("labels", "txt")):
+        for split in ("train", "val"):
+            folder = tree.parent / kind / split
+            (folder / f"{split}_0.{suffix}").rename(folder / f"0.{suffix}")
+
+    index = read_yolo_folder(tree, progress=False)
+    index.write(tmp_path / "index.parquet")
+
+    names = [photo.name for photo in DatasetIndex.read(tmp_path / "index.parquet").photos]
+    assert names == ["images/train/0.jpg", "images/val/0.jpg", "images/test/test_0.jpg"]
+    again = write_tree(index, tmp_path / "again", tmp_path / "cache", progress=False)
+    assert len(list((again.parent / "images").glob("*/*.jpg"))) == 3
+
+
+def test_a_photo_outside_the_root_has_its_whole_path_for_a_name(tree, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    config = tmp_path / "elsewhere" / "data.yaml"
+    config.write_text(f"train: {tree.parent}/images/train\nval: {tree.parent}/images/val\n")
+
+    index = read_yolo_folder(config, progress=False)
+
+    assert index.photos[0].name == (tree.parent / "images/train/train_0.jpg").as_posix()
 
 
 @pytest.mark.parametrize(

@@ -37,18 +37,18 @@ def read_yolo_folder(data_yaml: Path, progress: bool = True) -> DatasetIndex:
             continue
         paths = _list_photos(root / config[split], split)
         for path in tqdm(paths, desc=split, unit="photo", disable=None if progress else True):
-            labels = _labels_of(path)
+            name, labels = _name_of(path, root), _labels_of(path)
             if not labels.is_file():
-                unlabelled.append(path.name)
+                unlabelled.append(name)
             try:
-                photos.append(_read_photo(path, labels, split))
+                photos.append(_read_photo(path, name, labels, split))
             except UnsupportedImage as error:
-                unreadable.append(f"{path.name}: {error}")
+                unreadable.append(f"{name}: {error}")
     about = {"name": data_yaml.parent.name, "source": str(data_yaml), "licence": "not known"}
     return DatasetIndex(photos, str(root), {**about, "unlabelled": unlabelled, "unreadable": unreadable})
 
 
-def _read_photo(path: Path, labels: Path, split: str) -> Photo:
+def _read_photo(path: Path, name: str, labels: Path, split: str) -> Photo:
     data = read_file(path)
     info = check_photo(data)
     try:
@@ -56,7 +56,7 @@ def _read_photo(path: Path, labels: Path, split: str) -> Photo:
     except DataError as error:
         raise DataError(f"{labels}: {error}") from error
     return Photo(
-        name=path.name,
+        name=name,
         uri=str(path.absolute()),
         length=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
@@ -95,6 +95,11 @@ def _list_photos(place: Path, split: str) -> list[Path]:
             f"{place}: no photos for {split}; data.yaml must name a folder of JPEG, PNG or WebP files"
         )
     return found
+
+
+def _name_of(photo: Path, root: Path) -> str:
+    """Unique in the index: several splits may have a 1.jpg."""
+    return (photo.relative_to(root) if photo.is_relative_to(root) else photo).as_posix()
 
 
 def _labels_of(photo: Path) -> Path:
