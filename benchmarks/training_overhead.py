@@ -64,8 +64,8 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
     plain, ours = (statistics.median(found) for found in times.values())
     print(
         f"{options.photos} drawn photos, {options.epochs} epochs of YOLOv5n at {options.img} px,"
-        f" batch {options.batch}, {options.threads} threads, median of {options.rounds}: plain {plain:.1f} s, ours {ours:.1f} s,"
-        f" ratio {ours / plain:.3f} (goal: at most {GOAL})"
+        f" batch {options.batch}, {options.threads} threads, median of {options.rounds}:"
+        f" plain {plain:.1f} s, ours {ours:.1f} s, ratio {ours / plain:.3f} (goal: at most {GOAL})"
     )
 
 

@@ -17,6 +17,7 @@ import pytest
 from stocktake import tracking
 from stocktake.dataset import DatasetIndex
 from stocktake.errors import DataError, ModelError, SettingsError, StoreError
+from stocktake.files import sha256_file
 from stocktake.model_card import ModelCard
 from stocktake.shelf.detector import ShelfDetector
 from stocktake.shelf.run_folder import open_run
@@ -104,10 +105,12 @@ class TestATraining:
 
     def test_leaves_photos_as_they_were_and_no_second_copy(self, trained: Any, index_path: Path) -> None:
         result, _, _ = trained
-        DatasetIndex.read(index_path)
+        index = DatasetIndex.read(index_path)
         assert not (result.run_dir / "photos").exists()
-        for photo in DatasetIndex.read(index_path).photos:
-            assert (Path(os.environ["STOCKTAKE_CACHE"]) / photo.sha256).stat().st_nlink == 1
+        for photo in index.photos:
+            cached = Path(os.environ["STOCKTAKE_CACHE"]) / photo.sha256
+            assert cached.stat().st_nlink == 1
+            assert sha256_file(cached) == sha256_file(Path(index.store) / photo.uri) == photo.sha256
 
     def test_that_had_finished_is_not_done_again(
         self, trained: Any, index_path: Path, tmp_path: Path

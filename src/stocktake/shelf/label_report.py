@@ -162,7 +162,7 @@ def _add_names(page: "Report", title: str, names: dict[str, str]) -> None:
 
 
 def _add_plots(page: "Report", index: DatasetIndex) -> None:
-    from stocktake.report import new_figure
+    from stocktake.report import new_figure, title_axes
 
     figure, (counts, sizes, places) = new_figure(10.5, 3.3, columns=3)
     for split in SPLITS:
@@ -176,15 +176,18 @@ def _add_plots(page: "Report", index: DatasetIndex) -> None:
                 density=True,
                 label=f"{split} ({len(found):,})",
             )
-    counts.set(title="Boxes per photo", xlabel="boxes", ylabel="share of photos", yticks=[])
+    title_axes(counts, "Boxes per photo")
+    counts.set(xlabel="boxes", ylabel="share of photos", yticks=[])
     counts.legend(frameon=False, fontsize=8)
     widths, heights, centres = _measure(index)
     limit = float(np.quantile(np.concatenate([widths, heights]), 0.99))
     sizes.hist2d(widths, heights, bins=GRID, range=((0, limit), (0, limit)), cmap="Blues")
-    sizes.set(title="Box sizes", xlabel="width, % of the photo's long side", ylabel="height, %")
+    title_axes(sizes, "Box sizes")
+    sizes.set(xlabel="width, % of the photo's long side", ylabel="height, %")
     grid, _, _ = np.histogram2d(centres[:, 1], centres[:, 0], bins=GRID, range=((0, 1), (0, 1)))
     places.imshow(grid, cmap="Blues", extent=(0, 1, 1, 0), aspect="auto")
-    places.set(title="Where boxes are", xlabel="x, share of the width", ylabel="y, share of the height")
+    title_axes(places, "Where boxes are")
+    places.set(xlabel="x, share of the width", ylabel="y, share of the height")
     places.grid(visible=False)
     page.figure(
         figure,

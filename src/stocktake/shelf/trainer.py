@@ -114,7 +114,7 @@ class ShelfTrainer(DetectionTrainer):
 
 
 def amp_works(model: torch.nn.Module) -> bool:
-    """Whether mixed precision gives finite answers on the model's device; False on CPU, where it gains nothing.
+    """Whether mixed precision gives finite answers on the model's device; False on CPU, where it is no gain.
 
     Takes the place of ultralytics' check, which downloads a model. The GPUs that it is about (GTX 16xx and
     their kin) answer NaN, whatever the model.
