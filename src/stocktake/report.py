@@ -172,10 +172,6 @@ def new_figure(
         "axes.axisbelow": True,
         "axes.edgecolor": "#9aa4b2",
         "axes.labelcolor": "#475467",
-        "axes.titlelocation": "left",
-        "axes.titlesize": 10.5,
-        "axes.titleweight": "bold",
-        "axes.titlecolor": "#1d2939",
         "axes.labelsize": 9,
         "axes.prop_cycle": cycler(color=PALETTE),
         "grid.color": "#e4e7ec",
@@ -189,6 +185,11 @@ def new_figure(
         figure = Figure(figsize=(width, height), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
     return figure, list(axes.flat)
+
+
+def title_axes(axes: Axes, text: str) -> None:
+    """Give axes of `new_figure` their title; matplotlib reads its style now, not when axes are made."""
+    axes.set_title(text, loc="left", fontsize=10.5, fontweight="bold", color="#1d2939")
 
 
 def figure_uri(figure: Figure) -> str:

@@ -6,9 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from stocktake.errors import DataError
-from stocktake.report import Report, Tile, new_figure, photo_uri, show
+from stocktake.report import Report, Tile, new_figure, photo_uri, show, title_axes
 
 
 class Page(HTMLParser):
@@ -158,3 +159,12 @@ def test_figures_leave_pyplot_alone():
 def test_write_makes_the_folder(tmp_path: Path):
     path = full_report().write(tmp_path / "deep" / "report.html")
     assert path.read_text("utf-8").startswith("<!doctype html>")
+
+
+def test_titles_of_plots_stand_left_and_bold():
+    _, (axes,) = new_figure()
+    title_axes(axes, "Sizes")
+    assert axes.get_title(loc="left") == "Sizes"
+    assert axes.get_title() == ""
+    [title] = [text for text in axes.findobj(Text) if text.get_text() == "Sizes"]
+    assert title.get_fontweight() == "bold"

@@ -197,15 +197,17 @@ def _add_names(page: "Report", title: str, names: dict[str, str]) -> None:
 
 
 def _add_plots(page: "Report", index: DatasetIndex) -> None:
-    from stocktake.report import new_figure
+    from stocktake.report import new_figure, title_axes
 
     sizes = np.array([(photo.width, photo.height) for photo in index.photos])
     counts = np.array([len(photo.boxes) for photo in index.photos])
     figure, (left, right) = new_figure(9, 3.4, columns=2)
     left.scatter(sizes[:, 0], sizes[:, 1], s=14, alpha=0.35)
-    left.set(title="Photo sizes", xlabel="width, px", ylabel="height, px", xlim=(0, None), ylim=(0, None))
+    title_axes(left, "Photo sizes")
+    left.set(xlabel="width, px", ylabel="height, px", xlim=(0, None), ylim=(0, None))
     right.hist(counts, bins=min(40, max(5, len(counts) // 4)))
-    right.set(title="Boxes per photo", xlabel="boxes", ylabel="photos")
+    title_axes(right, "Boxes per photo")
+    right.set(xlabel="boxes", ylabel="photos")
     median = np.median(sizes, axis=0).astype(int)
     page.figure(
         figure,

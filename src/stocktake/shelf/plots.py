@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stocktake.report import PALETTE, new_figure
+from stocktake.report import PALETTE, new_figure, title_axes
 from stocktake.shelf.average_precision import RECALL_STEPS, DetectionScores
 from stocktake.shelf.void_scoring import VoidCurve
 
@@ -99,7 +99,7 @@ def calibration_figure(confidence: np.ndarray, hit: np.ndarray) -> Figure:
     _dress(axes, "How often a void is real, IoU .3", "confidence", "share that is real")
     counts.bar(edges[:-1] + 0.05, total, width=0.085, color=GREY, label="false")
     counts.bar(edges[:-1] + 0.05, real, width=0.085, color=OURS, label="real")
-    counts.set_title("Voids by confidence", loc="left", fontsize=10.5, fontweight="bold", color="#1d2939")
+    title_axes(counts, "Voids by confidence")
     counts.set_xlabel("confidence")
     counts.legend(frameon=False, fontsize=8.5)
     return figure
@@ -120,7 +120,7 @@ def _at(curve: VoidCurve, threshold: float) -> int | None:
 
 
 def _dress(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold", color="#1d2939")
+    title_axes(axes, title)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.set_xlim(0, 1.01)
