@@ -13,7 +13,7 @@ from typing import Any
 from pipelines.catalogue import PIPELINES, Pipeline, find
 from pipelines.parameters import read_file, split_assignments
 from stocktake.errors import StocktakeError
-from stocktake.files import explain_os_error
+from stocktake.program import run_program
 
 RUN_EXAMPLE = """\
 examples:
@@ -117,21 +117,11 @@ def submit(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit status: 0 done, 1 an error that the user can mend, 130 stopped."""
+    """Run the program; return its exit status: 0 done, 1 an error that the user can fix, 130 stopped."""
     options = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        options.verb(options)
-    except StocktakeError as error:
-        print(f"pipelines: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"pipelines: {explain_os_error(error, error.filename or 'a file')}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\npipelines: stopped; the same command continues where it was", file=sys.stderr)
-        return 130
-    return 0
+    hint = "the same command continues where it was"
+    return run_program("pipelines", lambda: options.verb(options), hint)
 
 
 def _add_verb(verbs: Any, name: str, text: str, examples: str) -> argparse.ArgumentParser:

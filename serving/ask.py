@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from stocktake.errors import StocktakeError, StoreError
+from stocktake.errors import StoreError
 from stocktake.files import read_file
+from stocktake.program import run_program
 
 EXAMPLES = """\
 examples:
@@ -89,15 +90,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--grpc", metavar="HOST:PORT", help="ask over gRPC instead")
     parser.add_argument("--model", default="shelf-detector", metavar="NAME", help="default %(default)s")
     options = parser.parse_args(argv)
-    try:
-        photos = [read_file(path) for path in options.photos]
-        answers = asyncio.run(ask(photos, options.http, options.grpc, options.model))
-    except StocktakeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return run_program("ask", lambda: _print_answers(options))
+
+
+def _print_answers(options: argparse.Namespace) -> None:
+    photos = [read_file(path) for path in options.photos]
+    answers = asyncio.run(ask(photos, options.http, options.grpc, options.model))
     for path, answer in zip(options.photos, answers, strict=True):
         print(json.dumps({"photo": path.name, **answer.report}))
-    return 0
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from stocktake.errors import StocktakeError
+from stocktake.program import run_program
 from stocktake.shelf import commands as shelf_commands
 
 
@@ -30,23 +30,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit status: 0 done, 1 an error that the user can mend, 130 interrupted."""
+    """Run the program; return its exit status: 0 done, 1 an error that the user can fix, 130 stopped."""
     options = build_parser().parse_args(arguments)
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.INFO,
         format="%(levelname)s %(name)s: %(message)s" if options.verbose else "%(message)s",
     )
-    try:
-        options.run(options)
-    except StocktakeError as error:
-        if options.verbose:
-            logging.exception("failed")
-        print(f"stocktake: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stocktake: interrupted; the same command continues where it stopped", file=sys.stderr)
-        return 130
-    return 0
+    hint = "the same command continues where it was"
+    return run_program("stocktake", lambda: options.run(options), hint)
 
 
 if __name__ == "__main__":
