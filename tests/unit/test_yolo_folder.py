@@ -68,6 +68,7 @@ def test_one_file_name_in_two_splits_is_two_photos(tree, tmp_path):
 
     names = [photo.name for photo in DatasetIndex.read(tmp_path / "index.parquet").photos]
     assert names == ["images/train/0.jpg", "images/val/0.jpg", "images/test/test_0.jpg"]
+    assert len({photo.group for photo in index.photos}) == 3
     again = write_tree(index, tmp_path / "again", tmp_path / "cache", progress=False)
     assert len(list((again.parent / "images").glob("*/*.jpg"))) == 3
 

@@ -63,7 +63,7 @@ def _read_photo(path: Path, name: str, labels: Path, split: str) -> Photo:
         width=info.width,
         height=info.height,
         split=split,
-        group=path.stem,
+        group=name,
         boxes=boxes,
     )
 
