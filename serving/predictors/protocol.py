@@ -22,11 +22,25 @@ from stocktake.errors import BadRequest
 
 HEADER_LENGTH = "inference-header-content-length"
 MAX_PHOTOS = 64
+MAX_DIGITS = 12  # of a length in a header
 DATATYPES = {np.dtype(np.float32): "FP32", np.dtype(np.int32): "INT32", np.dtype(np.object_): "BYTES"}
 
 Parameters = dict[str, StrictBool | StrictInt | StrictFloat | StrictStr]
 Size = Annotated[int, Field(strict=True, ge=0)]
 Tensors = Mapping[str, NDArray[Any]]
+
+# What an error may repeat of a request: the protocol's own names and the places in its lists.
+_FIELDS = {
+    "id",
+    "inputs",
+    "outputs",
+    "parameters",
+    "name",
+    "shape",
+    "datatype",
+    "data",
+    *map(str, range(1000)),
+}
 
 
 class _Input(BaseModel):
@@ -67,17 +81,15 @@ def parse_infer_request(body: bytes, header_length: str | None, model_name: str)
         raise BadRequest(_explain(error)) from None
     raw: list[bytes | None] = []
     rest = body[json_length:]
-    for tensor in header.inputs:
+    for number, tensor in enumerate(header.inputs):
         size = tensor.parameters.get("binary_data_size")
         if (size is None) == (tensor.data is None):
-            raise BadRequest(f"input '{tensor.name}': give either 'data' or the parameter 'binary_data_size'")
+            raise BadRequest(f"inputs.{number}: give either 'data' or the parameter 'binary_data_size'")
         if size is None:
             raw.append(None)
             continue
         if type(size) is not int or not 0 <= size <= len(rest):
-            raise BadRequest(
-                f"input '{tensor.name}': binary_data_size does not fit the {len(rest)} bytes left"
-            )
+            raise BadRequest(f"inputs.{number}: binary_data_size does not fit the {len(rest)} bytes left")
         raw.append(rest[:size])
         rest = rest[size:]
     if rest:
@@ -227,7 +239,8 @@ def _to_bytes(tensor: NDArray[Any]) -> bytes:
 
 
 def _header_length(value: str, body_length: int) -> int:
-    if not (value.isascii() and value.isdigit()) or int(value) > body_length:
+    is_number = value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS
+    if not is_number or int(value) > body_length:
         raise BadRequest(
             f"header Inference-Header-Content-Length: give the JSON's length, up to {body_length} bytes"
         )
@@ -236,5 +249,5 @@ def _header_length(value: str, body_length: int) -> int:
 
 def _explain(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or "body"
+    where = ".".join(part if part in _FIELDS else "…" for part in map(str, first["loc"])) or "body"
     return f"{where}: {first['msg']}"

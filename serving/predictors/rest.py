@@ -16,7 +16,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from serving.predictors.errors import BodyTooLarge, ClientError, status_of
-from serving.predictors.protocol import HEADER_LENGTH, encode_infer_response, parse_infer_request, parse_v1
+from serving.predictors.protocol import (
+    HEADER_LENGTH,
+    MAX_DIGITS,
+    encode_infer_response,
+    parse_infer_request,
+    parse_v1,
+)
 from stocktake.errors import BadRequest
 
 logger = logging.getLogger(__name__)
@@ -83,7 +89,7 @@ async def _run(
 async def _read_body(request: Request, limit: int) -> bytes:
     announced = request.headers.get("content-length", "0")
     body = bytearray()
-    if int(announced) <= limit:  # the server has checked that it is a number
+    if len(announced) <= MAX_DIGITS and int(announced) <= limit:  # the server knows that it is a number
         async for chunk in request.stream():
             body += chunk
             if len(body) > limit:
