@@ -23,6 +23,7 @@ from serving.ask import Answer, ask
 from stocktake.dataset import DatasetIndex, read_photo_bytes
 from stocktake.errors import ModelError, StocktakeError
 from stocktake.files import atomic_path
+from stocktake.mlflow_server import tracking_uri
 
 COUNTS = {"train": 120, "val": 30, "test": 40}  # drawn photos
 ASKED = 6  # photos of the test split that the served champion is asked about
@@ -189,7 +190,9 @@ def _summarise(out_dir: Path, result: RunResult, seconds: float) -> None:
             say(f"  {label:<42} {metrics[name]:.3f}")
     for name in ("annotated.jpg", "voids.json", "report.html", "model"):
         say(f"  {out_dir / name}")
-    say("compare runs with `.venv/bin/mlflow server --backend-store-uri sqlite:///runs/mlflow.db`")
+    uri = tracking_uri()
+    command = f"with `.venv/bin/mlflow server --backend-store-uri {uri}`"
+    say(f"compare runs {f'at {uri}' if uri.startswith('http') else command}")
 
 
 if __name__ == "__main__":

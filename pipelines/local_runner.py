@@ -24,6 +24,7 @@ from pipelines.fingerprints import code_version
 from pipelines.task_runner import TaskRecord, TaskRunner
 from stocktake.errors import SettingsError, StocktakeError
 from stocktake.files import atomic_path, explain_os_error
+from stocktake.mlflow_server import tracking_uri
 from stocktake.settings import load_settings
 
 LOCK_WAIT_S = 5.0  # for the tasks of a run that was killed to end
@@ -80,7 +81,7 @@ def run_locally(
         SettingsError: another run works in `out_dir`, it cannot be written, or a variable is impossible.
     """
     out_dir = out_dir.resolve()
-    environment = local_environment(Path.cwd())
+    environment = local_environment()
     spec = pipeline.pipeline_spec
     may_keep = {
         task.component_ref.name.removeprefix("comp-"): task.caching_options.enable_cache
@@ -120,23 +121,18 @@ def run_locally(
         return result
 
 
-def local_environment(folder: Path) -> dict[str, str]:
-    """Return the variables that name store, cache and MLflow server, relative paths taken from `folder`.
+def local_environment() -> dict[str, str]:
+    """Return the variables that name store, cache and MLflow server, relative paths made absolute.
 
     Raises:
         SettingsError: a variable has an impossible value.
     """
     settings = load_settings()
-    store = settings.store if "://" in settings.store else str(folder / Path(settings.store).expanduser())
-    tracking = settings.mlflow_tracking_uri or "sqlite:///runs/mlflow.db"
-    scheme, marker, path = tracking.partition(":///")
-    if scheme == "sqlite" and marker and not path.startswith("/"):
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        tracking = f"sqlite:///{folder / path}"
+    store = settings.store if "://" in settings.store else str(Path(settings.store).expanduser().absolute())
     return {
         "STOCKTAKE_STORE": store,
-        "STOCKTAKE_CACHE": str(folder / settings.cache.expanduser()),
-        "MLFLOW_TRACKING_URI": tracking,
+        "STOCKTAKE_CACHE": str(settings.cache.expanduser().absolute()),
+        "MLFLOW_TRACKING_URI": tracking_uri(),
     }
 
 

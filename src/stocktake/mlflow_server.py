@@ -19,6 +19,26 @@ _ENVIRONMENT = {
 }
 
 
+def tracking_uri(uri: str | None = None) -> str:
+    """Where everything is logged: the first that is set of `uri`, MLFLOW_TRACKING_URI and `DEFAULT_URI`.
+
+    A relative SQLite path becomes absolute, so that child processes agree on it, and its folder is made.
+
+    Raises:
+        SettingsError: the folder cannot be made, or a variable has an impossible value.
+    """
+    uri = uri or load_settings().mlflow_tracking_uri or DEFAULT_URI
+    path = _sqlite_path(uri)
+    if path is None:
+        return uri
+    try:
+        path = path.expanduser().absolute()
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"MLFLOW_TRACKING_URI {uri}: {explain_os_error(error, path.parent)}") from error
+    return f"sqlite:///{path}"
+
+
 def configure(uri: str | None = None) -> str:
     """Choose where everything is logged and make sure that it answers.
 
@@ -27,12 +47,12 @@ def configure(uri: str | None = None) -> str:
             `DEFAULT_URI`, which needs no server and no network.
 
     Returns:
-        The URI in use; a relative SQLite path has become absolute, so that child processes agree on it.
+        The URI in use, as `tracking_uri` gives it.
 
     Raises:
         SettingsError: nothing that can be used answers at the URI.
     """
-    uri = _prepare_sqlite(uri or load_settings().mlflow_tracking_uri or DEFAULT_URI)
+    uri = tracking_uri(uri)
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import mlflow
@@ -89,19 +109,6 @@ def first_line(error: BaseException) -> str:
 def _sqlite_path(uri: str) -> Path | None:
     path = uri.removeprefix("sqlite:///")
     return Path(path) if path != uri and path and path != ":memory:" else None
-
-
-def _prepare_sqlite(uri: str) -> str:
-    """Make the path of a SQLite URI absolute and its folder exist; other URIs are returned as they are."""
-    path = _sqlite_path(uri)
-    if path is None:
-        return uri
-    try:
-        path = path.expanduser().absolute()
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(f"MLFLOW_TRACKING_URI {uri}: {explain_os_error(error, path.parent)}") from error
-    return f"sqlite:///{path}"
 
 
 def _make_database(uri: str) -> None:

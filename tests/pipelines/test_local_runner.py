@@ -200,13 +200,14 @@ def test_a_folder_that_cannot_be_made_is_one_clear_error(photos):
 def test_places_are_absolute_for_the_tasks(tmp_path, monkeypatch):
     for name in ("STOCKTAKE_STORE", "STOCKTAKE_CACHE", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
-    environment = local_environment(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    environment = local_environment()
     assert environment["STOCKTAKE_STORE"] == str(tmp_path / "runs/store")
     assert environment["STOCKTAKE_CACHE"] == str(tmp_path / "runs/cache")
     assert environment["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/runs/mlflow.db"
     monkeypatch.setenv("STOCKTAKE_STORE", "s3://bucket/prefix")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
-    environment = local_environment(tmp_path)
+    environment = local_environment()
     assert environment["STOCKTAKE_STORE"] == "s3://bucket/prefix"
     assert environment["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
 
