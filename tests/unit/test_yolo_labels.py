@@ -66,6 +66,7 @@ def test_tree_has_the_layout_of_yolov5(tmp_path: Path) -> None:
     index = make_index(tmp_path, {"a.jpg": "train", "b.jpg": "val", "c.png.jpg": "test"})
     data_yaml = write_tree(index, tmp_path / "tree", tmp_path / "cache", progress=False)
     assert set(tree_of(tmp_path / "tree")) == {
+        ".stocktake-tree",
         "data.yaml",
         *("images/train/a.jpg", "images/val/b.jpg", "images/test/c.png.jpg"),
         *("labels/train/a.txt", "labels/val/b.txt", "labels/test/c.png.txt"),
@@ -113,6 +114,16 @@ def test_a_folder_of_something_else_is_refused_and_kept(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="something else"):
         write_tree(make_index(tmp_path, {"a.jpg": "train"}), tmp_path / "tree", tmp_path / "cache")
     assert (tmp_path / "tree/thesis.tex").read_text() == "years of work"
+
+
+def test_a_data_set_that_is_in_yolos_layout_already_is_refused_and_kept(tmp_path: Path) -> None:
+    index = make_index(tmp_path, {"a.jpg": "train"})
+    write_tree(index, tmp_path / "tree", tmp_path / "cache", progress=False)
+    (tmp_path / "tree/.stocktake-tree").unlink(missing_ok=True)  # now it is anybody's
+    before = tree_of(tmp_path / "tree")
+    with pytest.raises(DataError, match="something else than a tree that stocktake made"):
+        write_tree(index, tmp_path / "tree", tmp_path / "cache", progress=False)
+    assert tree_of(tmp_path / "tree") == before
 
 
 def test_photos_that_would_share_a_label_file_are_refused(tmp_path: Path) -> None:

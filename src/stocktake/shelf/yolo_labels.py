@@ -20,6 +20,7 @@ from stocktake.files import explain_os_error
 
 CLASS_NAMES = ("object",)  # SKU-110K knows one class, under this name
 JPEG_END = b"\xff\xd9"
+MARKER = ".stocktake-tree"  # tells a tree of ours, which may be replaced, from a user's own YOLO data set
 
 
 def format_labels(boxes: FloatArray, width: int, height: int) -> str:
@@ -92,6 +93,7 @@ def write_tree(
             label = part / "labels" / photo.split / PurePath(name).with_suffix(".txt")
             label.write_text(format_labels(photo.boxes, photo.width, photo.height))
         (part / "data.yaml").write_text(_data_yaml(out_dir, photos))
+        (part / MARKER).write_text("stocktake made this folder and replaces it when it is written again\n")
         if out_dir.exists():
             shutil.rmtree(out_dir)
         part.rename(out_dir)
@@ -103,10 +105,13 @@ def write_tree(
 
 
 def _refuse_foreign(out_dir: Path) -> None:
-    if out_dir.exists() and not (out_dir.is_dir() and (out_dir / "data.yaml").is_file()):
-        if out_dir.is_dir() and not any(out_dir.iterdir()):
-            return
-        raise DataError(f"{out_dir}: holds something else than a YOLO tree; name a new or an empty folder")
+    if out_dir.is_dir() and ((out_dir / MARKER).is_file() or not any(out_dir.iterdir())):
+        return
+    if out_dir.exists():
+        raise DataError(
+            f"{out_dir}: holds something else than a tree that stocktake made (it has no {MARKER}); "
+            "name a new or an empty folder"
+        )
 
 
 def _file_names(photos: list[Photo]) -> Iterator[str]:
