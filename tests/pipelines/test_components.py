@@ -1,5 +1,6 @@
 """The steps one by one, in this process, on real photos and real artefacts."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -103,6 +104,8 @@ def test_ingest_again_knows_what_it_has_read_and_makes_the_same(artifacts, inges
         source=str(drawn_photos), exclude="unreadable", copy=False, limit=0, **made
     )
     assert digest == ingested.digest
+    told = json.loads(Path(ingested.index.path).with_name("ingested").joinpath("report.json").read_text())
+    assert (told["examined"], told["known"]) == (0, 8)
 
 
 def test_ingest_of_a_part(artifacts, drawn_photos):
@@ -143,7 +146,7 @@ def test_evaluate(evaluated):
     folder = Path(evaluated.evaluation.path)
     assert (folder / "metrics.json").exists()
     assert evaluated.metrics.metadata.keys() >= {"detector/ap50", "voids/f1_iou30"}
-    assert_pages(evaluated, "")
+    assert_pages(evaluated, "Evaluation of ")
 
 
 def test_promote(artifacts, prepared, trained, evaluated):
@@ -152,7 +155,12 @@ def test_promote(artifacts, prepared, trained, evaluated):
         index=prepared.index, model=trained.model, evaluation=evaluated.evaluation, run_id=trained.run_id,
         model_name="shelf-test", split="test", **made,
     )  # fmt: skip
-    assert isinstance(promoted, bool)
+    found = evaluated.metrics.metadata
+    beaten = [
+        found["detector/ap50"] > found["constant/detector/ap50"],
+        found["voids/f1_iou30"] > found["seed/voids/f1_iou30"],
+    ]
+    assert promoted is all(beaten)
     assert "version 1" in reason
     assert verify_sums(Path(model_uri)) == trained.digest
     card = Path(made["card"].path).read_text()
