@@ -70,3 +70,15 @@ def test_a_folder_of_another_training_is_left_alone(photos, tmp_path):
         train_from(str(photos), settings)
 
     assert [path.name for path in folder.iterdir()] == ["settings.json"]
+
+
+@pytest.mark.parametrize("data", ["data.yaml", "data.yml", "prepared/index.parquet"])
+@pytest.mark.parametrize("choice", [{"exclude": "strict"}, {"exclude": "none"}, {"limit": 5}])
+def test_a_choice_of_photos_that_nothing_would_heed_is_refused(data, choice, tmp_path):
+    settings = TrainSettings(weights="scratch", epochs=1, img=96, project=str(tmp_path / "runs"))
+    (name,) = choice
+
+    with pytest.raises(SettingsError, match=rf"{name} is .*cannot be applied to .*{data}"):
+        train_from(str(tmp_path / data), settings, **choice)
+
+    assert not (tmp_path / "runs").exists()

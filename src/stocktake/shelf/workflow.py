@@ -20,6 +20,7 @@ from stocktake.shelf.yolo_folder import read_yolo_folder
 log = logging.getLogger(__name__)
 
 INDEX_FILE = "index.parquet"
+YAML_SUFFIXES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +47,16 @@ def train_from(
         data: photos in SKU-110K's layout (folder, tar, URL, s3:// prefix), a data.yaml in YOLO's layout, or a
             prepared index.parquet.
         settings: of the training.
-        exclude: photos to leave out, see `ingest`.
-        limit: at most so many photos of each split, for a quick look.
+        exclude: photos to leave out, see `ingest`; only of photos in SKU-110K's layout.
+        limit: at most this many photos per split, for a quick look; only of photos in SKU-110K's layout.
         score: evaluate on the test photos, or on the val photos where there are none.
 
     Raises:
-        SettingsError: the folder belongs to a training of other data or settings.
+        SettingsError: the folder belongs to a training of other data or settings, or `exclude` or `limit` is
+            given with data that is indexed already or in YOLO's layout.
         DataError, StoreError, ModelError: as the steps do.
     """
+    _check_selection(data, exclude, limit)
     folder = Path(settings.project) / settings.name
     _claim(folder, {"data": data, "exclude": exclude, "limit": limit, **settings.identity})
     index_path = _prepared_index(data, folder, exclude, limit)
@@ -69,12 +72,24 @@ def train_from(
     return WorkflowResult(folder, trained, evaluation)
 
 
+def _check_selection(data: str, exclude: str, limit: int | None) -> None:
+    """Refuse a choice of photos where nothing would heed it."""
+    if not data.endswith((".parquet", *YAML_SUFFIXES)):
+        return
+    for name, found, default in (("exclude", exclude, "unreadable"), ("limit", limit, None)):
+        if found != default:
+            raise SettingsError(
+                f"{name} is {found!r}, which cannot be applied to {data}; leave it out, "
+                "or pass it to `stocktake shelf ingest`"
+            )
+
+
 def _prepared_index(data: str, folder: Path, exclude: str, limit: int | None) -> Path:
     """The prepared index of any kind of `data`; made where it is not there yet."""
     if data.endswith(".parquet"):
         return Path(data)
     raw = folder / "ingest" / INDEX_FILE
-    if data.endswith((".yaml", ".yml")):
+    if data.endswith(YAML_SUFFIXES):
         read_yolo_folder(Path(data)).write(raw)
     else:
         ingest(data, raw.parent, exclude=exclude, limit=limit)  # type: ignore[arg-type]
