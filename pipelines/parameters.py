@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from kfp.dsl.base_component import BaseComponent
 
 from stocktake.errors import SettingsError
-from stocktake.files import explain_os_error
+from stocktake.files import read_yaml
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "String": (str,), "Integer": (int,), "Float": (int, float), "Boolean": (bool,), "List": (list,), "Dict":
@@ -78,17 +77,7 @@ def read_file(path: Path) -> dict[str, Any]:
     Raises:
         SettingsError: the file cannot be read, is not YAML, or is not a mapping.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(explain_os_error(error, path)) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not YAML: {error}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise SettingsError(f"{path} must map parameter names to values, found a {type(content).__name__}")
-    return {str(name): value for name, value in content.items()}
+    return read_yaml(path, SettingsError, empty={})
 
 
 def split_assignments(assignments: Iterable[str]) -> dict[str, str]:

@@ -6,8 +6,11 @@ import hashlib
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from stocktake.errors import StoreError
+import yaml
+
+from stocktake.errors import StocktakeError, StoreError
 
 PART_SUFFIX = ".part"
 
@@ -43,6 +46,39 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise StoreError(explain_os_error(error, path)) from error
+
+
+def read_text(path: Path, error_class: type[StocktakeError]) -> str:
+    """The text of a file in UTF-8.
+
+    Raises:
+        error_class: it can't be read, or is not UTF-8; names the file.
+    """
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise error_class(explain_os_error(error, path)) from error
+    except UnicodeDecodeError as error:
+        raise error_class(f"{path}: not text in UTF-8 ({error}); save it as such") from error
+
+
+def read_yaml(
+    path: Path, error_class: type[StocktakeError], empty: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The mapping in a YAML file; `empty` is what a file without content means, by default an error.
+
+    Raises:
+        error_class: it can't be read, is not YAML, or is not a mapping; names the file.
+    """
+    try:
+        content = yaml.safe_load(read_text(path, error_class))
+    except yaml.YAMLError as error:
+        raise error_class(f"{path}: not YAML ({error})") from error
+    if content is None and empty is not None:
+        return empty
+    if not isinstance(content, dict):
+        raise error_class(f"{path}: expected lines `key: value`, found {type(content).__name__}")
+    return {str(key): value for key, value in content.items()}
 
 
 def sha256_file(path: Path) -> str:

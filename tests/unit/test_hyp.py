@@ -89,6 +89,13 @@ def test_an_impossible_file_is_one_clear_error(tmp_path: Path, text: str, named:
     assert named in str(caught.value)
 
 
+def test_a_file_in_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_bytes("# Grösse\nlr0: 0.01\n".encode("latin-1"))
+    with pytest.raises(SettingsError, match=r"own\.yaml: not text in UTF-8"):
+        load_hyp(str(path))
+
+
 def test_an_unknown_name_lists_the_known(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="high, low, med, quick"):
         load_hyp(str(tmp_path / "missing.yaml"))

@@ -107,6 +107,13 @@ def test_names_the_label_file_and_its_line(tree):
         read_yolo_folder(tree, progress=False)
 
 
+def test_names_a_label_file_that_is_no_text(tree):
+    (tree.parent / "labels" / "train" / "train_0.txt").write_bytes(b"\xff\xfe0")
+
+    with pytest.raises(DataError, match=r"train_0\.txt: not text in UTF-8"):
+        read_yolo_folder(tree, progress=False)
+
+
 def test_names_a_missing_file(tmp_path):
     with pytest.raises(DataError, match=r"retail\.yaml: there is no such file"):
         read_yolo_folder(tmp_path / "retail.yaml")

@@ -7,9 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stocktake.errors import SettingsError
+from stocktake.files import read_yaml
 
 log = logging.getLogger(__name__)
 
@@ -83,22 +82,17 @@ def load_hyp(name: str) -> Hyp:
     Keys of classic YOLOv5 that mean something else today, or nothing, are logged and left out.
 
     Raises:
-        SettingsError: there is no such file, a key is unknown or a value impossible.
+        SettingsError: there is no such file, it can't be read, a key is unknown or a value impossible.
     """
     if name in hyp_names():
-        text = resources.files("stocktake.shelf").joinpath(f"hyp/{name}.yaml").read_text("utf-8")
+        with resources.as_file(resources.files("stocktake.shelf").joinpath(f"hyp/{name}.yaml")) as path:
+            found = _read(path)
     elif Path(name).is_file():
-        text = Path(name).read_text("utf-8")
+        found = _read(Path(name))
     else:
         raise SettingsError(
             f"hyp is {name!r}; give one of {', '.join(hyp_names())} or the path of a YAML file"
         )
-    try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"hyp {name}: not YAML ({error})") from error
-    if not isinstance(found, dict):
-        raise SettingsError(f"hyp {name}: expected lines `key: value`, found {type(found).__name__}")
     hyp = _sort_out(name, found)
     for key, reason in hyp.ignored.items():
         log.warning("hyp %s: %s has no effect: %s", name, key, reason)
@@ -118,6 +112,13 @@ def check_value(name: str, key: str, value: Any) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not lowest <= value <= highest:
         raise SettingsError(f"hyp {name}: {key} is {value!r}; it must be a number in {lowest:g}..{highest:g}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_yaml(path, SettingsError)
+    except SettingsError as error:
+        raise SettingsError(f"hyp {error}") from error
 
 
 def _sort_out(name: str, found: dict[str, Any]) -> Hyp:

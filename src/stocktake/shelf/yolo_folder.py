@@ -4,12 +4,11 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tqdm import tqdm
 
 from stocktake.dataset import SPLITS, DatasetIndex, Photo
 from stocktake.errors import DataError, UnsupportedImage
-from stocktake.files import explain_os_error, read_file
+from stocktake.files import read_file, read_text, read_yaml
 from stocktake.images import check_photo
 from stocktake.shelf.yolo_labels import parse_labels
 
@@ -51,8 +50,9 @@ def read_yolo_folder(data_yaml: Path, progress: bool = True) -> DatasetIndex:
 def _read_photo(path: Path, name: str, labels: Path, split: str) -> Photo:
     data = read_file(path)
     info = check_photo(data)
+    text = read_text(labels, DataError) if labels.is_file() else ""
     try:
-        boxes = parse_labels(labels.read_text() if labels.is_file() else "", info.width, info.height)
+        boxes = parse_labels(text, info.width, info.height)
     except DataError as error:
         raise DataError(f"{labels}: {error}") from error
     return Photo(
@@ -69,13 +69,8 @@ def _read_photo(path: Path, name: str, labels: Path, split: str) -> Photo:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(explain_os_error(error, path)) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not YAML ({error})") from error
-    if not isinstance(config, dict) or not config.get("train") or not config.get("val"):
+    config = read_yaml(path, DataError)
+    if not config.get("train") or not config.get("val"):
         raise DataError(
             f"{path}: needs the keys train and val, the folders of photos; see `stocktake shelf prepare`"
         )
@@ -86,7 +81,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _list_photos(place: Path, split: str) -> list[Path]:
     if place.is_file():
-        lines = place.read_text().splitlines()
+        lines = read_text(place, DataError).splitlines()
         found = [place.parent / line.strip() for line in lines if line.strip()]
     else:
         found = sorted(p for p in place.glob("**/*") if p.suffix.lower() in PHOTO_SUFFIXES)
