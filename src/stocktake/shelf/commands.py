@@ -3,14 +3,12 @@
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from stocktake.dataset import SPLITS
-from stocktake.shelf.train_settings import TrainSettings
-
-EXCLUDE = ("none", "unreadable", "strict")
+from stocktake.shelf import train_command
+from stocktake.shelf.sku110k_exclusions import EXCLUSIONS
 
 Options = argparse.Namespace
 
@@ -92,7 +90,7 @@ def _add_ingest(verbs: Any) -> None:
         "--copy", action="store_true", help="copy the photos of a folder or prefix into the store too"
     )
     parser.add_argument(
-        "--exclude", default="unreadable", choices=EXCLUDE,
+        "--exclude", default="unreadable", choices=EXCLUSIONS,
         help="strict also leaves out the published list of 54 damaged or badly labelled photos",
     )  # fmt: skip
     parser.add_argument("--workers", type=int, help="threads; one per core if not given")
@@ -138,72 +136,9 @@ def _prepare(options: Options) -> None:
 
 
 def _add_train(verbs: Any) -> None:
-    defaults = TrainSettings()
-    text = "train YOLOv5 and export it; photos that were not ingested yet are ingested and prepared first"
-    parser = _verb(
-        verbs, "train", _train, text, "--data SKU110K_fixed --img 416 --batch 4 --epochs 3 --cache"
+    train_command.add_flags(
+        _verb(verbs, "train", train_command.run, train_command.TEXT, train_command.EXAMPLE)
     )
-    parser.add_argument(
-        "--data",
-        default="/data",
-        help="SKU-110K folder, tar or URL, s3:// prefix, data.yaml, or a prepared index.parquet",
-    )
-    parser.add_argument(
-        "--weights", default=defaults.weights, help="yolov5{n,s,m,l,x}.pt, a checkpoint, starter, or scratch"
-    )
-    parser.add_argument("--model", default="", help="size n, s, m, l or x where training starts from scratch")
-    parser.add_argument(
-        "--img", type=int, default=defaults.img, help="side in px of the square that photos are fitted into"
-    )
-    parser.add_argument(
-        "--batch", type=int, default=defaults.batch, help="photos in a step; -1 for what fits into the GPU"
-    )
-    parser.add_argument("--epochs", type=int, default=defaults.epochs, help="passes over the training photos")
-    parser.add_argument("--hours", type=float, help="wall clock to stop after; overrules --epochs")
-    parser.add_argument(
-        "--cache", nargs="?", const="ram", default="", help="keep decoded photos in ram, or on disk"
-    )
-    parser.add_argument(
-        "--freeze", type=int, default=0, help="layers that are not trained; 10 is the backbone"
-    )
-    parser.add_argument(
-        "--hyp",
-        default=defaults.hyp,
-        help="augmentation and learning rates: low, med, high, quick, or a file",
-    )
-    parser.add_argument("--optimizer", help="overrule the one of --hyp")
-    parser.add_argument("--lr0", type=float, help="overrule the first learning rate of --hyp")
-    parser.add_argument(
-        "--patience", type=int, default=defaults.patience, help="epochs without a better one before it stops"
-    )
-    parser.add_argument(
-        "--device", default="", help="cpu, 0, or 0,1 for two GPUs; a GPU if there is one when not given"
-    )
-    parser.add_argument("--workers", type=int, help="loading processes; by the cores if not given")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same weights")
-    parser.add_argument("--project", default=defaults.project, help="folder of trainings")
-    parser.add_argument(
-        "--name", default=defaults.name, help="of this training; the same call continues one that was stopped"
-    )
-    parser.add_argument(
-        "--exclude", default="unreadable", choices=EXCLUDE, help="photos to leave out, see ingest"
-    )
-    parser.add_argument("--limit", type=int, help="at most so many photos of each split")
-    parser.add_argument("--no-score", action="store_true", help="leave the evaluation out")
-
-
-def _train(options: Options) -> None:
-    from stocktake.shelf.workflow import train_from
-
-    wanted = {field.name for field in fields(TrainSettings)} & vars(options).keys()
-    settings = TrainSettings(**{name: getattr(options, name) for name in wanted})
-    result = train_from(options.data, settings, options.exclude, options.limit, score=not options.no_score)
-    print(f"{result.folder}: trained {result.training.epochs} epochs from {result.training.start}")
-    for name, value in result.training.metrics.items():
-        print(f"  {name} {value:.3f}")
-    _say_written(result.training.model_dir, "")
-    if result.evaluation:
-        _say_written(result.folder / "evaluation", "report.html")
 
 
 def _add_export(verbs: Any) -> None:
