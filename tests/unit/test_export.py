@@ -1,4 +1,5 @@
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -6,10 +7,18 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from stocktake.dataset import DatasetIndex
 from stocktake.errors import ModelError, StoreError
 from stocktake.model_card import ModelCard, verify_sums
 from stocktake.shelf.detector import ShelfDetector
-from stocktake.shelf.export import check_parity, export_model, load_network, make_card, save_slim
+from stocktake.shelf.export import (
+    PROOF_PHOTOS,
+    check_parity,
+    export_model,
+    load_network,
+    make_card,
+    save_slim,
+)
 
 IMG = 96
 
@@ -135,6 +144,19 @@ def test_another_model_fails_the_proof(checkpoint: Path, model_dir: Path) -> Non
         network.detector.model[-1].cv3[0][-1].bias += 0.5
     with pytest.raises(ModelError, match="in score away"):
         check_parity(model_dir, network, [photo])
+
+
+def test_no_photo_is_no_proof(checkpoint: Path, model_dir: Path) -> None:
+    with pytest.raises(ModelError, match="no photo to compare"):
+        check_parity(model_dir, load_network(checkpoint), [])
+
+
+def test_without_val_photos_the_proof_is_on_drawn_ones(
+    checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "stocktake"):
+        export_model(checkpoint, tmp_path / "model", IMG, DatasetIndex([], str(tmp_path), {"name": "mine"}))
+    assert f"proposals in {PROOF_PHOTOS} photos" in caplog.text
 
 
 def test_a_failed_proof_leaves_no_usable_model_dir(

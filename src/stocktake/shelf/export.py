@@ -52,7 +52,7 @@ def export_model(
         model_dir: made if needed; an older model in it is replaced.
         img: side in px of the square that the model will see, a multiple of 32.
         index: what the checkpoint was trained on: names data and licence in the card, and its val photos are
-            those of the proof. Without it a few are drawn.
+            those of the proof. Where there are none a few are drawn.
         card_fields: fields of `ModelCard` beyond those that follow from the rest: name, dataset,
             dataset_digest, data_licence, metrics, score_threshold …
 
@@ -67,7 +67,7 @@ def export_model(
 
     network = load_network(check_checkpoint(weights))
     card = make_card(img, index, **card_fields)
-    photos = _val_photos(index) if index else _drawn_photos()
+    photos = (_val_photos(index) if index else []) or _drawn_photos()
     try:
         model_dir.mkdir(parents=True, exist_ok=True)
         for stale in (SUMS_FILE, *(path.name for path in model_dir.glob("model.*"))):
@@ -236,7 +236,8 @@ def check_parity(model_dir: Path, network: "torch.nn.Module", photos: Sequence[b
         How many proposals were compared, over all photos.
 
     Raises:
-        ModelError: one of them is more than 1 px on a side or 1e-3 in its score away from its counterpart.
+        ModelError: one of them is more than 1 px on a side or 1e-3 in its score away from its counterpart, or
+            there is nothing to compare.
     """
     import torch
 
@@ -258,6 +259,8 @@ def check_parity(model_dir: Path, network: "torch.nn.Module", photos: Sequence[b
                 f" {MAX_SCORE_GAP:g} are allowed"
             )
         compared += int(over.sum())
+    if not compared:
+        raise ModelError(f"{model_dir / MODEL_FILE}: no photo to compare it with its checkpoint on")
     log.info("model.onnx agrees with its checkpoint on %d proposals in %d photos", compared, len(photos))
     return compared
 
