@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
 from stocktake.errors import DataError, UnsupportedImage
 from stocktake.images import Pixels, decode_photo, letterbox
 from stocktake.parallel import map_bounded
+from stocktake.settings import load_settings
 from stocktake.shelf.constant_detector import ConstantDetector
 from stocktake.shelf.detector import DecodedPhoto, Proposals, ShelfDetector
 from stocktake.shelf.seed_heuristic import find_voids_like_seed
@@ -149,7 +149,7 @@ def each_photo(
     numbered = map_bounded(
         lambda number: (number, work(photos[number])),
         range(len(photos)),
-        workers or min(os.cpu_count() or 1, MAX_WORKERS),
+        workers or min(load_settings().cpu_workers, MAX_WORKERS),
     )
     with tqdm(desc=label, total=len(photos), unit="photo", disable=None if progress else True) as bar:
         for number, result in numbered:

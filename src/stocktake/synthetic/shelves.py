@@ -1,7 +1,6 @@
 """Draws photos of supermarket shelves whose products and voids are known, in SKU-110K's own format."""
 
 import csv
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from stocktake.dataset import TruthVoid
 from stocktake.errors import DataError, SettingsError
 from stocktake.files import explain_os_error
 from stocktake.images import encode_jpeg
+from stocktake.settings import load_settings
 from stocktake.synthetic.camera import draw_homography, expose_photo, light_photo, transform_boxes
 from stocktake.synthetic.draw_settings import DrawSettings
 from stocktake.synthetic.families import get_family
@@ -196,8 +196,9 @@ def _draw_all(
     progress: bool,
 ) -> list[Rows]:
     draw = partial(_draw_photo, images=images, settings=settings, seed=seed)
-    workers = min(workers or os.cpu_count() or 1, max(len(names), 1))
-    bar = partial(tqdm, total=len(names), desc="drawing shelves", unit="photo", disable=not progress)
+    workers = min(workers or load_settings().cpu_workers, max(len(names), 1))
+    hidden = None if progress else True
+    bar = partial(tqdm, total=len(names), desc="drawing shelves", unit="photo", disable=hidden)
     if workers == 1:
         return list(bar(map(draw, names)))
     with ProcessPoolExecutor(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
