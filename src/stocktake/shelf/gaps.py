@@ -21,6 +21,9 @@ EDGE_BOARDS = 6  # nearest boards above and below that say where a board should 
 SHARED = 0.3  # of the shorter of two boards that they share when one is above the other
 AS_FAR = 0.7  # of an edge that another board must reach to agree that it is there
 CORE = 0.5  # middle share of a gap's width that is free on all boards where an upright stands
+COLUMN = 0.6  # intersection over union across the photo of two gaps of one post
+POST_BOARDS = 4  # with gaps in one column, from which on that is a post or a door frame
+POST_ROOM = 3.5  # facings; a wider gap is no post
 SAME_GAP = 0.5  # intersection over the smaller area over which two gaps are one
 
 
@@ -148,6 +151,7 @@ def find_gaps(boxes: Numbers, tiers: Tiers, min_room: float, edges: bool = True)
         size=(row.last - row.first + 1)[board],
     )
     gaps = gaps.pick(room >= min_room)
+    gaps = gaps.pick(~_at_posts(gaps, tiers))
     return gaps.pick(suppress_overlaps(gaps.box, gaps.size.astype(np.float32), SAME_GAP))
 
 
@@ -260,6 +264,18 @@ def _widest_hole(x1: float, x2: float, boxes: Numbers) -> tuple[float, float]:
     ends = np.maximum.accumulate(np.append(x1, boxes[order, 2]))
     widest = int(np.argmax(starts - ends))
     return float(ends[widest]), float(max(starts[widest], ends[widest]))
+
+
+def _at_posts(gaps: Gaps, tiers: Tiers) -> NDArray[np.bool_]:
+    """(m,) bool: gaps of many boards in one column, as where a post or a door frame hides products."""
+    y = (gaps.box[:, 1] + gaps.box[:, 3]) / 2
+    u1, u2 = tiers.level.column(gaps.box[:, 0], y), tiers.level.column(gaps.box[:, 2], y)
+    shared = np.minimum(u2[:, None], u2[None, :]) - np.maximum(u1[:, None], u1[None, :])
+    in_column = shared > COLUMN * ((u2 - u1)[:, None] + (u2 - u1)[None, :] - shared)
+    narrow = gaps.room < POST_ROOM
+    on_board = gaps.board[:, None] == np.arange(len(tiers.row))
+    boards = ((in_column & narrow).astype(np.float32) @ on_board.astype(np.float32) > 0).sum(axis=1)
+    return narrow & (boards >= POST_BOARDS)
 
 
 def _blank(boxes: Numbers, tiers: Tiers, box: Numbers, board: Indices) -> Numbers:
