@@ -1,4 +1,7 @@
 import hashlib
+import multiprocessing
+import os
+import sys
 from pathlib import Path
 
 import cv2
@@ -124,6 +127,63 @@ def test_a_data_set_that_is_in_yolos_layout_already_is_refused_and_kept(tmp_path
     with pytest.raises(DataError, match="something else than a tree that stocktake made"):
         write_tree(index, tmp_path / "tree", tmp_path / "cache", progress=False)
     assert tree_of(tmp_path / "tree") == before
+
+
+KILLED = 9
+STEPS = {"os.mkdir", "os.link", "os.rename", "os.remove", "os.rmdir"}
+
+
+def write_and_die(index: DatasetIndex, folder: Path, steps: int) -> None:
+    """Write the tree, but end as a killed process does, after this many changes of the disk."""
+    left = steps
+
+    def count(event: str, _: tuple) -> None:
+        nonlocal left
+        if event in STEPS:
+            left -= 1
+            if left < 0:
+                os._exit(KILLED)
+
+    sys.addaudithook(count)
+    write_tree(index, folder / "tree", folder / "cache", progress=False)
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_tree_or_none_and_can_be_made_good(tmp_path: Path) -> None:
+    old = make_index(tmp_path, {"a.jpg": "train", "b.jpg": "val"})
+    new = DatasetIndex(old.photos[:1], old.store)
+    trees = []
+    for index in (new, old):
+        write_tree(index, tmp_path / "tree", tmp_path / "cache", progress=False)
+        trees.append(tree_of(tmp_path / "tree"))
+    context = multiprocessing.get_context("fork")
+    for steps in range(1000):
+        child = context.Process(target=write_and_die, args=(new, tmp_path, steps))
+        child.start()
+        child.join()
+        assert not (tmp_path / "tree").exists() or tree_of(tmp_path / "tree") in trees
+        if child.exitcode != KILLED:
+            break
+        write_tree(old, tmp_path / "tree", tmp_path / "cache", progress=False)
+        assert tree_of(tmp_path / "tree") == trees[1]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "photos", "tree"]
+    assert child.exitcode == 0
+    assert steps > 15
+
+
+def test_a_neighbour_that_is_not_ours_is_not_swept(tmp_path: Path) -> None:
+    (tmp_path / ".tree.old").mkdir()
+    (tmp_path / ".trees.0123456789ab.part").mkdir()
+    write_tree(make_index(tmp_path, {"a.jpg": "train"}), tmp_path / "tree", tmp_path / "cache")
+    assert {".tree.old", ".trees.0123456789ab.part"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_link_to_a_tree_stays_one(tmp_path: Path) -> None:
+    index = make_index(tmp_path, {"a.jpg": "train"})
+    write_tree(index, tmp_path / "disk/tree", tmp_path / "cache", progress=False)
+    (tmp_path / "tree").symlink_to(tmp_path / "disk/tree")
+    write_tree(index, tmp_path / "tree", tmp_path / "cache", progress=False)
+    assert (tmp_path / "tree").is_symlink()
+    assert (tmp_path / "tree/images/train/a.jpg").is_file()
 
 
 def test_photos_that_would_share_a_label_file_are_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ and height. This is what the YOLOv5 repository documents under "Train Custom Dat
 """
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -61,10 +62,13 @@ def write_tree(
 ) -> Path:
     """Write the folder that YOLOv5 trains on: images/<split>, labels/<split> for each split, and data.yaml.
 
-    The folder is built beside `out_dir` and takes its place in one step: a reader never sees half of it, and
-    a second call leaves nothing of the first. Photos come through the cache as hard links, which cost no
-    space. One that the trainer may rewrite (it "restores" a JPEG without an end marker) and any that cannot
-    be linked is copied, so that neither the cache nor the store nor a mapped folder is ever written to.
+    The folder is built beside `out_dir` and takes its place by renaming: whoever opens `out_dir` finds a
+    whole tree or none, even after a kill, and a second call leaves nothing of the first nor of a killed one.
+    Only one process at a time may write the same tree.
+
+    Photos come through the cache as hard links, which cost no space. One that the trainer may rewrite (it
+    "restores" a JPEG without an end marker) and any that cannot be linked is copied, so that neither the
+    cache nor the store nor a mapped folder is ever written to.
 
     Args:
         index: boxes within their photos; see `prepare_labels`.
@@ -83,8 +87,11 @@ def write_tree(
     photos = sorted(index.photos, key=lambda photo: (photo.split, photo.name))
     names = list(_file_names(photos))
     cached = fetch_photos(index, photos, cache_dir, progress=progress)
-    part = out_dir.with_name(f".{out_dir.name}.{secrets.token_hex(6)}.part")
+    place = out_dir.resolve()  # a link to a tree stays one
+    part, old = (place.with_name(f".{place.name}.{secrets.token_hex(6)}.{end}") for end in ("part", "old"))
     try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(place)
         for split in SPLITS:
             (part / "images" / split).mkdir(parents=True)
             (part / "labels" / split).mkdir(parents=True)
@@ -94,9 +101,10 @@ def write_tree(
             label.write_text(format_labels(photo.boxes, photo.width, photo.height))
         (part / "data.yaml").write_text(_data_yaml(out_dir, photos))
         (part / MARKER).write_text("stocktake made this folder and replaces it when it is written again\n")
-        if out_dir.exists():
-            shutil.rmtree(out_dir)
-        part.rename(out_dir)
+        if place.exists():
+            place.rename(old)
+        part.rename(place)
+        _sweep(place)
     except OSError as error:
         raise DataError(explain_os_error(error, out_dir)) from error
     finally:
@@ -112,6 +120,14 @@ def _refuse_foreign(out_dir: Path) -> None:
             f"{out_dir}: holds something else than a tree that stocktake made (it has no {MARKER}); "
             "name a new or an empty folder"
         )
+
+
+def _sweep(place: Path) -> None:
+    """Remove the trees beside `place` that were never finished, or set aside for the one that is there."""
+    ours = re.compile(rf"\.{re.escape(place.name)}\.[0-9a-f]{{12}}\.(part|old)")
+    for path in place.parent.iterdir():
+        if ours.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _file_names(photos: list[Photo]) -> Iterator[str]:
