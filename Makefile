@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 DATA ?=
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint services clean
+.PHONY: help setup demo test lint image services clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test: .venv/ready ## all tests; a service that is absent is a skip with its reas
 
 lint: .venv/ready ## ruff, mypy and the import borders
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+image: ## build the training image
+	docker build -f Dockerfile.train -t stocktake-train .
 
 services: ## install the S3 server, Redis and Chromium that some tests drive
 	bash .ci/services
