@@ -21,9 +21,10 @@ from pipelines.local_runner import RunResult, run_locally
 from pipelines.parameters import read_file
 from serving.ask import Answer, ask
 from stocktake.dataset import DatasetIndex, read_photo_bytes
-from stocktake.errors import ModelError, StocktakeError
+from stocktake.errors import ModelError
 from stocktake.files import atomic_path
 from stocktake.mlflow_server import tracking_uri
+from stocktake.program import run_program
 
 COUNTS = {"train": 120, "val": 30, "test": 40}  # drawn photos
 ASKED = 6  # photos of the test split that the served champion is asked about
@@ -51,15 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        run_demo(options.data, options.out, read_file(options.params))
-    except StocktakeError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ndemo: stopped; the same command continues where it was", file=sys.stderr)
-        return 130
-    return 0
+    hint = "the same command continues where it was"
+    return run_program("demo", lambda: run_demo(options.data, options.out, read_file(options.params)), hint)
 
 
 def run_demo(data: str | None, out_dir: Path, params: dict[str, Any]) -> None:
@@ -145,7 +139,7 @@ def _wait_until_ready(server: Server, process: subprocess.Popen[bytes], log: Pat
             if httpx.get(f"{server.http}/v2/models/shelf-detector/ready").is_success:
                 return
         time.sleep(0.2)
-    raise ModelError(f"the predictor did not get ready; see {log}")
+    raise ModelError(f"the predictor did not become ready; see {log}")
 
 
 def _ask_twice(server: Server, photos: list[bytes]) -> list[Answer]:
