@@ -76,7 +76,6 @@ def test_tree_has_the_layout_of_yolov5(tmp_path: Path) -> None:
     }
     config = yaml.safe_load(data_yaml.read_text())
     assert config == {
-        "path": str(tmp_path / "tree"),
         "train": "images/train",
         "val": "images/val",
         "test": "images/test",
@@ -87,16 +86,23 @@ def test_tree_has_the_layout_of_yolov5(tmp_path: Path) -> None:
     assert (tmp_path / "tree/labels/train/a.txt").read_text() == "0 0.250000 0.500000 0.250000 0.500000\n"
 
 
-def test_ultralytics_reads_the_tree(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_relative", [False, True])
+def test_ultralytics_reads_a_tree_that_was_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_relative: bool
+) -> None:
     from stocktake.shelf.ultralytics_setup import load_ultralytics
 
     load_ultralytics()
     from ultralytics.data.utils import check_det_dataset
 
     index = make_index(tmp_path, {"a.jpg": "train", "b.jpg": "val"})
-    found = check_det_dataset(str(write_tree(index, tmp_path / "tree", tmp_path / "cache", progress=False)))
+    data_yaml = write_tree(index, tmp_path / "tree", tmp_path / "cache", progress=False)
+    data_yaml.parent.rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    found = check_det_dataset(str(Path("moved/data.yaml") if is_relative else tmp_path / "moved/data.yaml"))
     assert found["nc"] == 1
-    assert found["train"] == str(tmp_path / "tree/images/train")
+    assert found["train"] == str(tmp_path / "moved/images/train")
+    assert found["val"] == str(tmp_path / "moved/images/val")
     assert "test" not in found or not found["test"]
 
 

@@ -99,7 +99,7 @@ def write_tree(
             _place(source, part / "images" / photo.split / name)
             label = part / "labels" / photo.split / PurePath(name).with_suffix(".txt")
             label.write_text(format_labels(photo.boxes, photo.width, photo.height))
-        (part / "data.yaml").write_text(_data_yaml(out_dir, photos))
+        (part / "data.yaml").write_text(_data_yaml(photos))
         (part / MARKER).write_text("stocktake made this folder and replaces it when it is written again\n")
         if place.exists():
             place.rename(old)
@@ -163,10 +163,10 @@ def _ends_whole(path: Path) -> bool:
         return not is_jpeg or file.read() == JPEG_END
 
 
-def _data_yaml(out_dir: Path, photos: list[Photo]) -> str:
+def _data_yaml(photos: list[Photo]) -> str:
+    """Without `path`: the splits are then found beside the file, wherever the tree is moved to."""
     splits = [split for split in SPLITS if any(photo.split == split for photo in photos)]
     data = {
-        "path": str(out_dir.absolute()),
         **{split: f"images/{split}" for split in splits},
         "nc": len(CLASS_NAMES),
         "names": dict(enumerate(CLASS_NAMES)),
