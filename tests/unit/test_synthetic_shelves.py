@@ -8,12 +8,13 @@ import pytest
 
 from stocktake.boxes import box_area, intersection_matrix
 from stocktake.errors import DataError, SettingsError
+from stocktake.shelf.annotations import VOID_COLUMNS
 from stocktake.synthetic.camera import draw_homography, transform_boxes
 from stocktake.synthetic.draw_settings import DIFFICULTIES, DrawSettings
 from stocktake.synthetic.families import DEMO, FAMILIES, STARTER
 from stocktake.synthetic.packs import draw_packs
 from stocktake.synthetic.scenery import paint_back
-from stocktake.synthetic.shelves import VOID_HEADER, DrawnShelf, contact_sheet, draw_shelf, write_dataset
+from stocktake.synthetic.shelves import DrawnShelf, contact_sheet, draw_shelf, write_dataset
 
 SMALL = {"width": 480, "height": 640}
 
@@ -92,7 +93,7 @@ def test_folder_has_the_layout_of_sku110k(dataset):
 
 def test_voids_file_tells_what_the_photo_shows(dataset):
     rows = read_rows(dataset / "annotations" / "voids_train.csv")
-    assert tuple(rows[0]) == VOID_HEADER
+    assert tuple(rows[0]) == VOID_COLUMNS
     settings = DrawSettings.preset(**SMALL)
     expected = [
         [f"train_{i}.jpg", *(str(int(v)) for v in void.box), str(void.tier), str(void.facings), void.kind]

@@ -11,11 +11,12 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from stocktake.dataset import TruthVoid
+from stocktake.dataset import SPLITS, TruthVoid
 from stocktake.errors import DataError, SettingsError
 from stocktake.files import explain_os_error
 from stocktake.images import encode_jpeg
 from stocktake.settings import load_settings
+from stocktake.shelf.annotations import VOID_COLUMNS
 from stocktake.synthetic.camera import draw_homography, expose_photo, light_photo, transform_boxes
 from stocktake.synthetic.draw_settings import DrawSettings
 from stocktake.synthetic.families import get_family
@@ -24,11 +25,7 @@ from stocktake.synthetic.missing import take_away
 from stocktake.synthetic.scene import Canvas, Scene
 from stocktake.synthetic.scenery import paint_shelf
 
-SPLITS = ("train", "val", "test")
-VOID_HEADER = ("image_name", "x1", "y1", "x2", "y2", "tier", "facings", "kind")
 _LABELLED_FROM = 0.25  # a pack cut by the photo's border is labelled when this share of it can be seen
-
-
 _GREEN, _RED, _BLUE = (60, 230, 90), (255, 40, 40), (60, 140, 255)
 
 
@@ -119,7 +116,7 @@ def write_dataset(
     """Write a folder in SKU-110K's layout; same seed, counts and settings give the same bytes.
 
     images/<split>_<i>.jpg; annotations/annotations_<split>.csv without a header, whole numbers: image_name,
-    x1, y1, x2, y2, class, image_width, image_height; annotations/voids_<split>.csv with VOID_HEADER, the
+    x1, y1, x2, y2, class, image_width, image_height; annotations/voids_<split>.csv with VOID_COLUMNS, the
     truth about voids, which SKU-110K does not have. Photo i of a split depends on the seed, the settings, its
     split and i only. Raises SettingsError for an unknown split or a count below zero, DataError when the
     folder cannot be written or holds other photos.
@@ -141,7 +138,7 @@ def write_dataset(
             mine = [rows[name] for name in names if name[0] == split]
             _write_csv(annotations / f"annotations_{split}.csv", (row for boxes, _ in mine for row in boxes))
             voids = (row for _, found in mine for row in found)
-            _write_csv(annotations / f"voids_{split}.csv", voids, VOID_HEADER)
+            _write_csv(annotations / f"voids_{split}.csv", voids, VOID_COLUMNS)
     except OSError as error:
         raise DataError(f"drawn shelves: {explain_os_error(error, out_dir)}") from error
     return out_dir
