@@ -103,13 +103,14 @@ class ShelfDetector:
     Attributes:
         card: the model's card.
         digest: SHA-256 of its SHA256SUMS.
+        void_settings: those of the card.
     """
 
     def __init__(self, card: ModelCard, runner: Runner, void_settings: VoidSettings, digest: str):
         self.card = card
         self.digest = digest
+        self.void_settings = void_settings
         self._runner = runner
-        self._void_settings = void_settings
 
     @classmethod
     def load(cls, model_dir: Path | str, threads: int | None = None) -> Self:
@@ -162,7 +163,7 @@ class ShelfDetector:
         lowest = min(self.card.score_threshold, self.card.void_score_threshold)
         boxes, scores = self._suppress(proposals, decoded, lowest, self.card.max_detections)
         support = scores >= self.card.void_score_threshold
-        shelf = analyse_shelf(boxes[support], scores[support], decoded.photo, self._void_settings)
+        shelf = analyse_shelf(boxes[support], scores[support], decoded.photo, self.void_settings)
         sure = scores >= self.card.score_threshold
         return ShelfReport(
             decoded.width, decoded.height, boxes[sure], scores[sure], shelf.voids, shelf.tiers, shelf.osa

@@ -22,7 +22,7 @@ from stocktake.shelf.average_precision import score_detections
 from stocktake.shelf.constant_detector import ConstantDetector
 from stocktake.shelf.detector import CANDIDATE_THRESHOLD, ShelfDetector
 from stocktake.shelf.evaluation_scores import Scores, calibrate, score_scenes
-from stocktake.shelf.examination import Examined, Examiner, each_photo, void_settings
+from stocktake.shelf.examination import Examined, Examiner, each_photo
 from stocktake.shelf.examples import Example, draw_examples
 from stocktake.shelf.void_trials import OURS
 
@@ -131,7 +131,7 @@ def _score(examined: Sequence[Examined], ours: ShelfDetector) -> Scores:
         scenes=score_scenes(trials),
         calibration=calibrate(trials),
         score_threshold=ours.card.score_threshold,
-        min_confidence=void_settings(ours).min_confidence,
+        min_confidence=ours.void_settings.min_confidence,
     )
 
 
@@ -166,7 +166,7 @@ def _facts(
         "NMS IoU": f"{card.iou_threshold:g}",
         "Products from score": f"{card.score_threshold:g}",
         "Boxes for voids from score": f"{card.void_score_threshold:g}",
-        "Voids from confidence": f"{void_settings(ours).min_confidence:g}",
+        "Voids from confidence": f"{ours.void_settings.min_confidence:g}",
         "Tried at ±15°": f"{tilted:,} photos",
         "Constant boxes fitted on": f"{fitted_on} split",
     }

@@ -31,7 +31,7 @@ from stocktake.shelf.void_trials import (
     void_finders,
     void_truth,
 )
-from stocktake.shelf.voids import VoidSettings, find_voids
+from stocktake.shelf.voids import find_voids
 
 CONSTANT = "constant"
 MAX_WORKERS = 8
@@ -69,7 +69,7 @@ class Sight:
 
     def voids_at_any_confidence(self, threshold: float | None = None) -> VoidSet:
         """The voids that are served and those that are not sure enough, from the boxes of `support`."""
-        settings = void_settings(self.detector).model_copy(update={"min_confidence": 0.0})
+        settings = self.detector.void_settings.model_copy(update={"min_confidence": 0.0})
         return VoidSet.of(find_voids(*self.support(threshold), self.decoded.photo, settings))
 
     def voids_like_seed(self) -> VoidSet:
@@ -105,7 +105,7 @@ class Examiner:
         sights = {who: Sight.of(detector, pixels) for who, detector in self.detectors.items()}
         found = {who: sight.candidates() for who, sight in sights.items()}
         found[CONSTANT] = self.constant.detect(photo.width, photo.height)
-        finders = void_finders(void_settings(self.detectors[OURS]))
+        finders = void_finders(self.detectors[OURS].void_settings)
         trials = try_annotated(photo, pixels, finders, self.seed)
         truth = void_truth(photo)
         if truth is not None:
@@ -116,11 +116,6 @@ class Examiner:
             watch = partial(_watch, self.detectors[OURS])
             trials += try_tilted(photo, pixels, watch, finders, self.seed)
         return Examined(photo, found, trials)
-
-
-def void_settings(detector: ShelfDetector) -> VoidSettings:
-    """The void settings of a detector's card."""
-    return VoidSettings.model_validate(detector.card.void_settings)
 
 
 def read_pixels(index: DatasetIndex, photo: Photo) -> Pixels:

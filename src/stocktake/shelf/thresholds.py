@@ -14,7 +14,7 @@ from stocktake.errors import DataError
 from stocktake.model_card import ModelCard, write_sums
 from stocktake.shelf.average_precision import score_detections
 from stocktake.shelf.detector import ShelfDetector
-from stocktake.shelf.examination import Sight, each_photo, read_pixels, void_settings
+from stocktake.shelf.examination import Sight, each_photo, read_pixels
 from stocktake.shelf.void_scoring import VoidSet, void_curve
 
 SUPPORT_THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
@@ -83,7 +83,7 @@ def choose_thresholds(
     known = sum(int((~voids.ignored).sum()) for voids in truth)
     support, confidence, void_f1 = (
         detector.card.void_score_threshold,
-        void_settings(detector).min_confidence,
+        detector.void_settings.min_confidence,
         None,
     )
     if known >= LEAST_VOIDS:
