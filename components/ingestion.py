@@ -22,7 +22,7 @@ def ingest_shelves(
         source: Folder, tar file, http(s) URL of one, or s3:// prefix, with `images` and `annotations`.
         exclude: What is left out: none, unreadable, or strict (also the published list of 54 photos).
         copy: Copy the photos of a folder or a prefix into the store; those of an archive always go there.
-        limit: At most so many photos of each split; 0 for all.
+        limit: At most this many photos per split; 0 for all.
         index: index.parquet: a row per photo with its address, digest, size, split and boxes.
         metrics: Photos and boxes that were kept, photos that were left out.
         report: The data report.

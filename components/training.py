@@ -40,7 +40,7 @@ def train_shelf_detector(
         freeze: Layers that are not trained; 10 is the backbone.
         hyp: Augmentation and learning rates: low, med, high, quick, or a file.
         cache: Keep decoded photos in `ram` or on `disk`.
-        patience: Epochs without a better one before it stops.
+        patience: Stop after this many epochs without improvement.
         seed: Same seed, same weights.
         gpus: GPUs of this machine; 0 for CPU, several train side by side.
         model: Model dir: weights, model.onnx, model_card.json, SHA256SUMS.

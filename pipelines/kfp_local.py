@@ -3,7 +3,7 @@
 kfp 2.17 runs a pipeline on this machine but shows no cause of a failure, keeps no log, prints the whole
 input of every task, rewrites parameters that contain "python3", takes both branches of a condition for
 false when a value holds an apostrophe, and leaves `print` and the root logger changed behind a parallel
-loop. All of it is mended in `patched`, the only place that touches private names of kfp;
+loop. All of it is fixed in `patched`, the only place that touches private names of kfp;
 `tests/pipelines/test_kfp_local.py` holds us to the version that was read.
 """
 
@@ -55,7 +55,7 @@ def without_retries(spec: pipeline_spec_pb2.PipelineSpec) -> pipeline_spec_pb2.P
 
 @contextlib.contextmanager
 def patched(root: Path, run_task: RunTask) -> Iterator[None]:
-    """Point kfp.local at `root` and `run_task`, mend what is listed above, then put everything back."""
+    """Point kfp.local at `root` and `run_task`, fix what is listed above, then put everything back."""
     resolve = ConditionEvaluator._resolve_pipeline_channel
     replacements: list[tuple[Any, str, Any]] = [
         (subprocess_task_handler, "run_local_subprocess", run_task),

@@ -192,7 +192,7 @@ def _raise_for_failure(result: RunResult) -> None:
         raise RunError(
             f"{first.name} failed after {first.seconds:.1f} s: {first.cause}\n"
             f"  its log: {first.log}\n"
-            "  when the cause is mended, the same command keeps the finished steps and continues here"
+            "  when the cause is fixed, the same command keeps the finished steps and continues here"
         )
 
 

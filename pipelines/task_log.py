@@ -76,7 +76,7 @@ def cause_of_failure(log: Path, return_code: int) -> str:
     if message:
         return "\n".join([_MODULE_PATH.sub("", message[0]), *message[1:]])
     written = [line for line in lines if line.strip()]
-    return written[-1].strip() if written else f"exit status {return_code} without a word"
+    return written[-1].strip() if written else f"exit status {return_code} and no output"
 
 
 def _after_frames(lines: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ A message names the file or field, what was found, and what to do. Programs prin
 
 
 class StocktakeError(Exception):
-    """Base of all errors below; catching it catches what a user can mend."""
+    """Base of all errors below; catching it catches what a user can fix."""
 
 
 class DataError(StocktakeError):

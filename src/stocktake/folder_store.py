@@ -27,7 +27,7 @@ class FolderStore:
                 return
             shutil.copyfile(source, part)
             if sha256 and sha256_file(part) != sha256:
-                raise StoreError(f"{source}: it changed while it was copied to {target}; put it again")
+                raise StoreError(f"{source}: it changed while it was copied to {target}; upload it again")
 
     def get(self, key: str, offset: int = 0, length: int | None = None) -> bytes:
         """Bytes of the file, or of a range of it."""

@@ -143,8 +143,8 @@ def _version(entity: Any) -> ModelVersion:
     missing = {"model_uri", "digest", "model_id"} - entity.tags.keys()
     if missing:
         raise ModelError(
-            f"models:/{entity.name}/{entity.version}: no tag {', '.join(sorted(missing))}, so something else "
-            "than stocktake registered it; register its model dir with `stocktake shelf register`"
+            f"models:/{entity.name}/{entity.version}: no tag {', '.join(sorted(missing))}, so it was not "
+            "registered by stocktake; register its model dir with `stocktake shelf register`"
         )
     tags = entity.tags
     return ModelVersion(entity.name, int(entity.version), tags["model_uri"], tags["digest"], tags["model_id"])

@@ -254,5 +254,6 @@ def _may_pass(error: Exception) -> bool:
 
 def _damaged(url: str, digest: str) -> str:
     return (
-        f"{url}: its bytes do not have the SHA-256 {digest}; the object was changed or damaged, put it again"
+        f"{url}: its bytes do not have the SHA-256 {digest}; the object was changed or damaged, "
+        "upload it again"
     )

@@ -75,7 +75,7 @@ def test_the_executor_is_not_shown_but_what_the_step_logs_is():
         (TRACEBACK, 1, "DataError: photos/a.jpg is truncated;\nexport it again"),
         ("Traceback (most recent call last):\n  File\nKeyboardInterrupt\n", 1, "KeyboardInterrupt"),
         ("sh: mktemp: not found\n", 127, "sh: mktemp: not found"),
-        ("", 3, "exit status 3 without a word"),
+        ("", 3, "exit status 3 and no output"),
         (TRACEBACK, 137, "ended by SIGKILL, most often because memory ran out"),
         ("", -15, "ended by SIGTERM"),
     ],

@@ -41,7 +41,7 @@ def test_ours_are_complete_and_taken_by_ultralytics(name: str) -> None:
     assert not hyp.ignored
     values = {key: value for key, value in hyp.values.items() if key != "accumulate"}
     assert vars(get_cfg(overrides=values)).items() >= values.items()
-    assert hyp.values["optimizer"] != "auto"  # which would overrule lr0
+    assert hyp.values["optimizer"] != "auto"  # which would override lr0
     assert hyp.values["flipud"] == 0
 
 

@@ -350,7 +350,7 @@ class TestArguments:
         assert found["amp"] is True
         assert found["deterministic"] is True
 
-    def test_single_values_overrule_the_file(self) -> None:
+    def test_single_values_override_the_file(self) -> None:
         found = ultralytics_arguments(replace(SETTINGS, lr0=0.5, optimizer="AdamW"))
         assert (found["lr0"], found["optimizer"]) == (0.5, "AdamW")
 

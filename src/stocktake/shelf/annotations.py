@@ -61,7 +61,7 @@ class Annotations:
         drawn data has, has a header of `VOID_COLUMNS`.
 
         Raises:
-            DataError: wrong columns, or something else than numbers; names file and line.
+            DataError: wrong columns, or values that are no numbers; names file and line.
         """
         kind, _, split = file.removesuffix(".csv").rpartition("_")
         if split not in SPLIT_ORDER or kind not in ("annotations", "voids"):
@@ -101,7 +101,7 @@ class Annotations:
             width, height = _numbers(file, line, row[6:8], COLUMNS[6:8])
             if width < 1 or height < 1:
                 raise DataError(
-                    f"{file}:{line}: the photo's size {row[6]}x{row[7]} is impossible; mend the row"
+                    f"{file}:{line}: the photo's size {row[6]}x{row[7]} is impossible; fix the row"
                 )
             self.rows += 1
             self.classes[row[5]] += 1

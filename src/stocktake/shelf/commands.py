@@ -94,7 +94,7 @@ def _add_ingest(verbs: Any) -> None:
         help="strict also leaves out the published list of 54 damaged or badly labelled photos",
     )  # fmt: skip
     parser.add_argument("--workers", type=int, help="threads; one per core if not given")
-    parser.add_argument("--limit", type=int, help="at most so many photos of each split")
+    parser.add_argument("--limit", type=int, help="at most this many photos per split")
 
 
 def _ingest(options: Options) -> None:

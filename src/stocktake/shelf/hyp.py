@@ -128,5 +128,5 @@ def _sort_out(name: str, found: dict[str, Any]) -> Hyp:
     for key, value in values.items():
         check_value(name, key, value)
     if is_classic:
-        values.setdefault("optimizer", "SGD")  # the classic default; "auto" would overrule lr0 and momentum
+        values.setdefault("optimizer", "SGD")  # the classic default; "auto" would override lr0 and momentum
     return Hyp(values, {key: reasons[key] for key in found if key in reasons})

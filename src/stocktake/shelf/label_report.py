@@ -145,7 +145,7 @@ class LabelReport:
         _add_names(
             page,
             "Groups in more than one split",
-            dict.fromkeys(self.groups_in_two_splits, "val may be too good"),
+            dict.fromkeys(self.groups_in_two_splits, "val may be optimistic"),
         )
         return page
 

@@ -220,7 +220,7 @@ def _check_outcome(report: IngestReport, exclude: str, out_dir: Path) -> None:
     if exclude == "none" and unreadable:
         name, why = next(iter(unreadable.items()))
         raise DataError(
-            f"{len(unreadable)} photos cannot be read, the first is {name}: {why}; mend them or pass "
+            f"{len(unreadable)} photos cannot be read, the first is {name}: {why}; fix them or pass "
             "exclude='unreadable' to leave them out"
         )
     if not report.photos_kept:

@@ -23,15 +23,15 @@ class TrainSettings:
     weights: str = "yolov5s.pt"  # COCO weights, a checkpoint's path, 'starter', or 'scratch' (also '')
     model: str = ""  # n, s, m, l or x, where weights are none; '' = s
     epochs: int = 100
-    hours: float | None = None  # wall clock; overrules epochs, and the learning rate ends in time
+    hours: float | None = None  # wall clock; overrides epochs, and the learning rate ends in time
     img: int = 640  # side in px of the square that photos are fitted into
     batch: int = 16  # photos in a step, over all devices; -1 = what fits into the GPU
     cache: str = ""  # keep decoded photos in 'ram' or on 'disk'
     freeze: int = 0  # layers that are not trained; 10 = the backbone
     hyp: str = "low"  # low, med, high, quick, or a file
-    optimizer: str | None = None  # overrule the hyp file
+    optimizer: str | None = None  # overrides the hyp file
     lr0: float | None = None
-    patience: int = 100  # epochs without a better one before it stops
+    patience: int = 100  # stop after this many epochs without improvement
     device: str = (
         ""  # '' = a GPU if there is one; 'cpu'; '0'; '0,1' = two ranks; 'cpu,cpu' = two ranks on CPU
     )
@@ -91,7 +91,7 @@ class TrainSettings:
 
 
 def gpu_devices(count: int) -> str:
-    """`device` for so many GPUs of this machine: 0 = CPU, 1 = a GPU if there is one, 2 = a rank on each."""
+    """`device` for this many GPUs of this machine: 0 = CPU, 1 = a GPU if there is one, 2 = a rank on each."""
     return "cpu" if count == 0 else "" if count == 1 else ",".join(map(str, range(count)))
 
 
