@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> None:
     """Run one pipeline here; print where its outputs are."""
     from pipelines.local_runner import run_locally
 
-    pipeline, arguments = _asked_for(options)
+    pipeline, arguments = _asked_for(options, here=True)
     result = run_locally(pipeline.definition, arguments, options.out or Path("runs") / pipeline.name)
     print(f"{pipeline.name} finished in {result.seconds:.0f} s")
     for name, value in {**result.artifacts, **result.values}.items():
@@ -106,7 +106,7 @@ def submit(options: argparse.Namespace) -> None:
     from pipelines.submission import Target
     from pipelines.submission import submit as start
 
-    pipeline, arguments = _asked_for(options)
+    pipeline, arguments = _asked_for(options, here=False)
     pipeline.refuse_local_paths(arguments)
     if not options.host:
         raise StocktakeError("--host is missing: give the address of the Kubeflow Pipelines API")
@@ -146,10 +146,10 @@ def _add_verb(verbs: Any, name: str, text: str, examples: str) -> argparse.Argum
     return parser
 
 
-def _asked_for(options: argparse.Namespace) -> tuple[Pipeline, dict[str, Any]]:
+def _asked_for(options: argparse.Namespace, here: bool) -> tuple[Pipeline, dict[str, Any]]:
     pipeline = find(options.name)
     values = read_file(options.params) if options.params else {}
-    return pipeline, pipeline.arguments(values, split_assignments(options.param))
+    return pipeline, pipeline.arguments(values, split_assignments(options.param), here)
 
 
 def _relative(value: Any) -> Any:

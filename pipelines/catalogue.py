@@ -22,28 +22,35 @@ class Pipeline:
     definition: BaseComponent
     paths: frozenset[str]  # parameters that name a file or folder, unless they hold an address with ://
     names: frozenset[str]  # parameters that name one if it exists, and something well known otherwise
-    check: Callable[[Mapping[str, Any]], None]  # raises SettingsError for impossible values
+    check: Callable[[Mapping[str, Any]], None]  # raises a StocktakeError for impossible values
+    check_here: Callable[[Mapping[str, Any]], None]  # the same for what this machine cannot do
 
     @property
     def parameters(self) -> dict[str, Parameter]:
         """Its parameters, in the order of its signature."""
         return declared(self.definition)
 
-    def arguments(self, values: Mapping[str, Any], texts: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def arguments(
+        self, values: Mapping[str, Any], texts: Mapping[str, str] | None = None, here: bool = True
+    ) -> dict[str, Any]:
         """Return a value for every parameter, checked; paths of this machine become absolute.
 
         Args:
             values: typed values, from a file or from Python.
             texts: values of a command line, which win.
+            here: the steps will run on this machine, and not on a cluster.
 
         Raises:
             SettingsError: a name is unknown, a value is of another type or impossible, or one is missing.
+            DataError, ModelError: a file that a value names is missing or can't be used.
         """
         arguments = resolve(self.parameters, values, texts)
         if arguments.get("code_version") == "":
             arguments["code_version"] = code_version()
         arguments |= {name: str(path) for name, path in self._local(arguments).items()}
         self.check(arguments)
+        if here:
+            self.check_here(arguments)
         return arguments
 
     def refuse_local_paths(self, arguments: Mapping[str, Any]) -> None:
@@ -71,6 +78,7 @@ PIPELINES = {
         frozenset({"source"}),
         frozenset({"weights", "hyp"}),
         shelf_detector.check,
+        shelf_detector.check_here,
     )
 }
 

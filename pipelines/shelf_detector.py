@@ -13,6 +13,7 @@ from components.promotion import promote_shelf_detector
 from components.training import train_shelf_detector
 from pipelines.cluster import give_gpus, place
 from stocktake.errors import SettingsError
+from stocktake.shelf.train_settings import TrainSettings, gpu_devices
 
 DESCRIPTION = (
     "Ingest shelf photos, prepare labels, train YOLOv5, evaluate it, and promote it if it is better."
@@ -64,7 +65,7 @@ def shelf_detector(
         source: Photos in SKU-110K's layout: folder, tar file, http(s) URL of one, or s3:// prefix.
         exclude: Photos to leave out: none, unreadable, or strict (also the published list of 54).
         copy: Copy the photos of a folder or a prefix into the store.
-        limit: At most so many photos of each split; 0 for all.
+        limit: At most this many photos per split; 0 for all.
         weights: COCO weights such as yolov5s.pt, a checkpoint, `starter`, or `scratch`.
         model: Size n, s, m, l or x, where training starts from scratch.
         epochs: Passes over the training photos.
@@ -73,7 +74,7 @@ def shelf_detector(
         freeze: Layers that are not trained; 10 is the backbone.
         hyp: Augmentation and learning rates: low, med, high, quick, or a file.
         cache: Keep decoded photos in `ram` or on `disk`.
-        patience: Epochs without a better one before it stops.
+        patience: Stop after this many epochs without improvement.
         seed: Same seed, same weights.
         gpu_type: Resource name of the GPUs on the cluster.
         gpus: GPUs to train on; a machine without one trains on CPU.
@@ -122,11 +123,12 @@ def check(arguments: Mapping[str, Any]) -> None:
     """Refuse values that a step would refuse hours later.
 
     Raises:
-        SettingsError, ModelError: a value is impossible.
+        SettingsError, DataError, ModelError: a value is impossible.
     """
     from stocktake.registry import check_name
     from stocktake.shelf.hyp import load_hyp
-    from stocktake.shelf.train_settings import TrainSettings, gpu_devices
+    from stocktake.shelf.sku110k_source import check_source
+    from stocktake.shelf.weights import check_weights
 
     for name, choices in {"exclude": ("none", "unreadable", "strict"), "split": ("val", "test")}.items():
         if arguments[name] not in choices:
@@ -134,8 +136,27 @@ def check(arguments: Mapping[str, Any]) -> None:
     for name in ("limit", "gpus"):
         if arguments[name] < 0:
             raise SettingsError(f"{name} is {arguments[name]}; it must be 0 or more")
+    if not arguments["gpu_type"].strip():
+        raise SettingsError("gpu_type is empty; it must be the name of a resource, such as nvidia.com/gpu")
     check_name(arguments["model_name"])
     load_hyp(arguments["hyp"])
+    _train_settings(arguments)
+    check_weights(arguments["weights"], arguments["model"])
+    check_source(arguments["source"])
+
+
+def check_here(arguments: Mapping[str, Any]) -> None:
+    """Refuse what this machine cannot do, where the steps are to run on it.
+
+    Raises:
+        SettingsError: it has fewer GPUs.
+    """
+    from stocktake.shelf.training import check_devices
+
+    check_devices(_train_settings(arguments))
+
+
+def _train_settings(arguments: Mapping[str, Any]) -> TrainSettings:
     names = {field.name for field in fields(TrainSettings)} & arguments.keys()
     given = {name: arguments[name] for name in names}
-    TrainSettings(**given, device=gpu_devices(arguments["gpus"]))
+    return TrainSettings(**given, device=gpu_devices(arguments["gpus"]))

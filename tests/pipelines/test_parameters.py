@@ -1,9 +1,13 @@
+import shutil
+import zipfile
+
 import pytest
 
 from pipelines.catalogue import PIPELINES, find
 from pipelines.fingerprints import code_version
 from pipelines.parameters import Parameter, read_file, resolve, split_assignments
-from stocktake.errors import ModelError, SettingsError
+from stocktake.errors import DataError, ModelError, SettingsError
+from stocktake.shelf.weights import starter_path
 
 SHELVES = PIPELINES["shelf_detector"]
 
@@ -71,6 +75,7 @@ def test_a_missing_value_is_an_error_with_the_words_to_add(values):
     [
         ("epochs", "0"), ("img", "100"), ("batch", "0"), ("hyp", "lots"), ("gpus", "-1"), ("limit", "-1"),
         ("exclude", "some"), ("split", "tst"), ("cache", "tape"), ("freeze", "99"), ("model", "xl"),
+        ("gpu_type", " "), ("weights", "yolov8n.pt"), ("weights", "nowhere/best.pt"), ("hyp", "nowhere.yaml"),
     ],
 )  # fmt: skip
 def test_an_impossible_value_is_refused_before_any_work(name, text):
@@ -83,9 +88,35 @@ def test_a_name_that_no_service_could_bear_is_refused():
         SHELVES.arguments({"source": "s3://x"}, {"model_name": "Shelf Detector"})
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("nowhere", "nowhere: there is no such folder"), ("ftp://host/photos.tar", "scheme 'ftp' is unknown")],
+)
+def test_a_source_that_cannot_be_read_is_refused_before_any_work(source, message):
+    with pytest.raises(DataError, match=message):
+        SHELVES.arguments({"source": source})
+
+
+def test_weights_of_another_kind_or_size_are_refused_before_any_work(tmp_path):
+    with zipfile.ZipFile(tmp_path / "old.pt", "w") as file:
+        file.writestr("old/data.pkl", b"cmodels.yolo\nDetectionModel\n")
+    with pytest.raises(ModelError, match="classic YOLOv5"):
+        SHELVES.arguments({"source": "s3://x", "weights": str(tmp_path / "old.pt")})
+    with pytest.raises(SettingsError, match="name only one"):
+        SHELVES.arguments({"source": "s3://x", "weights": "starter", "model": "s"})
+
+
+def test_gpus_must_be_on_this_machine_only_where_the_steps_run_on_it():
+    values = {"source": "s3://x", "gpus": 64, "batch": 64}
+    with pytest.raises(SettingsError, match="this machine has"):
+        SHELVES.arguments(values)
+    assert SHELVES.arguments(values, here=False)["gpus"] == 64
+
+
 def test_paths_become_absolute_and_addresses_stay(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.pt").touch()
+    (tmp_path / "photos").mkdir()
+    shutil.copy(starter_path(), tmp_path / "mine.pt")
     arguments = SHELVES.arguments({"source": "photos", "weights": "mine.pt"})
     assert arguments["source"] == str(tmp_path / "photos")
     assert arguments["weights"] == str(tmp_path / "mine.pt")

@@ -120,10 +120,11 @@ def test_nothing_is_left_of_the_training_but_its_model(finished):
 
 
 def test_a_wrong_folder_is_named_with_its_cause_and_log(tmp_path):
-    result = run(tmp_path, "--params", str(SMOKE), "--param", "source=nowhere")
+    (tmp_path / "empty").mkdir()
+    result = run(tmp_path, "--params", str(SMOKE), "--param", "source=empty")
     assert result.process.returncode == 1
     error = result.process.stderr
-    assert f"{tmp_path}/nowhere: there is no such folder" in error
+    assert f"{tmp_path}/empty: empty; expected the folders" in error
     assert str(result.out / "logs/ingest-shelves.log") in error
     assert "Traceback" not in error
     assert "Traceback" in (result.out / "logs/ingest-shelves.log").read_text()

@@ -8,7 +8,7 @@ import pytest
 
 from stocktake.errors import ModelError, SettingsError
 from stocktake.shelf import weights as weights_module
-from stocktake.shelf.weights import check_checkpoint, resolve_weights
+from stocktake.shelf.weights import check_checkpoint, check_weights, resolve_weights
 
 
 def archive(path: Path, content: bytes) -> Path:
@@ -92,6 +92,12 @@ def test_unknown_weights_list_what_there_is(tmp_path: Path, name: str) -> None:
 def test_a_size_that_contradicts_the_weights_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(SettingsError, match="name only one"):
         resolve_weights(name, "x", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "scratch", "starter", "yolov5s.pt", "yolov5xu"])
+def test_names_are_checked_without_a_network(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(weights_module, "_download", lambda *_: pytest.fail("it was downloaded"))
+    check_weights(name, "")
 
 
 def test_zip_without_pickle_is_refused(tmp_path: Path) -> None:

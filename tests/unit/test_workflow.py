@@ -6,7 +6,7 @@ import pytest
 
 from stocktake.cli import main
 from stocktake.dataset import DatasetIndex
-from stocktake.errors import SettingsError
+from stocktake.errors import DataError, SettingsError
 from stocktake.model_card import verify_sums
 from stocktake.shelf.train_settings import TrainSettings
 from stocktake.shelf.workflow import train_from
@@ -80,5 +80,33 @@ def test_a_choice_of_photos_that_nothing_would_heed_is_refused(data, choice, tmp
 
     with pytest.raises(SettingsError, match=rf"{name} is .*cannot be applied to .*{data}"):
         train_from(str(tmp_path / data), settings, **choice)
+
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": "yolov8n.pt"}, "weights is 'yolov8n.pt'"),
+        ({"weights": "starter", "model": "x"}, "name only one"),
+        ({"hyp": "lots"}, "hyp is 'lots'"),
+        ({"device": "63"}, "this machine has"),
+    ],
+)
+def test_an_impossible_setting_is_refused_before_any_work(photos, tmp_path, changes, message):
+    settings = TrainSettings(**changes, project=str(tmp_path / "runs"))
+
+    with pytest.raises(SettingsError, match=message):
+        train_from(str(photos), settings)
+
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("data", ["nowhere", "nowhere/data.yaml", "nowhere/index.parquet", "ftp://host/x"])
+def test_photos_that_are_not_there_are_refused_before_any_work(tmp_path, data):
+    settings = TrainSettings(weights="scratch", project=str(tmp_path / "runs"))
+
+    with pytest.raises(DataError, match=data):
+        train_from(data, settings)
 
     assert not (tmp_path / "runs").exists()

@@ -13,6 +13,7 @@ from stocktake.storage import Store, open_store
 
 _PHOTO = re.compile(r"(?:^|/)images/([^/.][^/]*\.(?:jpe?g|png|webp))$", re.IGNORECASE)
 _ANNOTATIONS = re.compile(r"(?:^|/)annotations/((?:annotations|voids)_(?:train|val|test)\.csv)$")
+_URLS = ("http://", "https://")
 
 Progress = Callable[[int, int | None], None]
 
@@ -86,18 +87,36 @@ def open_source(source: str) -> Source:
     """Find out what `source` is.
 
     Raises:
-        DataError: there is nothing of that name.
+        DataError: as `check_source` does.
     """
+    check_source(source)
     if source.startswith("s3://"):
         return TreeSource(open_store(source), source)
-    if source.startswith(("http://", "https://")):
+    if source.startswith(_URLS):
         return ArchiveSource(source)
-    path = Path(source.removeprefix("file://")).expanduser()
-    if path.is_dir():
-        return TreeSource(open_store(str(path)), source)
-    if path.is_file():
-        return ArchiveSource(str(path))
-    raise DataError(f"{source}: there is no such folder or archive; check the path")
+    path = _local(source)
+    return TreeSource(open_store(str(path)), source) if path.is_dir() else ArchiveSource(str(path))
+
+
+def check_source(source: str) -> None:
+    """Refuse what `open_source` would refuse; a network is not asked.
+
+    Raises:
+        DataError: there is nothing of that name on this machine, or the scheme of a URL is unknown.
+    """
+    if source.startswith(("s3://", *_URLS)):
+        return
+    if "://" in source and not source.startswith("file://"):
+        raise DataError(
+            f"{source}: the scheme {source.partition('://')[0]!r} is unknown; give a folder, an archive,"
+            " or an http(s):// or s3:// address"
+        )
+    if not (path := _local(source)).is_dir() and not path.is_file():
+        raise DataError(f"{source}: there is no such folder or archive; check the path")
+
+
+def _local(source: str) -> Path:
+    return Path(source.removeprefix("file://")).expanduser()
 
 
 def _is_wanted(path: str) -> bool:

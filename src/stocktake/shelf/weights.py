@@ -16,6 +16,8 @@ from stocktake.files import atomic_path, explain_os_error, sha256_file
 log = logging.getLogger(__name__)
 
 SIZES = "nsmlx"
+SCRATCH = ("", "scratch")
+STARTER = "starter"
 STARTER_SIZE = "n"
 STARTER_NAME = "yolov5nu.pt"
 COCO_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0/{name}"
@@ -53,29 +55,45 @@ def resolve_weights(weights: str, size: str, cache_dir: Path) -> Start:
         cache_dir: where downloads are kept.
 
     Raises:
+        SettingsError, ModelError: as `check_weights` does.
+    """
+    check_weights(weights, size)
+    if weights in SCRATCH:
+        return _scratch(size or "s")
+    if weights == STARTER:
+        return Start(str(starter_path()), "starter weights, trained on drawn shelves")
+    path = Path(weights).expanduser()
+    if path.is_file():
+        return Start(str(path), f"weights {path.name}")
+    return _coco(weights.removeprefix("yolov5")[0], cache_dir)
+
+
+def check_weights(weights: str, size: str) -> None:
+    """Refuse what `resolve_weights` would refuse, without a download.
+
+    Raises:
         SettingsError: there is no such name or file, or `size` contradicts it.
         ModelError: a file is not a checkpoint that can be trained on.
     """
-    if weights in ("", "scratch"):
-        return _scratch(size or "s")
-    if weights == "starter":
-        _check_size(weights, STARTER_SIZE, size)
-        return Start(str(check_checkpoint(starter_path())), "starter weights, trained on drawn shelves")
     path = Path(weights).expanduser()
-    if path.is_file():
+    if weights in SCRATCH:
+        return
+    if weights == STARTER:
+        _check_size(weights, STARTER_SIZE, size)
+        check_checkpoint(starter_path())
+    elif path.is_file():
         check_checkpoint(path)
         if _TAKEN_NAME.search(path.name):
             raise ModelError(
                 f"{path}: ultralytics takes this name for another model's; rename the file, to best.pt say"
             )
-        return Start(str(path), f"weights {path.name}")
-    if found := _COCO_NAME.fullmatch(weights):
+    elif found := _COCO_NAME.fullmatch(weights):
         _check_size(weights, found.group(1), size)
-        return _coco(found.group(1), cache_dir)
-    names = ", ".join(f"yolov5{letter}.pt" for letter in SIZES)
-    raise SettingsError(
-        f"weights is {weights!r}; give the path of a checkpoint or one of {names}, starter, scratch"
-    )
+    else:
+        names = ", ".join(f"yolov5{letter}.pt" for letter in SIZES)
+        raise SettingsError(
+            f"weights is {weights!r}; give the path of a checkpoint or one of {names}, starter, scratch"
+        )
 
 
 def starter_path() -> Path:
@@ -133,7 +151,9 @@ def _coco(size: str, cache_dir: Path) -> Start:
             else "; a model n could use `starter`"
         )
         reason = getattr(error, "reason", None) or explain_os_error(error, target)
-        log.warning("COCO weights %s cannot be had (%s): training starts from scratch%s", name, reason, hint)
+        log.warning(
+            "COCO weights %s cannot be downloaded (%s): training starts from scratch%s", name, reason, hint
+        )
         return _scratch(size)
     return Start(str(check_checkpoint(target)), f"COCO weights {name}")
 

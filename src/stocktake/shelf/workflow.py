@@ -10,11 +10,14 @@ from stocktake.dataset import DatasetIndex
 from stocktake.errors import SettingsError
 from stocktake.files import atomic_path
 from stocktake.shelf.evaluation import EvaluationResult, evaluate
+from stocktake.shelf.hyp import load_hyp
 from stocktake.shelf.label_prep import prepare
 from stocktake.shelf.sku110k import ingest
+from stocktake.shelf.sku110k_source import check_source
 from stocktake.shelf.thresholds import set_thresholds
 from stocktake.shelf.train_settings import TrainSettings
-from stocktake.shelf.training import TrainResult, train
+from stocktake.shelf.training import TrainResult, check_devices, train
+from stocktake.shelf.weights import check_weights
 from stocktake.shelf.yolo_folder import read_yolo_folder
 
 log = logging.getLogger(__name__)
@@ -58,6 +61,7 @@ def train_from(
     """
     _check_selection(data, exclude, limit)
     folder = Path(settings.project) / settings.name
+    _check(data, settings)
     _claim(folder, {"data": data, "exclude": exclude, "limit": limit, **settings.identity})
     index_path = _prepared_index(data, folder, exclude, limit)
     index = DatasetIndex.read(index_path)
@@ -82,6 +86,14 @@ def _check_selection(data: str, exclude: str, limit: int | None) -> None:
                 f"{name} is {found!r}, which cannot be applied to {data}; leave it out, "
                 "or pass it to `stocktake shelf ingest`"
             )
+
+
+def _check(data: str, settings: TrainSettings) -> None:
+    """Refuse before the ingest what the training would refuse after it."""
+    check_weights(settings.weights, settings.model)
+    load_hyp(settings.hyp)
+    check_devices(settings)
+    check_source(data)  # a file of any kind is one of its sources
 
 
 def _prepared_index(data: str, folder: Path, exclude: str, limit: int | None) -> Path:
