@@ -79,6 +79,18 @@ def test_repeated_photos_leave_train_only() -> None:
     assert report.boxes_dropped["repeated_photo"] == 3
 
 
+def test_a_val_photo_stays_when_a_repeat_of_its_name_leaves_train() -> None:
+    index, report = prepare_labels(
+        index_of(
+            photo("first", [GOOD], sha="x"),
+            photo("1.jpg", [GOOD], sha="x"),
+            photo("1.jpg", [GOOD], "val", sha="y"),
+        )
+    )
+    assert [(found.split, found.name) for found in index.photos] == [("train", "first"), ("val", "1.jpg")]
+    assert report.photos_read == report.photos_kept + len(report.photos_dropped)
+
+
 def test_counts_add_up() -> None:
     rng = np.random.default_rng(0)
     photos = [

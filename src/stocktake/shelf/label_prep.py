@@ -50,7 +50,7 @@ def prepare_labels(index: DatasetIndex) -> tuple[DatasetIndex, LabelReport]:
     photos, boxes = [], Counter[str]()
     for photo in index.photos:
         boxes["read"] += len(photo.boxes)
-        if photo.name in repeated:
+        if photo.split == "train" and photo.name in repeated:
             boxes["repeated_photo"] += len(photo.boxes)
             continue
         kept = _clean(photo, boxes)
