@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -102,8 +103,10 @@ class DatasetIndex:
         """Write index.parquet, whole or not at all.
 
         Raises:
-            DataError: a row can't be written (no disk space, no permission, boxes of a wrong shape).
+            DataError: a row can't be written (no disk space, no permission, boxes of a wrong shape), or two
+                photos have one name.
         """
+        _refuse_repeated_names(self.photos, path)
         table = _to_table(self.photos)
         about = {"schema_version": SCHEMA_VERSION, "store": self.store, "metadata": self.metadata}
         table = table.replace_schema_metadata({b"stocktake": json.dumps(about).encode()})
@@ -118,7 +121,7 @@ class DatasetIndex:
         """Read index.parquet.
 
         Raises:
-            DataError: there is no such file, or it is not an index of this schema.
+            DataError: there is no such file, it is not an index of this schema, or two photos have one name.
         """
         if not path.is_file():
             raise DataError(f"{path}: there is no such index; make one with `stocktake shelf ingest`")
@@ -127,7 +130,9 @@ class DatasetIndex:
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{path}: not a parquet file that can be read ({error}); ingest again") from error
         about = _read_about(path, table)
-        return cls(_to_photos(table), about["store"], about["metadata"])
+        photos = _to_photos(table)
+        _refuse_repeated_names(photos, path)
+        return cls(photos, about["store"], about["metadata"])
 
     def locate(self, photo: Photo) -> tuple[Store, str]:
         """The store and key of a photo's object."""
@@ -202,6 +207,17 @@ def fetch_photos(
         for length in done:
             bar.update(length)
     return [folder / photo.sha256 for photo in photos]
+
+
+def _refuse_repeated_names(photos: list[Photo], path: Path) -> None:
+    """Reports, label files and predictions go by name, so one photo would stand for the other."""
+    repeated = [name for name, count in Counter(photo.name for photo in photos).items() if count > 1]
+    if repeated:
+        raise DataError(
+            f"{path}: {len(repeated)} name{'s are' if len(repeated) > 1 else ' is'} given to more than one "
+            f"photo, the first is {repeated[0]}; "
+            "give every photo its own name, for instance with its split or folder in front"
+        )
 
 
 def _read_about(path: Path, table: pa.Table) -> dict[str, Any]:

@@ -146,6 +146,20 @@ def test_boxes_of_a_wrong_shape_are_refused(tmp_path):
         index.write(tmp_path / "index.parquet")
 
 
+def test_two_photos_of_one_name_are_refused(index, tmp_path):
+    path = tmp_path / "index.parquet"
+    message = r"index\.parquet: 1 name is given to more than one photo, the first is train_2\.jpg"
+    twice = DatasetIndex([*index.photos, replace(index.photos[2], split="val")], index.store)
+    with pytest.raises(DataError, match=message):
+        twice.write(path)
+    assert not path.exists()
+    index.write(path)
+    table = pq.read_table(path)
+    pq.write_table(pa.concat_tables([table, table.slice(2, 1)]), path)  # as another program might
+    with pytest.raises(DataError, match=message):
+        DatasetIndex.read(path)
+
+
 def test_bytes_are_checked(index, tmp_path):
     photo = index.photos[2]
     assert read_photo_bytes(index, photo) == b"\x02" * 102
@@ -164,7 +178,7 @@ def test_a_photo_may_lie_elsewhere_or_within_a_shard(index, tmp_path):
     assert read_photo_bytes(index, photo) == b"photo"
 
 
-def test_the_cache_is_named_by_content_and_mends_itself(index, tmp_path, monkeypatch):
+def test_the_cache_is_named_by_content_and_repairs_itself(index, tmp_path, monkeypatch):
     cache = tmp_path / "cache"
     twin = replace(index.photos[0], name="twin.jpg")
     paths = fetch_photos(index, [*index.photos, twin], cache, progress=False)
