@@ -154,8 +154,8 @@ def _write(out_dir: Path, photos: dict[str, bytes], answers: list[Answer]) -> No
     reports = [{"photo": name, **answer.report} for name, answer in zip(photos, answers, strict=True)]
     with atomic_path(out_dir / "voids.json") as part:
         part.write_text(json.dumps(reports, indent=2) + "\n")
-    most = max(range(len(answers)), key=lambda number: len(answers[number].report["voids"]))
-    (out_dir / "annotated.jpg").write_bytes(_paint(list(photos.values())[most], answers[most]))
+    shown = next((number for number, answer in enumerate(answers) if answer.report["voids"]), 0)
+    (out_dir / "annotated.jpg").write_bytes(_paint(list(photos.values())[shown], answers[shown]))
 
 
 def _paint(data: bytes, answer: Answer) -> bytes:
@@ -173,7 +173,7 @@ def _paint(data: bytes, answer: Answer) -> bytes:
 
 def _summarise(out_dir: Path, result: RunResult, seconds: float) -> None:
     metrics = json.loads(result.artifacts["metrics"].read_text())
-    say(f"done in {seconds / 60:.1f} min; on {metrics.get('data/photos', '?')} held-out photos:")
+    say(f"done in {seconds / 60:.1f} min; on {metrics['data/photos']:.0f} held-out photos:")
     for name, label in (
         ("before/detector/ap50", "AP50 before this training"),
         ("detector/ap50", "AP50 after"),
