@@ -23,9 +23,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 GOAL = 0.8
-DISTINCT = (
-    12  # photos that are drawn; the archive repeats them, each time with other bytes after the end marker
-)
+# photos that are drawn; the archive repeats them, each time with other bytes after the end marker
+DISTINCT = 12
 
 
 def main() -> None:

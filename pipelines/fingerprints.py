@@ -18,8 +18,7 @@ def fingerprint(source: str, inputs: Mapping[str, Any], extra: Mapping[str, str]
     Args:
         source: text of the component's function.
         inputs: the `inputs` of kfp's ExecutorInput. An artefact's address is a local path; its content is
-        known by
-            the `digest` in its metadata, where its maker wrote one, and is read otherwise.
+            known by the `digest` in its metadata, where its maker wrote one, and is read otherwise.
         extra: anything else that changes the result, such as variables of the step.
     """
     artifacts = {
@@ -47,10 +46,10 @@ def content_digest(path: Path) -> str:
 
 @cache
 def code_version() -> str:
-    """Return the library's version and a short digest of its files: the default of a pipeline's
-    `code_version`.
+    """Return the library's version and a short digest of its files.
 
-    Cache keys of Kubeflow hold the name of an image, not its content, and a step's body only calls the
-    library; without this, a step would be answered with what older code made.
+    The default of a pipeline's `code_version`: cache keys of Kubeflow hold the name of an image, not its
+    content, and a step's body only calls the library; without this, a step would be answered with what older
+    code made.
     """
     return f"{version('stocktake')}-{content_digest(Path(stocktake.__file__).parent)[:12]}"

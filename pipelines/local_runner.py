@@ -47,9 +47,8 @@ class RunResult:
     out_dir: Path
     arguments: dict[str, Any]
     tasks: list[TaskRecord] = field(default_factory=list)
-    artifacts: dict[str, Path] = field(
-        default_factory=dict
-    )  # output of the pipeline -> its file or folder in out_dir
+    # output of the pipeline -> its file or folder in out_dir
+    artifacts: dict[str, Path] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)  # output of the pipeline -> what a step returned
     seconds: float = 0.0
 

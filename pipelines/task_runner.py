@@ -35,16 +35,14 @@ class TaskRecord:
     name: str
     folder: Path
     log: Path
-    status: Literal["running", "done", "kept", "failed"] = (
-        "running"  # kept: done by an earlier run, inputs unchanged
-    )
+    # kept: done by an earlier run, inputs unchanged
+    status: Literal["running", "done", "kept", "failed"] = "running"
     seconds: float = 0.0
     cause: str = ""  # of a failure
     parameters: dict[str, Any] = field(default_factory=dict)  # what the step returned
     artifacts: dict[str, Path] = field(default_factory=dict)
-    metadata: dict[str, dict[str, Any]] = field(
-        default_factory=dict
-    )  # per artifact; a Metrics holds its values here
+    # per artifact; a Metrics holds its values here
+    metadata: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def read_outputs(self) -> None:
         """Fill in parameters, artifacts and metadata from what kfp's executor wrote."""

@@ -35,14 +35,12 @@ class Joined:
     """
 
     photos: list[Photo] = field(default_factory=list)
-    left_out: dict[str, dict[str, str]] = field(
-        default_factory=lambda: defaultdict(dict)
-    )  # reason -> name -> why
+    # reason -> name -> why
+    left_out: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     missing: list[str] = field(default_factory=list)  # annotated photos that the source does not have
     rows_left_out: Counter[str] = field(default_factory=Counter)  # reason -> rows
-    remarks: dict[str, dict[str, str]] = field(
-        default_factory=lambda: defaultdict(dict)
-    )  # kept, but worth a look
+    # kept, but worth a look
+    remarks: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     boxes_outside: int = 0
     boxes_degenerate: int = 0
 
