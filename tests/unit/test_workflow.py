@@ -1,6 +1,7 @@
 """`stocktake shelf train` on photos that nobody has ingested yet: what the training image runs."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -60,16 +61,48 @@ def test_from_a_folder_to_a_champion(photos, tmp_path, capsys):
     assert "version 1" in capsys.readouterr().out
 
 
-def test_a_folder_of_another_training_is_left_alone(photos, tmp_path):
+TRACES = ["train/weights/last.pt", "model/weights.pt"]  # of a training that has come so far
+
+
+def leave_note(tmp_path, note, trace=None):
     folder = tmp_path / "runs" / "taken"
     folder.mkdir(parents=True)
-    (folder / "settings.json").write_text(json.dumps({"epochs": 9}))
-    settings = TrainSettings(weights="scratch", epochs=1, img=96, project=str(folder.parent), name="taken")
+    (folder / "settings.json").write_text(note)
+    if trace:
+        (folder / trace).parent.mkdir(parents=True)
+        (folder / trace).touch()
+    return TrainSettings(weights="scratch", epochs=1, img=96, project=str(folder.parent), name="taken")
+
+
+@pytest.mark.parametrize("trace", TRACES)
+def test_a_folder_of_another_training_is_left_alone(photos, tmp_path, trace):
+    settings = leave_note(tmp_path, json.dumps({"epochs": 9}), trace)
 
     with pytest.raises(SettingsError, match=r"epochs was 9, now 1.*another --name"):
         train_from(str(photos), settings)
 
-    assert [path.name for path in folder.iterdir()] == ["settings.json"]
+    assert sorted(path.name for path in Path(settings.project, "taken").iterdir()) == sorted(
+        ["settings.json", trace.split("/")[0]]
+    )
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", '{"epochs": 9}'])
+def test_a_run_that_trained_nothing_does_not_keep_its_name(tmp_path, note):
+    settings = leave_note(tmp_path, note)
+    (tmp_path / "empty").mkdir()
+
+    with pytest.raises(DataError, match="empty; expected the folders"):  # the ingest's own
+        train_from(str(tmp_path / "empty"), settings)
+
+    assert json.loads(Path(settings.project, "taken", "settings.json").read_text())["epochs"] == 1
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]"])
+def test_a_broken_note_beside_a_model_is_named(photos, tmp_path, note):
+    settings = leave_note(tmp_path, note, TRACES[0])
+
+    with pytest.raises(SettingsError, match=r"settings\.json: .*another --name"):
+        train_from(str(photos), settings)
 
 
 @pytest.mark.parametrize("data", ["data.yaml", "data.yml", "prepared/index.parquet"])

@@ -110,11 +110,11 @@ def _prepared_index(data: str, folder: Path, exclude: str, limit: int | None) ->
 
 
 def _claim(folder: Path, identity: dict[str, object]) -> None:
-    """Note what the folder is for; refuse one that is for something else, so that no model is overwritten."""
+    """Note what the folder is for; refuse one where something else was trained, so that no model is lost."""
     note = folder / "settings.json"
     wanted = json.loads(json.dumps(identity))
-    if note.is_file():
-        found = json.loads(note.read_text())
+    if _was_trained(folder):
+        found = _read_note(note)
         changed = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
         if changed:
             what = ", ".join(f"{key} was {found.get(key)!r}, now {wanted.get(key)!r}" for key in changed)
@@ -122,3 +122,20 @@ def _claim(folder: Path, identity: dict[str, object]) -> None:
         return
     with atomic_path(note) as part:
         part.write_text(json.dumps(wanted, indent=2) + "\n")
+
+
+def _was_trained(folder: Path) -> bool:
+    """True where there is a checkpoint or a model that another training would replace."""
+    return any(folder.glob("train*/weights/*.pt")) or any(folder.glob("model/*"))
+
+
+def _read_note(path: Path) -> dict[str, object]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"{path}: cannot be read ({error}), so nobody knows what was trained there; take another --name"
+        ) from error
+    if not isinstance(found, dict):
+        raise SettingsError(f"{path}: expected a JSON object, found {found!r}; take another --name")
+    return found
