@@ -18,6 +18,7 @@ import numpy as np
 from stocktake.dataset import DatasetIndex, read_photo_bytes
 from stocktake.errors import ModelError, StoreError
 from stocktake.files import atomic_path, explain_os_error
+from stocktake.images import encode_jpeg
 from stocktake.model_card import MODEL_FILE, SUMS_FILE, ModelCard, write_sums
 from stocktake.settings import load_settings
 from stocktake.shelf.detector import TASK, ShelfDetector
@@ -270,12 +271,10 @@ def _val_photos(index: DatasetIndex) -> list[bytes]:
 
 
 def _drawn_photos() -> list[bytes]:
-    import cv2
-
     from stocktake.synthetic.shelves import DrawSettings, draw_shelf
 
     photos = []
     for seed in range(PROOF_PHOTOS):
         drawn = draw_shelf(np.random.default_rng(seed), DrawSettings())
-        photos.append(cv2.imencode(".jpg", drawn.photo[..., ::-1])[1].tobytes())
+        photos.append(encode_jpeg(drawn.photo, quality=95))
     return photos

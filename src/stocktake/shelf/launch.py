@@ -4,18 +4,16 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from stocktake.errors import ModelError
+from stocktake.shelf.train_settings import EpochHook
 
 POLL_SECONDS = 0.5
 
 
-def launch_ranks(
-    arguments: dict[str, Any], ranks: int, run_dir: Path, on_epoch: Callable[[dict[str, float], int], None]
-) -> None:
+def launch_ranks(arguments: dict[str, Any], ranks: int, run_dir: Path, on_epoch: EpochHook) -> None:
     """Train over `ranks` processes of this machine; return when all have ended.
 
     Rank 0 appends the metrics of each epoch to a file, from which they are handed to `on_epoch` in this
@@ -49,7 +47,7 @@ def launch_ranks(
         raise ModelError(f"a rank of the training over {ranks} devices failed: {reason}")
 
 
-def _hand_on(epochs_file: Path, seen: int, on_epoch: Callable[[dict[str, float], int], None]) -> int:
+def _hand_on(epochs_file: Path, seen: int, on_epoch: EpochHook) -> int:
     """Hand on the whole lines after the first `seen`; return how many there are now."""
     if not epochs_file.exists():
         return seen

@@ -1,6 +1,7 @@
 """The settings of a training, checked before any work is done."""
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ STRIDE = 32  # the coarsest grid of YOLOv5; the side of a photo is a multiple of
 LAYERS = 24  # before the head, in every size of YOLOv5
 NMS_IOU = 0.6  # of the detector that is served, and hence of every measurement
 CACHES = ("", "ram", "disk")
+
+EpochHook = Callable[[dict[str, float], int], None]  # metrics of an epoch and its number, from 1
 
 _ELSEWHERE = ("device", "workers", "cache", "project", "name", "resume")  # where and how, not what is learnt
 

@@ -7,14 +7,13 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stocktake.errors import ModelError, StocktakeError
 from stocktake.files import atomic_path
-from stocktake.shelf.train_settings import NMS_IOU
+from stocktake.shelf.train_settings import NMS_IOU, EpochHook
 from stocktake.shelf.ultralytics_setup import load_ultralytics
 
 load_ultralytics()
@@ -35,8 +34,6 @@ _METRIC_NAMES = {
     "metrics/mAP50-95(B)": "val/ap",
     "lr/pg0": "lr",
 }
-
-EpochHook = Callable[[dict[str, float], int], None]
 
 
 class ShelfTrainer(DetectionTrainer):

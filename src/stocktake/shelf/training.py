@@ -4,7 +4,6 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,11 @@ from stocktake.shelf.hyp import load_hyp
 from stocktake.shelf.launch import launch_ranks
 from stocktake.shelf.loading import loading_workers
 from stocktake.shelf.run_folder import RunFolder, State, open_run
-from stocktake.shelf.train_settings import NMS_IOU, TrainSettings
+from stocktake.shelf.train_settings import NMS_IOU, EpochHook, TrainSettings
 from stocktake.shelf.weights import Start, resolve_weights
 from stocktake.shelf.yolo_labels import write_tree
 
 log = logging.getLogger(__name__)
-
-EpochHook = Callable[[dict[str, float], int], None]
 
 COPY_MARGIN = 1.1  # label files, the file system's own needs
 CHECKPOINT_BYTES = {
