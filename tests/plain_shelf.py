@@ -36,7 +36,7 @@ def sheared(boxes: np.ndarray, slope: float) -> np.ndarray:
 def plain_photo(
     boxes: np.ndarray, width: int = 800, height: int = 1100, back: int = 40, seed: int = 0
 ) -> np.ndarray:
-    """(height, width, 3) uint8: an even back of grey level `back`, each box a pack printed in blocks of colour."""
+    """(height, width, 3) uint8: packs printed in blocks of colour, before a back of grey level `back`."""
     rng = np.random.default_rng(seed)
     photo = np.full((height, width, 3), back, np.uint8)
     for x1, y1, x2, y2 in np.clip(boxes, 0, [width, height, width, height]).astype(int):

@@ -177,7 +177,8 @@ def test_a_row_that_floats_a_little_is_a_back_row():
 
 
 @pytest.mark.parametrize(
-    ("floor", "tier", "front"), [(1000, 1, True), (1010, 1, True), (990, 1, True), (960, 1, False), (930, 0, False)]
+    ("floor", "tier", "front"),
+    [(1000, 1, True), (1010, 1, True), (990, 1, True), (960, 1, False), (930, 0, False)],
 )
 def test_a_loose_box_belongs_to_the_board_that_it_stands_on_or_behind(floor, tier, front):
     boxes = np.concatenate([plain_shelf(tiers=1, facings=6), array(box(520, floor))])
@@ -192,7 +193,9 @@ def test_a_loose_box_far_away_belongs_to_no_board():
 
 def test_bays_with_boards_at_other_heights():
     left = plain_shelf(tiers=2, facings=6)
-    right = plain_shelf(tiers=3, facings=6, pitch=130, height=80) + np.array([500, -100, 500, -100], np.float32)
+    right = plain_shelf(tiers=3, facings=6, pitch=130, height=80) + np.array(
+        [500, -100, 500, -100], np.float32
+    )
     tiers = find_tiers(np.concatenate([left, right]))
     assert tiers.of_box.tolist() == [1] * 6 + [2] * 6 + [1] * 6 + [2] * 6 + [3] * 6
     assert len(tiers.number) == 5

@@ -6,37 +6,37 @@ from stocktake.shelf.gaps import Gaps
 from stocktake.shelf.level import Numbers, median
 from stocktake.shelf.texture import Looks
 
-# Fitted by benchmarks/fit_void_confidence.py on 200 drawn shelves of the family `starter`: 2,831 gaps by
-# geometry alone, 2,168 of them voids; 2,312 gaps seen with their photo, 730 of them voids.
+# Fitted by benchmarks/fit_void_confidence.py on 200 drawn shelves of the family `starter`: 2,785 gaps by
+# geometry alone, 2,158 of them voids; 2,299 gaps seen with their photo, 732 of them voids.
 GEOMETRY_WEIGHTS = {
-    "one": 1.45,
-    "room": 3.61,
-    "edge": -8.38,
-    "edge_agree": 7.00,
-    "empty": 0.17,
-    "blank": -3.29,
-    "flat": -1.01,
-    "headroom": 2.30,
-    "ragged": -1.43,
+    "one": 1.19,
+    "room": 3.87,
+    "edge": -8.14,
+    "edge_agree": 6.82,
+    "empty": 0.20,
+    "blank": -3.61,
+    "flat": -1.32,
+    "headroom": 2.32,
+    "ragged": -2.47,
 }
 DRAWN_WEIGHTS = {
-    "one": -2.58,
-    "room": 3.63,
-    "edge": -2.20,
-    "edge_agree": 0.31,
-    "empty": 1.12,
-    "blank": -4.74,
-    "flat": -0.61,
-    "doubt": -2.38,
-    "ragged": -0.35,
-    "few": -0.54,
-    "energy": -2.78,
-    "light": -1.39,
-    "unlike": 3.24,
+    "one": -2.84,
+    "room": 3.81,
+    "edge": -1.10,
+    "edge_agree": -0.45,
+    "empty": 1.24,
+    "blank": -4.66,
+    "flat": -0.87,
+    "doubt": -2.44,
+    "ragged": -1.77,
+    "few": -0.50,
+    "energy": -2.72,
+    "light": -1.31,
+    "unlike": 3.13,
 }
 # Drawn shelves are tidier than shops, where shelves end in aisles, doors and displays that look bare, most
 # backs lie in shade, flat gaps are often rails, and products differ so much in width that room says less.
-SHOPS = {"room": -1.2, "edge": -1.5, "flat": -0.6, "light": -1.1}
+SHOPS = {"room": -1.2, "edge": -2.0, "flat": -0.6, "ragged": -2.2, "light": -1.1}
 PHOTO_WEIGHTS = {name: weight + SHOPS.get(name, 0.0) for name, weight in DRAWN_WEIGHTS.items()}
 
 

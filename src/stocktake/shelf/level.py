@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 Indices = NDArray[np.int64]
 Numbers = NDArray[np.floating[Any]]
 SAME_BOARD = 0.25  # ends of neighbours on one board differ by less, in heights of the lower of the two
+OVERLAP = -0.4  # gap, in mean widths, from which two boxes are no longer side by side
 MIN_LINKS = 3  # fewer pairs of neighbours say nothing about the camera
 LARGEST_FAN = 0.7  # of the photo's half width; 1 would put the vanishing point into the photo
 
@@ -87,17 +88,21 @@ def link(runs: Runs, reach: float, step: float = SAME_BOARD) -> tuple[Indices, I
     Their gap is below `reach` mean widths, and their rows differ by less than `step` heights of the lower
     one.
     """
-    width = (runs.width[:, None] + runs.width[None, :]) / 2
-    gap = (runs.x1[None, :] - runs.x2[:, None]) / width
-    lower = np.minimum(runs.height[:, None], runs.height[None, :])
-    rise = np.abs(runs.row1[None, :] - runs.row2[:, None]) / lower
-    ahead = (runs.x1[None, :] > runs.x1[:, None]) & (runs.x2[None, :] > runs.x2[:, None])
-    possible = ahead & (gap > -0.4) & (gap < reach) & (rise < step)
-    cost = np.where(possible, np.abs(gap) + rise / step, np.inf)
-    right, left = cost.argmin(axis=1), cost.argmin(axis=0)
-    index = np.arange(len(runs.x1))
-    mutual = (left[right] == index) & np.isfinite(cost[index, right])
-    return index[mutual], right[mutual]
+    gap = runs.x1[None, :] - runs.x2[:, None]
+    rise = runs.row1[None, :] - runs.row2[:, None]
+    widest, highest = runs.width.max(initial=0), runs.height.max(initial=0)
+    rough = (gap < reach * widest) & (gap > OVERLAP * widest) & (np.abs(rise) < step * highest)
+    a, b = np.nonzero(rough)  # few pairs pass, and only for those the rest is worked out
+    gaps = gap[a, b] / (runs.width[a] + runs.width[b]) * 2
+    rises = np.abs(rise[a, b]) / np.minimum(runs.height[a], runs.height[b])
+    ahead = (runs.x1[b] > runs.x1[a]) & (runs.x2[b] > runs.x2[a])
+    possible = np.flatnonzero(ahead & (gaps > OVERLAP) & (gaps < reach) & (rises < step))
+    worst_first = np.argsort(-(np.abs(gaps) + rises / step)[possible], kind="stable")
+    a, b = a[possible][worst_first], b[possible][worst_first]
+    right, left = np.full(len(runs.x1), -1), np.full(len(runs.x1), -1)
+    right[a], left[b] = b, a  # of several the last one written stays, which is the best
+    mutual = np.flatnonzero((right >= 0) & (left[right] == np.arange(len(right))))
+    return mutual, right[mutual]
 
 
 def median(values: Numbers) -> float:

@@ -13,14 +13,8 @@ from numpy.typing import NDArray
 from stocktake.shelf.level import Indices, Level, Numbers, Runs, estimate_level, follow, link, median
 
 MIN_BOARD = 3  # boxes in a line that make a board
-REACHES = (
-    1.0,
-    3.0,
-    8.0,
-    np.inf,
-    np.inf,
-    np.inf,
-)  # widest gap, in mean widths, bridged in each round of linking
+# widest gap, in mean widths, bridged in each round of linking
+REACHES = (1.0, 3.0, 8.0, np.inf, np.inf, np.inf)
 STACK_GAP = 0.12  # a bottom this close to a top, in heights of the lower box, stands on it
 TWIN_STACK_GAP = 0.25  # the same for two boxes of one size, one right above the other
 DOUBTFUL_STACK_GAP = 0.35  # up to here the neighbours decide
@@ -140,17 +134,20 @@ def _support(boxes: Numbers) -> tuple[Indices, Numbers, NDArray[np.bool_]]:
     """Per box (n,): the box whose top is nearest below, the gap in heights (inf = none), are they twins."""
     x1, y1, x2, y2 = boxes.T
     width, height, middle = x2 - x1, y2 - y1, (x1 + x2) / 2
-    lower = np.minimum(height[:, None], height[None, :])
-    shared = np.minimum(x2[:, None], x2[None, :]) - np.maximum(x1[:, None], x1[None, :])
-    above = shared > 0.5 * np.minimum(width[:, None], width[None, :])
-    above &= y2[:, None] < y2[None, :] - 0.3 * height[None, :]
-    above &= y1[:, None] < y1[None, :] - 0.3 * lower
-    gap = np.where(above, np.abs(y1[None, :] - y2[:, None]) / lower, np.inf)
-    below = gap.argmin(axis=1)
+    near = np.abs(y1[None, :] - y2[:, None]) < DOUBTFUL_STACK_GAP * height.max()
+    top, foot = np.nonzero(near & (x1[None, :] < x2[:, None]) & (x2[None, :] > x1[:, None]))
+    lower = np.minimum(height[top], height[foot])
+    shared = np.minimum(x2[top], x2[foot]) - np.maximum(x1[top], x1[foot])
+    above = shared > 0.5 * np.minimum(width[top], width[foot])
+    above &= (y2[top] < y2[foot] - 0.3 * height[foot]) & (y1[top] < y1[foot] - 0.3 * lower)
+    gaps = np.where(above, np.abs(y1[foot] - y2[top]) / lower, np.inf)
+    worst_first = np.argsort(-gaps, kind="stable")
+    below, gap = np.arange(len(boxes)), np.full(len(boxes), np.inf)
+    below[top[worst_first]], gap[top[worst_first]] = foot[worst_first], gaps[worst_first]
     twin = np.abs(middle - middle[below]) < TWIN * width[below]
     twin &= np.abs(width - width[below]) < TWIN * width[below]
     twin &= np.abs(height - height[below]) < TWIN * height[below]
-    return below, gap[np.arange(len(boxes)), below], twin
+    return below, gap, twin
 
 
 def _boards(boxes: Numbers, rows: Numbers) -> tuple[Indices, NDArray[np.bool_]]:

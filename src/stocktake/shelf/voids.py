@@ -26,7 +26,7 @@ from stocktake.shelf.texture import colours_of, look_at
 from stocktake.shelf.tiers import Tiers, find_tiers, number_tiers
 
 LOW_STOCK = 0.8  # probability of a gap in the front row, by geometry, from which low stock is reported
-PRODUCTS_SEEN = 32  # products, spread over the photo, that say how a product looks
+PRODUCTS_SEEN = 24  # products, spread over the photo, that say how a product looks
 
 
 class VoidSettings(BaseModel):
@@ -104,7 +104,7 @@ def analyse_shelf(
     tiers = find_tiers(boxes[kept])
     gaps, probability = judge_gaps(boxes[kept], scores[kept], tiers, photo, settings)
     shown = probability >= settings.min_confidence
-    if (low := gaps.kind == "low_stock").any():  # the back row looks like products, so that only geometry tells
+    if (low := gaps.kind == "low_stock").any():  # a back row looks like products: only geometry tells
         shown[low] = confidence(geometry_features(gaps, scores[kept]), GEOMETRY_WEIGHTS)[low] >= LOW_STOCK
     gaps, probability = gaps.pick(shown), probability[shown]
     number, empty = _number_with_empty(tiers, gaps)

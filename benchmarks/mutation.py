@@ -1,0 +1,155 @@
+"""How many small faults in the void finder the unit tests notice.
+
+    python benchmarks/mutation.py --mutants 120
+
+Draws mutants from all places where an operator, a comparison, a number or a condition can be changed, runs
+the tests of the mutated module on each in a copy of the package, and prints the share that made a test fail.
+Fitted weights and the defaults and texts of signatures are left alone: no test should pin them.
+"""
+
+import argparse
+import ast
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parent.parent
+TESTS = {
+    "boxes": ["boxes"],
+    "shelf/level": ["tiers", "gaps"],
+    "shelf/tiers": ["tiers", "gaps"],
+    "shelf/gaps": ["gaps", "voids"],
+    "shelf/empty_tiers": ["gaps", "voids"],
+    "shelf/texture": ["texture"],
+    "shelf/confidence": ["texture", "voids"],
+    "shelf/voids": ["voids"],
+    "shelf/void_scoring": ["void_scoring"],
+    "shelf/holdout": ["holdout"],
+}
+COMPARED = {
+    ast.Lt: ast.GtE, ast.LtE: ast.Gt, ast.Gt: ast.LtE, ast.GtE: ast.Lt,
+    ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
+}  # fmt: skip
+COMPUTED = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
+    ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.FloorDiv: ast.Mult, ast.Pow: ast.Mult,
+}  # fmt: skip
+FITTED = ("WEIGHTS", "SHOPS")
+TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One changed place: module, line, what it says there before and after, and the whole changed source."""
+
+    module: str
+    line: int
+    before: str
+    after: str
+    source: str
+
+
+def main() -> None:
+    """Sample, test, print."""
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
+    parser.add_argument("--mutants", type=int, default=120, help="how many to draw (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="tests at a time (default: %(default)s)")
+    parser.add_argument("--modules", nargs="+", default=list(TESTS), choices=list(TESTS), metavar="MODULE")
+    args = parser.parse_args()
+    places = [place for module in args.modules for place in places_in(module)]
+    drawn = random.Random(args.seed).sample(places, min(args.mutants, len(places)))
+    sample = [mutant_at(*place) for place in drawn]
+    with ThreadPoolExecutor(args.workers) as pool:
+        killed = list(tqdm(pool.map(is_killed, sample), total=len(sample), unit="mutant"))
+    for mutant, dead in zip(sample, killed, strict=True):
+        if not dead:
+            print(f"survived: {mutant.module}.py:{mutant.line}  {mutant.before}  ->  {mutant.after}")
+    for module in args.modules:
+        mine = [dead for mutant, dead in zip(sample, killed, strict=True) if mutant.module == module]
+        print(f"{module:20} {sum(mine):3} of {len(mine):3} killed")
+    share = sum(killed) / len(sample)
+    print(f"{sum(killed)} of {len(sample)} mutants killed ({share:.0%}), drawn from {len(places)}")
+
+
+def places_in(module: str) -> list[tuple[str, int]]:
+    """All places of a module that can be changed: its name, and the number of the node in the syntax tree."""
+    tree = _tree(module)
+    skipped = {id(node) for fitted in ast.walk(tree) if _is_fitted(fitted) for node in ast.walk(fitted)}
+    nodes = enumerate(ast.walk(tree))
+    return [(module, number) for number, node in nodes if id(node) not in skipped and _change(node)]
+
+
+def mutant_at(module: str, number: int) -> Mutant:
+    """The module with one node changed."""
+    tree = _tree(module)
+    node = list(ast.walk(tree))[number]
+    before, change = ast.unparse(node), _change(node)
+    assert change is not None
+    setattr(node, *change)
+    return Mutant(module, getattr(node, "lineno", 0), before, ast.unparse(node), ast.unparse(tree))
+
+
+def _tree(module: str) -> ast.Module:
+    return ast.parse((ROOT / "src/stocktake" / f"{module}.py").read_text())
+
+
+def _is_fitted(node: ast.AST) -> bool:
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return any(isinstance(t, ast.Name) and t.id.endswith(FITTED) for t in targets)
+    return isinstance(node, ast.arguments | ast.Raise | ast.JoinedStr)
+
+
+def _change(node: ast.AST) -> tuple[str, object] | None:
+    """Field of the node to change and its new value, None where there is nothing to change."""
+    if isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARED:
+        return "ops", [COMPARED[type(node.ops[0])](), *node.ops[1:]]
+    if isinstance(node, ast.BinOp | ast.AugAssign) and type(node.op) in COMPUTED:
+        return "op", COMPUTED[type(node.op)]()
+    if isinstance(node, ast.BoolOp):
+        return "op", ast.And() if isinstance(node.op, ast.Or) else ast.Or()
+    if isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        return "value", not node.value
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        return "value", node.value + 1 if isinstance(node.value, int) else node.value * 2 + 0.1
+    if isinstance(node, ast.UnaryOp):
+        return "op", ast.UAdd()
+    if isinstance(node, ast.If):
+        return "test", ast.UnaryOp(ast.Not(), node.test)
+    return None
+
+
+def is_killed(mutant: Mutant) -> bool:
+    """Whether a test of the module fails, or hangs, with the mutant in place."""
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "stocktake"
+        shutil.copytree(ROOT / "src/stocktake", package, ignore=shutil.ignore_patterns("__pycache__", "*.pt"))
+        (package / f"{mutant.module}.py").write_text(mutant.source)
+        tests = [str(ROOT / f"tests/unit/test_{name}.py") for name in TESTS[mutant.module]]
+        quick = ["-x", "-q", "-p", "no:cacheprovider", "-k", "not drawn"]
+        command = [sys.executable, "-m", "pytest", *quick, *tests]
+        # what is found first is imported, so the copy goes before the installed package
+        env = os.environ | {"PYTHONPATH": os.pathsep.join([folder, str(ROOT)]), "OMP_NUM_THREADS": "1"}
+        try:
+            ran = subprocess.run(command, cwd=folder, env=env, capture_output=True, timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return True
+        if ran.returncode not in (0, 1, 2):
+            raise SystemExit(
+                f"pytest could not run: {ran.stdout.decode()[-2000:]}{ran.stderr.decode()[-2000:]}"
+            )
+        return ran.returncode != 0
+
+
+if __name__ == "__main__":
+    main()
