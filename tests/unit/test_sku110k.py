@@ -218,6 +218,15 @@ def test_photos_without_rows_and_rows_without_photos(shelves, tmp_path):
     assert len(index.photos) == 11
 
 
+def test_two_data_sets_in_one_folder_are_refused(tmp_path):
+    for name in ("a", "b"):
+        make_set(tmp_path / "both" / name)
+    with pytest.raises(
+        DataError, match=r"a/annotations/annotations_test\.csv and b/annotations/annotations_test\.csv: "
+    ):
+        take(tmp_path / "both", tmp_path)
+
+
 def test_a_photo_in_two_splits_is_used_once(shelves, tmp_path):
     add_row(shelves, row("test_0.jpg"), "train")
     report, index = take(shelves, tmp_path)

@@ -24,9 +24,8 @@ class PhotoRows:
     """What the annotation files say about one photo."""
 
     split: str
-    sizes: set[tuple[int, int]] = field(
-        default_factory=set
-    )  # (width, height); more than one is a contradiction
+    # (width, height); more than one is a contradiction
+    sizes: set[tuple[int, int]] = field(default_factory=set)
     numbers: array = field(default_factory=lambda: array("f"))  # x1 y1 x2 y2, box after box
     voids: list[TruthVoid] = field(default_factory=list)
 
@@ -50,26 +49,35 @@ class Annotations:
     repeated: Counter[str] = field(default_factory=Counter)  # photo -> rows that a second split lists
     classes: Counter[str] = field(default_factory=Counter)
     knows_voids: bool = False
+    _files: dict[str, str] = field(default_factory=dict, repr=False)  # name -> where it was found
     _voids: dict[tuple[str, str], list[TruthVoid]] = field(
         default_factory=lambda: defaultdict(list), repr=False
     )
 
-    def add(self, file: str, data: bytes) -> None:
-        """Parse one file, whole; the order of the files does not matter.
+    def add(self, path: str, data: bytes) -> None:
+        """Parse one file, whole; the order of the files does not matter, nor does the folder in `path`.
 
         `annotations_<split>.csv` has the columns `COLUMNS` and no header; `voids_<split>.csv`, which only
         drawn data has, has a header of `VOID_COLUMNS`.
 
         Raises:
-            DataError: wrong columns, or values that are no numbers; names file and line.
+            DataError: wrong columns, or values that are no numbers, with file and line; or a second file of
+                the same name, whose rows would count twice.
         """
+        file = path.rpartition("/")[2]
         kind, _, split = file.removesuffix(".csv").rpartition("_")
         if split not in SPLIT_ORDER or kind not in ("annotations", "voids"):
-            raise DataError(f"{file}: neither annotations_<split>.csv nor voids_<split>.csv; rename it")
+            raise DataError(f"{path}: neither annotations_<split>.csv nor voids_<split>.csv; rename it")
+        if file in self._files:
+            raise DataError(
+                f"{self._files[file]} and {path}: a source may have {file} only once; remove one of them, or "
+                "ingest their folders one by one"
+            )
+        self._files[file] = path
         if kind == "annotations":
-            self._add_boxes(file, data, split)
+            self._add_boxes(path, data, split)
         else:
-            self._add_voids(file, data, split)
+            self._add_voids(path, data, split)
 
     def finish(self) -> None:
         """Give the voids to their photos, once all files are there.

@@ -144,7 +144,7 @@ class _Gathering:
             if self.origin.store and member.photo and not taken:
                 self.annotations.require_rows()  # they come first here: told before hours of decoding
             if member.annotations:
-                self.annotations.add(member.annotations, member.read())
+                self.annotations.add(member.path, member.read())
             elif member.photo is None:
                 self.counts["other_files"] += 1
             elif member.photo in taken:
