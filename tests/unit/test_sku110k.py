@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stocktake.dataset import DatasetIndex, fetch_photos, read_photo_bytes
+from stocktake.dataset import DatasetIndex, TruthVoid, fetch_photos, read_photo_bytes
 from stocktake.errors import DataError, SettingsError, StoreError
 from stocktake.shelf.ingest_report import IngestReport
 from stocktake.shelf.sku110k import ingest
@@ -268,10 +268,14 @@ def test_boxes_follow_the_exif_rotation(shelves, tmp_path, given, turned):
     path = shelves / "images/turned.jpg"
     save_with_pillow(path, Image.new("RGB", (WIDTH, HEIGHT)), format="JPEG", exif=exif)
     add_row(shelves, row("turned.jpg", "10,5,30,15", "{},{}".format(*given)))
+    voids = "image_name,x1,y1,x2,y2,tier,facings,kind\nturned.jpg,40,20,70,30,2,3,gap\n"
+    (shelves / "annotations/voids_train.csv").write_text(voids)
     report, index = take(shelves, tmp_path)
     (photo,) = [photo for photo in index.photos if photo.name == "turned.jpg"]
     assert (photo.width, photo.height) == (HEIGHT, WIDTH)
     assert photo.boxes.tolist() == ([[HEIGHT - 15, 10, HEIGHT - 5, 30]] if turned else [[10, 5, 30, 15]])
+    expected = (HEIGHT - 30, 40, HEIGHT - 20, 70) if turned else (40, 20, 70, 30)
+    assert photo.voids == (TruthVoid(expected, 2, 3, "gap"),)
     assert report.remarks["has an EXIF rotation"] == {"turned.jpg": "orientation 6"}
     assert ("boxes turned with the EXIF rotation" in report.remarks) == turned
 

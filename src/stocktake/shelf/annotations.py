@@ -6,7 +6,7 @@ import math
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -201,3 +201,10 @@ def upright_boxes(boxes: np.ndarray, width: int, height: int, orientation: int) 
         8: (y1, left, y2, right),
     }
     return np.stack(turned.get(orientation, (x1, y1, x2, y2)), axis=1).astype(np.float32)
+
+
+def upright_voids(voids: list[TruthVoid], width: int, height: int, orientation: int) -> list[TruthVoid]:
+    """Move voids as `upright_boxes` moves boxes."""
+    boxes = np.array([void.box for void in voids], np.float32).reshape(-1, 4)
+    turned = upright_boxes(boxes, width, height, orientation).tolist()
+    return [replace(void, box=tuple(box)) for void, box in zip(voids, turned, strict=True)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stocktake.dataset import Photo
-from stocktake.shelf.annotations import Annotations, PhotoRows, upright_boxes
+from stocktake.shelf.annotations import Annotations, PhotoRows, upright_boxes, upright_voids
 from stocktake.shelf.sku110k_exclusions import STRICT
 
 
@@ -90,11 +90,12 @@ def _add_photo(rows: PhotoRows, sighting: Sighting, knows_voids: bool, found: Jo
         return "wrong_size", f"its rows give several sizes: {sizes}"
     (given,) = rows.sizes
     actual = (sighting.width, sighting.height)
-    boxes = rows.boxes
+    boxes, voids = rows.boxes, rows.voids
     if given != actual:
         if given != actual[::-1] or sighting.exif_orientation < 5:
             return "wrong_size", "its rows say {}x{}, the photo has {}x{}".format(*given, *actual)
         boxes = upright_boxes(boxes, *given, sighting.exif_orientation)
+        voids = upright_voids(voids, *given, sighting.exif_orientation)
         found.remarks["boxes turned with the EXIF rotation"][sighting.name] = (
             f"orientation {sighting.exif_orientation}"
         )
@@ -110,7 +111,7 @@ def _add_photo(rows: PhotoRows, sighting: Sighting, knows_voids: bool, found: Jo
             split=rows.split,
             group=sighting.sha256,  # the same bytes under two names belong together
             boxes=boxes,
-            voids=tuple(rows.voids) if knows_voids else None,
+            voids=tuple(voids) if knows_voids else None,
         )
     )
     return "", ""
