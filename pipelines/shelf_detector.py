@@ -78,7 +78,7 @@ def shelf_detector(
         seed: Same seed, same weights.
         gpu_type: Resource name of the GPUs on the cluster.
         gpus: GPUs to train on; a machine without one trains on CPU.
-        split: Photos that models are scored on: val or test.
+        split: Photos that models are scored on: test, or val, on which none is promoted.
         model_name: Registered model, and hence the InferenceService that serves it.
         code_version: Version of the code, so that no step is answered from the cache of another one.
     """
@@ -127,10 +127,11 @@ def check(arguments: Mapping[str, Any]) -> None:
     """
     from stocktake.registry import check_name
     from stocktake.shelf.hyp import load_hyp
+    from stocktake.shelf.sku110k_exclusions import EXCLUSIONS
     from stocktake.shelf.sku110k_source import check_source
     from stocktake.shelf.weights import check_weights
 
-    for name, choices in {"exclude": ("none", "unreadable", "strict"), "split": ("val", "test")}.items():
+    for name, choices in {"exclude": EXCLUSIONS, "split": ("val", "test")}.items():
         if arguments[name] not in choices:
             raise SettingsError(f"{name} is {arguments[name]!r}; it must be one of {', '.join(choices)}")
     for name in ("limit", "gpus"):

@@ -41,6 +41,11 @@ from stocktake.storage import Wanted, fetch_files, join_uri, open_store, put_fil
 
 SHELF_MODEL = "shelf-detector"
 CHALLENGER, CHAMPION = "challenger", "champion"
+DECIDING_SPLIT = "test"
+NO_JUDGES = (
+    "it was scored on {split} photos, but models learn from train photos and their thresholds are chosen on "
+    "val photos; evaluate it on test photos"
+)
 
 Evaluate = Callable[[Path], Mapping[str, float]]  # model dir -> metrics
 
@@ -53,7 +58,7 @@ class GateDecision:
     reason: str
     challenger: ModelVersion
     champion: ModelVersion | None
-    comparison: Comparison | None  # None where challenger and champion are one
+    comparison: Comparison | None  # None where nothing was compared
 
     def markdown(self) -> str:
         """A card for pipeline UIs: the decision, its reason and the figures."""
@@ -110,7 +115,8 @@ def gate(
 ) -> GateDecision:
     """Compare challenger and champion on the same photos, and promote the challenger where it earns it.
 
-    A first model has to beat the baseline of its own evaluation. The decision and its reason become tags of
+    A first model has to beat the baseline of its own evaluation. Only test photos promote: models learn from
+    train photos, and their thresholds are chosen on val photos. The decision and its reason become tags of
     the challenger; the alias moves only on promotion, so a gate that is run again decides the same.
 
     Args:
@@ -130,6 +136,10 @@ def gate(
         reason = f"version {challenger.version} is the champion already"
         return GateDecision(True, reason, challenger, reigning, None)
     photos = _photos_of(index, split)
+    if split != DECIDING_SPLIT:
+        reason = f"version {challenger.version} not promoted: {NO_JUDGES.format(split=split)}"
+        set_tags(challenger, {"gate": "refused", "gate.reason": reason})
+        return GateDecision(False, reason, challenger, reigning, None)
     with _a_run("gate"):
         figures = _metrics_on(photos, challenger, evaluate)
         criteria = criteria or shelf_criteria(figures)

@@ -153,6 +153,19 @@ def test_reports_say_on_what_data_and_show_photos(evaluated: EvaluationResult):
     }
 
 
+def test_figures_of_val_photos_say_that_thresholds_were_chosen_on_them(
+    evaluated: EvaluationResult, model_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    index = write_index(tmp_path, shelf_photos(tmp_path, "val", 2))
+    result = evaluate(model_dir, index, tmp_path / "out", "val", progress=False)
+    warning = "Thresholds were chosen on these photos"
+    assert warning in caplog.text
+    for name in ("report.html", "summary.md", "facts.json"):
+        assert warning in (tmp_path / "out" / name).read_text("utf-8")
+        assert warning not in (evaluated.report.parent / name).read_text("utf-8")
+    assert json.loads((tmp_path / "out" / "facts.json").read_text("utf-8")) == result.facts
+
+
 def test_the_same_photos_give_the_same_metrics(evaluated: EvaluationResult, model_dir: Path, tmp_path: Path):
     photos = shelf_photos(tmp_path, "test", 6) + shelf_photos(tmp_path, "train", 2)
     again = evaluate(

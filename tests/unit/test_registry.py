@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 
 import mlflow
 import numpy as np
@@ -202,6 +203,19 @@ def test_figures_that_are_no_numbers_are_said_and_not_taken_for_zero(tracked, ma
     assert "not finite: detector/ap50" in caplog.text
     with pytest.raises(ModelError, match="no metric 'detector/ap50'"):
         gate(TEST)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_photos_that_a_model_was_fitted_on_promote_nothing(tracked, make_model, store, split):
+    index = DatasetIndex([replace(TEST.photos[0], split=split)], "/photos", {"name": "drawn"})
+    register(make_model("a"), index, figures(0.9, 0.9), store, split=split)
+    decision = gate(index, split=split)
+    assert not decision.promoted
+    assert f"version 1 not promoted: it was scored on {split} photos" in decision.reason
+    assert fetch_champion("shelf-detector", None) is None
+    tags = mlflow.MlflowClient().get_model_version("shelf-detector", "1").tags
+    assert (tags["gate"], tags["gate.reason"]) == ("refused", decision.reason)
+    assert decision.reason in decision.markdown()
 
 
 def test_the_last_evaluation_counts(tracked, make_model, store):

@@ -7,6 +7,7 @@ validation split.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -26,7 +27,9 @@ from stocktake.shelf.examination import Examined, Examiner, each_photo
 from stocktake.shelf.examples import Example, draw_examples
 from stocktake.shelf.void_trials import OURS
 
-METRICS_FILE = "metrics.json"
+METRICS_FILE, FACTS_FILE = "metrics.json", "facts.json"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,10 @@ def evaluate(
     seed: int = 0,
     progress: bool = True,
 ) -> EvaluationResult:
-    """Score a model dir on one split; write metrics.json, report.html, summary.md and photos/ to `out_dir`.
+    """Score a model dir on one split; write its figures and report to `out_dir`.
 
-    Figures, tables, plots and photos also go to the open MLflow run, if there is one.
+    That is metrics.json, facts.json, report.html, summary.md and photos/. Figures, tables, plots and photos
+    also go to the open MLflow run, if there is one. Figures of train or val photos come with a warning.
 
     Args:
         model_dir: the model under evaluation.
@@ -74,6 +78,8 @@ def evaluate(
     """
     index = DatasetIndex.read(index_path)
     photos = _photos(index, split, index_path)
+    if caveat := evaluation_report.SEEN_BEFORE.get(split):
+        _log.warning("split %s: %s", split, caveat)
     _make_folder(out_dir)
     given = {OURS: model_dir, "before": before, "champion": champion}
     detectors = {who: ShelfDetector.load(path) for who, path in given.items() if path is not None}
@@ -149,6 +155,7 @@ def _facts(
     excluded, rule = index.metadata.get("excluded", []), index.metadata.get("exclude", "none")
     ours = detectors[OURS]
     card = ours.card
+    caveat = evaluation_report.SEEN_BEFORE.get(split)
     compared = {f"Digest of {who}": detectors[who].digest[:12] for who in detectors if who != OURS}
     return {
         "Model": card.name,
@@ -157,6 +164,7 @@ def _facts(
         "Data": str(index.metadata.get("name") or "unnamed data"),
         "Data digest": index.digest[:12],
         "Split": split,
+        **({"Caveat": caveat} if caveat else {}),
         "Photos": len(photos),
         "Products": sum(len(photo.boxes) for photo in photos),
         "Known voids": f"{voids:,} in {len(known):,} photos" if known else "not known",
@@ -179,6 +187,7 @@ def _write(
     title = f"Evaluation of {facts['Model']}"
     files = {
         METRICS_FILE: json.dumps(metrics, indent=2) + "\n",
+        FACTS_FILE: json.dumps(facts, indent=2) + "\n",
         "report.html": evaluation_report.build_report(title, facts, scores, examples).render(),
         "summary.md": evaluation_report.build_summary(title, facts, scores),
     }

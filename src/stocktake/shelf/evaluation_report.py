@@ -24,7 +24,7 @@ NAMES = {
 }
 SEEN_BEFORE = {
     "train": "Models learn from the training split: these figures say how well it is remembered.",
-    "val": "Thresholds are chosen on the validation split: these figures are slightly optimistic.",
+    "val": "Thresholds were chosen on these photos: the figures are a little too good.",
 }
 HOW_TO_READ = """
 A void counts as found when it overlaps a known one with IoU .3 (or .5) or more, one to one; low stock (front
