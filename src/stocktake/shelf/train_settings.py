@@ -35,9 +35,8 @@ class TrainSettings:
     optimizer: str | None = None  # overrides the hyp file
     lr0: float | None = None
     patience: int = 100  # stop after this many epochs without improvement
-    device: str = (
-        ""  # '' = a GPU if there is one; 'cpu'; '0'; '0,1' = two ranks; 'cpu,cpu' = two ranks on CPU
-    )
+    # '' = a GPU if there is one; 'cpu'; '0'; '0,1' = two ranks; 'cpu,cpu' = two ranks on CPU
+    device: str = ""
     workers: int | None = None  # loading processes of each rank; None = by the cores
     seed: int = 0
     amp: bool = True  # mixed precision on GPU

@@ -24,13 +24,8 @@ from stocktake.shelf.yolo_labels import write_tree
 log = logging.getLogger(__name__)
 
 COPY_MARGIN = 1.1  # label files, the file system's own needs
-CHECKPOINT_BYTES = {
-    "n": 16e6,
-    "s": 56e6,
-    "m": 152e6,
-    "l": 322e6,
-    "x": 586e6,
-}  # one with its optimizer; two are kept
+# one with its optimizer; two are kept
+CHECKPOINT_BYTES = {"n": 16e6, "s": 56e6, "m": 152e6, "l": 322e6, "x": 586e6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +180,8 @@ def check_room(
     photos = sum(p.length for p in index.photos if not (cache_dir / p.sha256).is_file())
     decoded = sum(p.width * p.height * 3 for p in index.photos) if settings.cache == "disk" else 0
     if start.checkpoint:
-        checkpoints = (
-            2 * 6 * start.checkpoint.stat().st_size
-        )  # two, each in fp32 with two moments for fp16 alone
+        # two, each in fp32 with two moments for fp16 alone
+        checkpoints = 2 * 6 * start.checkpoint.stat().st_size
     else:
         checkpoints = int(2 * CHECKPOINT_BYTES[start.model.removeprefix("yolov5")[0]])
     for folder, needed in ((cache_dir, photos), (root, decoded + checkpoints)):
