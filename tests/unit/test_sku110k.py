@@ -152,10 +152,24 @@ def test_a_second_run_does_nothing_over(shelves, tmp_path):
     assert snapshot(tmp_path / "store") == stored
     assert after.digest == before.digest
 
-    (tmp_path / "store/datasets/set/images/train_3.jpg").unlink()
+    (lost,) = (tmp_path / "store/datasets/set/images").glob("train_3-*.jpg")
+    lost.unlink()
     third, index = take(archive, tmp_path, store=str(tmp_path / "store"))
     assert (third.examined, third.known) == (1, 10)
     assert read_photo_bytes(index, index.photos[0])
+
+
+def test_archives_of_one_name_keep_their_photos_apart(tmp_path):
+    for number, folder in enumerate(("a", "b")):
+        shelves = make_set(tmp_path / folder / "shelves")
+        (shelves / "images/train_0.jpg").write_bytes(encode(100 + number))
+        archive = make_archive(shelves, tmp_path / folder / "set.tar.gz")
+        ingest(str(archive), tmp_path / folder / "out", store=str(tmp_path / "store"), progress=False)
+    for folder in ("a", "b"):
+        index = DatasetIndex.read(tmp_path / folder / "out/index.parquet")
+        for photo in index.photos:
+            source = tmp_path / folder / "shelves/images" / photo.name
+            assert read_photo_bytes(index, photo) == source.read_bytes()
 
 
 def test_a_changed_photo_is_read_again(shelves, tmp_path):
@@ -446,5 +460,6 @@ def test_a_killed_download_continues(tmp_path):
     assert report.known + report.examined == report.photos_kept == 320
     assert index.store == str(store / "datasets/SKU110K_fixed")
     stored = sorted(path.name for path in (store / "datasets/SKU110K_fixed/images").glob("*.jpg"))
-    assert stored == sorted(path.name for path in (shelves / "images").iterdir())
+    assert stored == sorted(photo.uri.removeprefix("images/") for photo in index.photos)
+    assert len(stored) == 320
     assert all(read_photo_bytes(index, photo) for photo in index.photos)

@@ -8,8 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from pathlib import Path
-from typing import Literal, get_args
+from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
@@ -22,13 +21,12 @@ from stocktake.parallel import map_bounded
 from stocktake.settings import Settings, load_settings
 from stocktake.shelf.annotations import Annotations
 from stocktake.shelf.ingest_report import IngestReport, make_report
+from stocktake.shelf.sku110k_exclusions import EXCLUSIONS
 from stocktake.shelf.sku110k_rows import Sighting, join_rows
 from stocktake.shelf.sku110k_source import Member, Source, open_source
 from stocktake.storage import Store, join_uri, open_store
 
 logger = logging.getLogger(__name__)
-
-Exclude = Literal["none", "unreadable", "strict"]
 
 LICENCE = "SKU-110K: academic and non-commercial use only, no redistribution"
 DRAWN_LICENCE = "drawn by stocktake: no photo of anyone's"
@@ -39,7 +37,7 @@ def ingest(
     out_dir: Path,
     store: str | None = None,
     copy: bool = False,
-    exclude: Exclude = "unreadable",
+    exclude: str = "unreadable",
     workers: int | None = None,
     limit: int | None = None,
     name: str | None = None,
@@ -56,7 +54,8 @@ def ingest(
         source: a folder, a .tar or .tar.gz file, an http(s) URL of one, or s3://bucket/prefix, with the
             folders `images` and `annotations`. Folders and prefixes are referenced in place, never written.
         out_dir: made if needed.
-        store: where the photos of an archive go, below datasets/<name>; STOCKTAKE_STORE when None.
+        store: where the photos of an archive go, as datasets/<name>/images/<photo>-<digest>.<suffix>, so that
+            archives of one name never overwrite each other's; STOCKTAKE_STORE when None.
         copy: put the photos of a folder or a prefix into the store too.
         exclude: "unreadable" leaves out what can't be decoded; "strict" also the published list of 54 photos,
             kept in the index's metadata; "none" takes an unreadable photo for an error.
@@ -173,7 +172,7 @@ class _Gathering:
         digest = hashlib.sha256(data).hexdigest()
         if known and (known.sha256, known.version) == (digest, member.version) and self._is_stored(known):
             return known, False
-        key = f"images/{member.photo}" if self.target else member.path
+        key = _stored_key(member.photo, digest) if self.target else member.path
         sighting = _look_at(data, digest, member, key)
         if self.target and not sighting.problem and not self.target.holds(key, len(data), digest):
             self.target.put(key, data, digest)
@@ -184,6 +183,12 @@ class _Gathering:
             return True
         found = self.target.stat(known.key)
         return found is not None and found.size == known.size
+
+
+def _stored_key(photo: str, digest: str) -> str:
+    """Names the bytes too: another archive's photo of this name must not take the place of one in use."""
+    path = PurePosixPath(photo)
+    return f"images/{path.stem}-{digest[:16]}{path.suffix}"
 
 
 def _look_at(data: bytes, digest: str, member: Member, key: str) -> Sighting:
@@ -208,8 +213,8 @@ def _default_name(source: str) -> str:
 
 
 def _check_arguments(exclude: str, workers: int | None, limit: int | None) -> None:
-    if exclude not in get_args(Exclude):
-        raise SettingsError(f"exclude must be one of {', '.join(get_args(Exclude))}, found {exclude!r}")
+    if exclude not in EXCLUSIONS:
+        raise SettingsError(f"exclude must be one of {', '.join(EXCLUSIONS)}, found {exclude!r}")
     for label, value in (("workers", workers), ("limit", limit)):
         if value is not None and value < 1:
             raise SettingsError(f"{label} must be at least 1, found {value}")
