@@ -37,7 +37,7 @@ def ingest_shelves(
     from stocktake.shelf.sku110k import ingest
 
     out = Path(index.path).with_name("ingested")  # what an earlier try has read is known there
-    found = ingest(source, out, copy=copy, exclude=exclude, limit=limit or None)  # type: ignore[arg-type]
+    found = ingest(source, out, copy=copy, exclude=exclude, limit=limit or None)
     copyfile(out / "index.parquet", index.path)
     copyfile(out / "report.html", report.path)
     Path(card.path).write_text(found.markdown(), encoding="utf-8")

@@ -104,7 +104,7 @@ def _prepared_index(data: str, folder: Path, exclude: str, limit: int | None) ->
     if data.endswith(YAML_SUFFIXES):
         read_yolo_folder(Path(data)).write(raw)
     else:
-        ingest(data, raw.parent, exclude=exclude, limit=limit)  # type: ignore[arg-type]
+        ingest(data, raw.parent, exclude=exclude, limit=limit)
     prepare(raw, folder / "prepared")
     return folder / "prepared" / INDEX_FILE
 
