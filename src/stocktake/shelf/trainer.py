@@ -50,6 +50,7 @@ class ShelfTrainer(DetectionTrainer):
     def __init__(
         self, cfg: Any = DEFAULT_CFG, overrides: dict[str, Any] | None = None, _callbacks: Any = None
     ) -> None:
+        engine.check_amp = amp_works  # ultralytics' own would download a model
         super().__init__(cfg, overrides, _callbacks)
         on_cpu = self.device.type == "cpu"
         self.cpu_ranks = WORLD_SIZE if on_cpu and LOCAL_RANK != -1 else 0
@@ -128,9 +129,6 @@ def answers_finite(model: torch.nn.Module, device_type: str) -> bool:
         decoded = model.eval()(photo)[0]
     model.train(was_training)
     return bool(torch.isfinite(decoded).all())
-
-
-engine.check_amp = amp_works
 
 
 def train_rank(overrides: dict[str, Any], on_epoch: EpochHook | None = None) -> Path:
