@@ -1,6 +1,5 @@
 """Where photos and models live: a folder or an S3 bucket behind one small interface, named by a URI."""
 
-import hashlib
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -172,11 +171,6 @@ def copy_tree(
     files = sorted(path for path in local_dir.rglob("*") if path.is_file())
     pairs = ((path.relative_to(local_dir).as_posix(), path) for path in files)
     return put_files(open_store(store_uri), pairs, workers, progress, f"upload {local_dir.name}")
-
-
-def sha256_bytes(data: bytes) -> str:
-    """Hex SHA-256."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def _workers(workers: int | None) -> int:

@@ -96,20 +96,6 @@ def log_metrics(metrics: Mapping[str, float], step: int | None = None) -> None:
     _flush(run)
 
 
-def metrics_callback() -> Callable[[Mapping[str, float], int], None]:
-    """`log_metrics` bound to the open run, for a trainer that may call it from another thread."""
-    run = _current.get()
-
-    def log_epoch(metrics: Mapping[str, float], step: int) -> None:
-        token = _current.set(run)
-        try:
-            log_metrics(metrics, step)
-        finally:
-            _current.reset(token)
-
-    return log_epoch
-
-
 def log_table(rows: Sequence[Mapping[str, Any]], path: str) -> None:
     """Log rows as a table that the UI compares across runs; replaces `path`, which ends in '.json'."""
 

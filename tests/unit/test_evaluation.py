@@ -15,7 +15,6 @@ from stocktake.files import sha256_file
 from stocktake.model_card import ModelCard, verify_sums
 from stocktake.shelf.detector import ShelfDetector
 from stocktake.shelf.evaluation import EvaluationResult, evaluate
-from stocktake.shelf.evaluation_scores import compare
 from stocktake.shelf.thresholds import Thresholds, choose_thresholds, write_thresholds
 from tests.tiny_model import write_model_dir
 
@@ -299,8 +298,3 @@ def test_thresholds_need_validation_photos(model_dir: Path, tmp_path: Path):
     index = DatasetIndex.read(write_index(tmp_path, shelf_photos(tmp_path, "test", 1)))
     with pytest.raises(DataError, match="no photo in split val"):
         choose_thresholds(model_dir, index)
-
-
-def test_compare_puts_shared_metrics_side_by_side():
-    rows = compare({"a": 0.5, "b": 1.0, "c": 2.0}, {"b": 0.25, "a": 0.75, "d": 1.0})
-    assert rows == [("a", 0.5, 0.75, -0.25), ("b", 1.0, 0.25, 0.75)]

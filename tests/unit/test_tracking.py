@@ -3,7 +3,6 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import matplotlib.figure
@@ -149,15 +148,6 @@ def test_without_a_run_nothing_is_logged(tracked, index):
     tracking.log_params({"lr": 1}, "train")
     tracking.log_dataset(index, "training")
     assert len(mlflow.search_runs(search_all_experiments=True)) == len(runs)
-
-
-def test_callback_logs_from_another_thread(tracked):
-    with tracking.start_run("train") as run_id:
-        callback = tracking.metrics_callback()
-        thread = threading.Thread(target=callback, args=({"train/loss": 0.5}, 7))
-        thread.start()
-        thread.join()
-    assert epochs(run_id, "train/loss") == [(7, 0.5)]
 
 
 def test_a_refusal_costs_one_warning_and_no_work(tracked, caplog):

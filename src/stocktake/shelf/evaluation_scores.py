@@ -95,14 +95,6 @@ def calibrate(trials: Iterable[Trial]) -> Calibration | None:
     return Calibration(curve, confidence[counted], matches[counted] >= 0)
 
 
-def compare(ours: Mapping[str, float], other: Mapping[str, float]) -> list[tuple[str, float, float, float]]:
-    """Rows (metric, ours, other, difference) of the metrics that two evaluations share, by name."""
-    return [
-        (name, ours[name], other[name], ours[name] - other[name])
-        for name in sorted(ours.keys() & other.keys())
-    ]
-
-
 def _score(trials: list[Trial]) -> SceneScore:
     found, truth = [trial.found for trial in trials], [trial.truth for trial in trials]
     return SceneScore(score_voids(found, truth, 0.3), score_voids(found, truth, 0.5))
