@@ -64,14 +64,14 @@ def run_demo(data: str | None, out_dir: Path, params: dict[str, Any]) -> None:
         out_dir: folder of the run.
         params: of the pipeline, without its source.
     """
-    from stocktake.registry import fetch_model
+    from stocktake.registry import champion, fetch_model
 
     begun = time.monotonic()
     source = data or str(_draw(out_dir / "photos"))
     pipeline = find("shelf_detector")
     result = run_locally(pipeline.definition, pipeline.arguments({**params, "source": source}), out_dir)
     say(result.values["reason"])
-    fetch_model(f"models:/{result.arguments['model_name']}@champion", out_dir / "model")
+    fetch_model(champion(result.arguments["model_name"]).uri, out_dir / "model")
     photos = _some_photos(result)
     say(f"serving the champion and asking it about {len(photos)} photos over v2 REST and gRPC")
     with serving(out_dir / "model", out_dir / "logs" / "predictor.log") as server:
