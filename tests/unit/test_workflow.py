@@ -8,7 +8,9 @@ import pytest
 from stocktake.cli import main
 from stocktake.dataset import DatasetIndex
 from stocktake.errors import DataError, SettingsError
-from stocktake.model_card import verify_sums
+from stocktake.model_card import ModelCard, verify_sums
+from stocktake.shelf.label_prep import prepare
+from stocktake.shelf.sku110k import ingest
 from stocktake.shelf.train_settings import TrainSettings
 from stocktake.shelf.workflow import train_from
 from stocktake.synthetic.draw_settings import DrawSettings
@@ -59,6 +61,27 @@ def test_from_a_folder_to_a_champion(photos, tmp_path, capsys):
     register = ["shelf", "register", str(run / "model"), str(run / "prepared" / "index.parquet")]
     assert main([*register, str(run / "evaluation")]) == 0
     assert "version 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("is_prepared", [True, False])
+def test_an_index_is_prepared_unless_it_is(photos, tmp_path, is_prepared):
+    index = tmp_path / "ingested" / "index.parquet"
+    ingest(str(photos), index.parent, progress=False)
+    if is_prepared:
+        prepare(index, tmp_path / "prepared")
+        index = tmp_path / "prepared" / "index.parquet"
+    settings = TrainSettings(
+        weights="scratch", model="n", img=32, batch=6, epochs=1, hyp="quick", device="cpu", workers=0,
+        project=str(tmp_path / "runs"),
+    )  # fmt: skip
+
+    result = train_from(str(index), settings, score=False)
+
+    made = result.folder / "prepared" / "index.parquet"
+    assert made.exists() is not is_prepared
+    used = DatasetIndex.read(index if is_prepared else made)
+    assert used.metadata["made_from"]
+    assert ModelCard.read(result.training.model_dir).dataset_digest == used.digest
 
 
 TRACES = ["train/weights/last.pt", "model/weights.pt"]  # of a training that has come so far

@@ -47,8 +47,8 @@ def train_from(
     Everything goes below `settings.project`/`settings.name`: ingest/, prepared/, train/, model/, evaluation/.
 
     Args:
-        data: photos in SKU-110K's layout (folder, tar, URL, s3:// prefix), a data.yaml in YOLO's layout, or a
-            prepared index.parquet.
+        data: photos in SKU-110K's layout (folder, tar, URL, s3:// prefix), a data.yaml in YOLO's layout, or
+            an index.parquet, prepared or not.
         settings: of the training.
         exclude: photos to leave out, see `ingest`; only of photos in SKU-110K's layout.
         limit: at most this many photos per split, for a quick look; only of photos in SKU-110K's layout.
@@ -98,10 +98,12 @@ def _check(data: str, settings: TrainSettings) -> None:
 
 def _prepared_index(data: str, folder: Path, exclude: str, limit: int | None) -> Path:
     """The prepared index of any kind of `data`; made where it is not there yet."""
-    if data.endswith(".parquet"):
-        return Path(data)
     raw = folder / "ingest" / INDEX_FILE
-    if data.endswith(YAML_SUFFIXES):
+    if data.endswith(".parquet"):
+        raw = Path(data)
+        if "made_from" in DatasetIndex.read(raw).metadata:  # what `prepare` notes
+            return raw
+    elif data.endswith(YAML_SUFFIXES):
         read_yolo_folder(Path(data)).write(raw)
     else:
         ingest(data, raw.parent, exclude=exclude, limit=limit)
