@@ -9,8 +9,8 @@ from typing import Any
 from kfp.dsl.base_component import BaseComponent
 
 from pipelines import shelf_detector
-from pipelines.fingerprints import code_version
 from pipelines.parameters import Parameter, declared, resolve
+from stocktake.code_version import code_version
 from stocktake.errors import SettingsError
 
 

@@ -9,7 +9,7 @@ from kfp.compiler.compiler_utils import KubernetesManifestOptions
 from kfp.dsl.base_component import BaseComponent
 
 from components.image import TRAIN_IMAGE
-from pipelines.fingerprints import code_version
+from stocktake.code_version import code_version
 from stocktake.errors import SettingsError
 from stocktake.files import explain_os_error
 

@@ -20,8 +20,8 @@ from kfp.dsl.base_component import BaseComponent
 from pipelines import kfp_local
 from pipelines.catalogue import find
 from pipelines.console import Console
-from pipelines.fingerprints import code_version
 from pipelines.task_runner import TaskRecord, TaskRunner
+from stocktake.code_version import code_version
 from stocktake.errors import SettingsError, StocktakeError
 from stocktake.files import atomic_path, explain_os_error
 from stocktake.mlflow_server import tracking_uri

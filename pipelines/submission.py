@@ -17,7 +17,7 @@ from kfp.dsl.base_component import BaseComponent
 
 from components.image import TRAIN_IMAGE
 from pipelines.compiling import check_image, compile_one
-from pipelines.fingerprints import code_version
+from stocktake.code_version import code_version
 from stocktake.errors import SettingsError, StocktakeError
 
 ANSWER_TIMEOUT_S = 15.0

@@ -87,6 +87,18 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def content_digest(path: Path) -> str:
+    """Return a sha256 over a file, or over the relative names and contents of a folder's files."""
+    if path.is_file():
+        return sha256_file(path)
+    lines = (
+        f"{sha256_file(file)}  {file.relative_to(path).as_posix()}\n"
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and "__pycache__" not in file.parts
+    )
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def explain_os_error(error: OSError, path: Path | str) -> str:
     """One line that says what the operating system refused and what to do about it."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

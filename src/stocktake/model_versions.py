@@ -78,17 +78,23 @@ def version_numbers(name: str) -> list[int]:
     return sorted(int(version.version) for version in client().search_model_versions(f"name = '{name}'"))
 
 
-def recorded_metrics(version: ModelVersion, photos: DatasetIndex) -> dict[str, float]:
-    """The last figures of a version on exactly these photos; empty where there are none."""
+def recorded_metrics(version: ModelVersion, photos: DatasetIndex, code: str) -> dict[str, float]:
+    """The last figures of a version on exactly these photos; empty where this code made none."""
+    found = client().get_model_version(version.name, str(version.version)).tags
+    if found.get(_code_tag(photos)) != code:
+        return {}
     recorded = client().get_logged_model(version.model_id).metrics or []
     mine = [metric for metric in recorded if metric.dataset_digest == tracking.dataset_digest(photos)]
     return {metric.key: metric.value for metric in sorted(mine, key=lambda metric: metric.timestamp)}
 
 
 def record_metrics(
-    version: ModelVersion, metrics: Mapping[str, float], photos: DatasetIndex, run_id: str
+    version: ModelVersion, metrics: Mapping[str, float], photos: DatasetIndex, run_id: str, code: str
 ) -> None:
-    """Attach figures to a version and to a run, with the name and digest of the photos they come from."""
+    """Attach figures to a version and to a run, with the name and digest of the photos they come from.
+
+    `code` is the `code_version` that made them.
+    """
     from mlflow.entities import LoggedModelInput, Metric
 
     # MLflow stores NaN as 0 beside a logged model, which a gate would take for a figure.
@@ -107,6 +113,11 @@ def record_metrics(
     now = int(time.time() * 1000)
     batch = [Metric(clean_name(name), value, now, 0, **about) for name, value in finite.items()]
     client().log_batch(run_id, metrics=batch)
+    set_tags(version, {_code_tag(photos): code})
+
+
+def _code_tag(photos: DatasetIndex) -> str:
+    return f"code.{tracking.dataset_digest(photos)}"
 
 
 def client() -> Any:

@@ -2,7 +2,8 @@
 
 A version is a logged model (MLflow 3) that holds the card and the checksums. The weights lie once in the
 store, under the SHA-256 of SHA256SUMS; the version's tags `model_uri` and `digest` say where and which. Its
-metrics carry the digest of the photos they were measured on, so that only like is compared with like.
+metrics carry the digest of the photos they were measured on, and a tag the code that measured them, so that
+only like is compared with like.
 """
 
 import re
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stocktake import tracking
+from stocktake.code_version import code_version
 from stocktake.dataset import DatasetIndex
 from stocktake.errors import ModelError
 from stocktake.gate import (
@@ -74,6 +76,7 @@ def register(
     store: str,
     name: str = SHELF_MODEL,
     split: str = "test",
+    code: str | None = None,
 ) -> ModelVersion:
     """Upload a model dir, make it a version of `name` and its challenger.
 
@@ -87,6 +90,7 @@ def register(
         store: folder or s3:// URI; the files go to `store`/models/`name`/`digest`/.
         name: the registered model, and so the InferenceService that will serve it.
         split: the part of `index` that `metrics` were measured on.
+        code: the `code_version` that made the metrics; this one when None.
 
     Raises:
         ModelError: the model dir is damaged, or the name can't name an InferenceService.
@@ -101,7 +105,7 @@ def register(
     with _a_run("register") as run_id:
         version = find_digest(name, digest) or create_version(model_dir, about, name, uri, digest, run_id)
         set_tags(version, {"model_uri": uri})  # the same files may have been registered from another store
-        record_metrics(version, metrics, photos, run_id)
+        record_metrics(version, metrics, photos, run_id, code or code_version())
         set_alias(version, CHALLENGER)
     return replace(version, model_uri=uri)
 
@@ -124,11 +128,12 @@ def gate(
         name: the registered model.
         split: the part of `index` to compare on.
         criteria: what counts, and by how much it may be worse; those of shelves when None.
-        evaluate: measures a model dir on that split; called for a version without figures of these photos.
+        evaluate: measures a model dir on that split; called for a version without figures that this code
+            made of these photos, since other code may measure otherwise.
 
     Raises:
         ModelError: there is no challenger, a figure is missing, or a version was only ever evaluated on other
-            photos and there is no `evaluate`.
+            photos or by other code and there is no `evaluate`.
     """
     challenger = resolve(f"models:/{name}@{CHALLENGER}")
     reigning = find_alias(name, CHAMPION)
@@ -253,20 +258,20 @@ def _photos_of(index: DatasetIndex, split: str) -> DatasetIndex:
 def _metrics_on(
     photos: DatasetIndex, version: ModelVersion, evaluate: Evaluate | None
 ) -> Mapping[str, float]:
-    recorded = recorded_metrics(version, photos)
+    recorded = recorded_metrics(version, photos, code_version())
     if recorded:
         return recorded
     if evaluate is None:
         raise ModelError(
-            f"{version.uri} has no figures of {tracking.dataset_name(photos)} (digest {photos.digest[:12]}); "
-            "evaluate it on these photos first"
+            f"{version.uri} has no figures of {tracking.dataset_name(photos)} (digest {photos.digest[:12]}) "
+            "that this code made; evaluate it on these photos first"
         )
     with tempfile.TemporaryDirectory(prefix="stocktake-model-") as folder:
         fetch_model(version.uri, Path(folder))
         # A run of its own, or these figures would pass for those of the run that is open.
         with tracking.start_run(f"evaluate {version.name} {version.version}") as run_id:
             metrics = evaluate(Path(folder))
-            record_metrics(version, metrics, photos, run_id)
+            record_metrics(version, metrics, photos, run_id, code_version())
     return metrics
 
 

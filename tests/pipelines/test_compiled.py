@@ -12,7 +12,7 @@ import yaml
 
 from pipelines.catalogue import PIPELINES
 from pipelines.compiling import check_image, compile_all
-from pipelines.fingerprints import code_version
+from stocktake.code_version import code_version
 from stocktake.errors import SettingsError
 
 ROOT = Path(__file__).parents[2]

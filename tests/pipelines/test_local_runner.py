@@ -13,9 +13,10 @@ from typing import NamedTuple
 import pytest
 from kfp import dsl
 
-from pipelines import fingerprints
 from pipelines.local_runner import RunError, local_environment, run_locally
+from stocktake.code_version import code_version
 from stocktake.errors import SettingsError
+from stocktake.files import content_digest
 
 component = functools.partial(dsl.component, base_image="any-python:1", install_kfp_package=False)
 
@@ -271,10 +272,10 @@ def test_stopping_the_run_stops_the_task(number, tmp_path):
 
 def test_the_code_version_follows_the_files(tmp_path):
     (tmp_path / "a.py").write_text("1")
-    first = fingerprints.content_digest(tmp_path)
+    first = content_digest(tmp_path)
     (tmp_path / "__pycache__").mkdir()
     (tmp_path / "__pycache__/a.pyc").write_text("x")
-    assert fingerprints.content_digest(tmp_path) == first
+    assert content_digest(tmp_path) == first
     (tmp_path / "a.py").rename(tmp_path / "b.py")
-    assert fingerprints.content_digest(tmp_path) != first
-    assert fingerprints.code_version().startswith("0.1.0-")
+    assert content_digest(tmp_path) != first
+    assert code_version().startswith("0.1.0-")

@@ -4,8 +4,8 @@ import zipfile
 import pytest
 
 from pipelines.catalogue import PIPELINES, find
-from pipelines.fingerprints import code_version
 from pipelines.parameters import Parameter, read_file, resolve, split_assignments
+from stocktake.code_version import code_version
 from stocktake.errors import DataError, ModelError, SettingsError
 from stocktake.shelf.weights import starter_path
 

@@ -12,8 +12,8 @@ import yaml
 
 from pipelines.__main__ import main
 from pipelines.catalogue import PIPELINES
-from pipelines.fingerprints import code_version
 from pipelines.submission import SubmitError, Target, submit
+from stocktake.code_version import code_version
 
 SHELVES = PIPELINES["shelf_detector"]
 

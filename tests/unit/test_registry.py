@@ -179,6 +179,25 @@ def test_figures_from_other_photos_are_not_compared(tracked, make_model, store):
     assert "0.7000 against 0.6000" in decision.reason
 
 
+def test_figures_that_other_code_made_are_measured_again(tracked, make_model, store):
+    register(make_model("a"), TEST, figures(0.95, 0.95), store)
+    gate(TEST)
+    register(make_model("b"), TEST, figures(0.7, 0.7), store, code="0.0.1-older")
+    with pytest.raises(ModelError, match=r"shelf-detector/2 has no figures .* that this code made; evaluate"):
+        gate(TEST)
+    measured = []
+
+    def evaluate(model_dir):
+        measured.append((model_dir / "model.onnx").read_bytes())
+        return figures(0.97, 0.97)
+
+    assert gate(TEST, evaluate=evaluate).promoted
+    assert measured == [b"b"]
+    register(make_model("c"), TEST, figures(0.98, 0.98), store)
+    assert gate(TEST, evaluate=evaluate).promoted
+    assert measured == [b"b"]  # its new figures are this code's
+
+
 def test_more_training_photos_do_not_make_other_test_photos(tracked, make_model, store):
     register(make_model("a"), TEST, figures(0.8, 0.7), store)
     extra = Photo("new.jpg", "new.jpg", 1, "1" * 64, 10, 10, "train", "n", np.zeros((0, 4), np.float32))

@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 from stocktake import tracking
+from stocktake.code_version import code_version
 from stocktake.dataset import SPLITS, DatasetIndex, Photo
 from stocktake.errors import DataError
 from stocktake.files import atomic_path, explain_os_error
@@ -161,6 +162,7 @@ def _facts(
         "Model": card.name,
         "Model digest": ours.digest[:12],
         **compared,
+        "Code": code_version(),
         "Data": str(index.metadata.get("name") or "unnamed data"),
         "Data digest": index.digest[:12],
         "Split": split,
