@@ -26,7 +26,7 @@ from stocktake.shelf.texture import colours_of, look_at
 from stocktake.shelf.tiers import Tiers, find_tiers, number_tiers
 
 LOW_STOCK = 0.8  # probability of a gap in the front row, by geometry, from which low stock is reported
-PRODUCTS_SEEN = 24  # products, spread over the photo, that say how a product looks
+PRODUCTS_SEEN = 48  # products, spread over the photo, that say how a product looks
 
 
 class VoidSettings(BaseModel):
@@ -34,7 +34,7 @@ class VoidSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    min_confidence: float = Field(default=0.5, ge=0, le=1, description="alarms below are not reported")
+    min_confidence: float = Field(default=0.55, ge=0, le=1, description="alarms below are not reported")
     min_room: float = Field(
         default=0.5, gt=0, description="narrowest gap, in facings of the products beside it"
     )
