@@ -102,7 +102,8 @@ class S3Store:
         """Fetch into a file; after a dropped connection the rest is asked for, not the whole object again."""
         try:
             with atomic_path(path) as part, part.open("wb") as file:
-                headers = self._patiently(lambda: self._append(key, file), key)
+                seen: dict[str, str] = {}
+                headers = self._patiently(lambda: self._append(key, file, seen), key)
                 file.flush()
                 digest = sha256 or headers.get(DIGEST_HEADER)
                 if digest and sha256_file(part) != digest:
@@ -158,10 +159,17 @@ class S3Store:
 
         return self._patiently(head, key)
 
-    def _append(self, key: str, file: BinaryIO) -> Any:
-        """Read what `file` lacks of the object; returns the response's headers."""
-        response = self._client.get_object(self.bucket, self._name(key), offset=file.tell())
+    def _append(self, key: str, file: BinaryIO, same: dict[str, str]) -> Any:
+        """Read what `file` lacks of the object; returns the response's headers.
+
+        `same` is empty at first and keeps the request header that a later call needs, so that the rest never
+        comes from another object that was put under the key meanwhile.
+        """
+        start = file.tell()
+        headers = {**same} if start else {}
+        response = self._client.get_object(self.bucket, self._name(key), start, request_headers=headers)
         try:
+            same["If-Match"] = response.headers["ETag"]
             for block in response.stream(BLOCK_BYTES):
                 file.write(block)
             return response.headers
@@ -202,6 +210,8 @@ class S3Store:
             )
         if code == "NoSuchKey":
             return f"{self.url(key)}: there is no such object"
+        if code == "PreconditionFailed":
+            return f"{self.url(key)}: the object was replaced while it was read; run this again"
         if code in ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
             return f"{self.uri} at {endpoint}: {code}; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         if code in ("XMinioStorageFull", "QuotaExceeded"):

@@ -230,6 +230,27 @@ def test_a_download_that_is_cut_asks_for_the_rest_only(s3, bucket, store, tmp_pa
     assert proxy.answered < 36 * MIB
 
 
+def test_the_rest_of_a_download_never_comes_from_another_object(s3, bucket, store, tmp_path, monkeypatch):
+    size = 12 * MIB
+    first, second = (io.BytesIO(some_bytes(size, seed)) for seed in (3, 4))
+
+    def put(data: io.BytesIO) -> None:  # by another program: no digest is kept with it
+        s3.client().put_object(bucket, "some/prefix/weights.pt", data, size, part_size=16 * MIB)
+
+    put(first)
+    proxy = CuttingProxy(s3.port, 6 * MIB)
+    proxy.start()
+    settings = s3.settings().model_copy(update={"s3_endpoint_url": f"http://127.0.0.1:{proxy.port}"})
+    cut = open_store(f"s3://{bucket}/some/prefix", settings)
+    assert cut.exists("weights.pt")
+    monkeypatch.setattr("time.sleep", lambda _: put(second))  # in the pause before the next try
+    with pytest.raises(StoreError, match=r"weights\.pt: the object was replaced while it was read"):
+        cut.get_to("weights.pt", tmp_path / "weights.pt")
+    proxy.close()
+    assert proxy.cuts == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_copy_tree_uploads_a_model_dir(bucket, tmp_path):
     model = tmp_path / "model"
     (model / "sub").mkdir(parents=True)
