@@ -107,7 +107,6 @@ def submit(options: argparse.Namespace) -> None:
     from pipelines.submission import submit as start
 
     pipeline, arguments = _asked_for(options, here=False)
-    pipeline.refuse_local_paths(arguments)
     if not options.host:
         raise StocktakeError("--host is missing: give the address of the Kubeflow Pipelines API")
     token = os.environ.get("KF_PIPELINES_TOKEN")

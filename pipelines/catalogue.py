@@ -41,13 +41,16 @@ class Pipeline:
             here: the steps will run on this machine, and not on a cluster.
 
         Raises:
-            SettingsError: a name is unknown, a value is of another type or impossible, or one is missing.
+            SettingsError: a name is unknown, a value is of another type or impossible, one is missing, or
+                names a path of this machine that the steps cannot read.
             DataError, ModelError: a file that a value names is missing or can't be used.
         """
         arguments = resolve(self.parameters, values, texts)
         if arguments.get("code_version") == "":
             arguments["code_version"] = code_version()
         arguments |= {name: str(path) for name, path in self._local(arguments).items()}
+        if not here:
+            self.refuse_local_paths(arguments)
         self.check(arguments)
         if here:
             self.check_here(arguments)

@@ -126,8 +126,8 @@ def test_paths_become_absolute_and_addresses_stay(tmp_path, monkeypatch):
 
 def test_a_cluster_is_not_given_paths_of_this_machine(tmp_path):
     with pytest.raises(SettingsError, match=r"source .* cannot read"):
-        SHELVES.refuse_local_paths(SHELVES.arguments({"source": str(tmp_path)}))
-    SHELVES.refuse_local_paths(SHELVES.arguments({"source": "https://example.org/photos.tar.gz"}))
+        SHELVES.arguments({"source": str(tmp_path)}, here=False)
+    SHELVES.arguments({"source": "https://example.org/photos.tar.gz"}, here=False)
 
 
 def test_a_parameter_file(tmp_path):
