@@ -100,9 +100,8 @@ class ShelfTrainer(DetectionTrainer):
             super().save_model()
         finally:
             self.last, self.best = final
-        for part, path in reversed(
-            list(zip(parts, final, strict=True))
-        ):  # last.pt last: it says the epoch is done
+        # last.pt last: it says the epoch is done
+        for part, path in reversed(list(zip(parts, final, strict=True))):
             if part.exists():
                 part.replace(path)
         return True
