@@ -104,10 +104,14 @@ def _tree(module: str) -> ast.Module:
 
 
 def _is_fitted(node: ast.AST) -> bool:
+    """Whether no test should notice a change within the node."""
     if isinstance(node, ast.Assign | ast.AnnAssign):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         return any(isinstance(t, ast.Name) and t.id.endswith(FITTED) for t in targets)
-    return isinstance(node, ast.arguments | ast.Raise | ast.JoinedStr)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dataclass":
+        return True
+    told = isinstance(node, ast.keyword) and node.arg in ("strict", "kind", "description")
+    return told or isinstance(node, ast.arguments | ast.Raise | ast.JoinedStr)
 
 
 def _change(node: ast.AST) -> tuple[str, object] | None:

@@ -39,6 +39,20 @@ def test_missing_products_leave_their_room(count, space):
     assert gaps.blank.tolist() == [0]
 
 
+def test_spaces_over_six_tenths_of_a_width_are_not_usual():
+    assert len(gaps_of(plain_shelf(tiers=1, space=29))) == 0
+    wide = gaps_of(plain_shelf(tiers=1, space=32))
+    assert wide.room.tolist() == pytest.approx([0.64] * 9)
+
+
+def test_one_wide_neighbour_does_not_decide_what_is_usual():
+    """Flanks of 50 and 350 px: their mean counts as twice the median at most."""
+    boxes = plain_shelf(tiers=1, facings=4)
+    wide = np.array([[450, 900, 800, 1000]], np.float32)
+    gaps = gaps_of(np.concatenate([boxes, wide]))
+    assert gaps.room.tolist() == pytest.approx([150 / 75])
+
+
 def test_narrow_gaps_are_left_out():
     boxes = plain_shelf(tiers=1, facings=8)
     boxes[4:, [0, 2]] += 30

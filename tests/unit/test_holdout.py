@@ -80,6 +80,18 @@ def test_what_may_be_stacked_is_not_taken_by_itself():
         assert not held.kept[:6].all()
 
 
+@pytest.mark.parametrize(
+    ("right", "down", "neighbours"),
+    [(0, 30, True), (0, 40, False), (49, 0, True), (51, 0, False), (-14, 0, True), (-16, 0, False)],
+)
+def test_neighbours_stand_on_one_board_side_by_side(right, down, neighbours):
+    """The middle one of three goes only if it has a neighbour on both sides; the third is moved away."""
+    boxes = plain_shelf(tiers=1, facings=3)
+    boxes[2] += np.array([right, down, right, down])
+    held = remove_runs(boxes, np.random.default_rng(0), longest=1)
+    assert held.kept.tolist() == [True, not neighbours, True]
+
+
 def test_hidden_runs_stay():
     boxes = plain_shelf(tiers=1, facings=3)
     hiding = np.array([[160, 905, 190, 960]], np.float32)

@@ -108,7 +108,30 @@ def test_the_nearer_of_two_neighbours_is_linked():
     assert links(array(box(0, 100), box(80, 100), box(55, 103, 20))) == [(0, 2), (2, 1)]
 
 
+def test_the_more_level_of_two_neighbours_is_linked():
+    assert links(array(box(0, 100), box(60, 112), box(60, 101))) == [(0, 2)]
+    assert links(array(box(60, 112), box(0, 100), box(60, 101))) == [(1, 2)]
+
+
+def test_no_vanishing_point_comes_into_the_photo():
+    boxes = plain_shelf(tiers=5)
+    x, y = (boxes[:, 0] + boxes[:, 2]) / 2 - 350, boxes[:, 3] - 600
+    steep = (y * 0.0035 * x)[:, None] * np.array([0, 1, 0, 1])
+    level = estimate_level((boxes + steep).astype(np.float32))
+    assert 0 <= level.fan * 226 <= 0.7
+
+
 # tiers
+
+
+def test_a_row_that_hangs_a_little_below_is_a_front_row():
+    boxes = plain_shelf(tiers=2, facings=12)
+    low = array(*(box(130 + 60 * k, 1018, 40, 60) for k in range(4)))
+    tiers = find_tiers(np.concatenate([boxes, low]))
+    assert tiers.count == 2
+    assert tiers.of_box[-4:].tolist() == [1] * 4
+    lower = array(*(box(130 + 60 * k, 1040, 40, 60) for k in range(4)))
+    assert find_tiers(np.concatenate([boxes, lower])).count == 3
 
 
 def test_a_plain_shelf():

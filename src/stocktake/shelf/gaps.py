@@ -219,7 +219,7 @@ def _boxes_of(tiers: Tiers, row: _Row, spans: _Spans) -> tuple[Numbers, Numbers]
         x = (row.box[a : b + 1, 0] + row.box[a : b + 1, 2]) / 2
         y = np.interp(middle, x, row.box[a : b + 1, 3])
         above = (middle > row.box[a, 0]) & (middle < row.reach[b]) & (row.board[spans.left] != number)
-        above &= y < bottom - 0.3 * height
+        above &= y < bottom
         ceiling = np.where(above, np.maximum(ceiling, y), ceiling)
     top = np.maximum(bottom - height, ceiling)
     box = np.stack([spans.x1, top, spans.x2, bottom], axis=1).astype(np.float32)

@@ -25,7 +25,7 @@ from stocktake.shelf.level import Indices, Numbers, median
 from stocktake.shelf.texture import colours_of, look_at
 from stocktake.shelf.tiers import Tiers, find_tiers, number_tiers
 
-LOW_STOCK = 0.8  # probability of a gap in the front row, by geometry, from which low stock is reported
+LOW_STOCK = 0.9  # probability of a gap in the front row, by geometry, from which low stock is reported
 PRODUCTS_SEEN = 48  # products, spread over the photo, that say how a product looks
 
 
