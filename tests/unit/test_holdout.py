@@ -82,7 +82,7 @@ def test_what_may_be_stacked_is_not_taken_by_itself():
 
 @pytest.mark.parametrize(
     ("right", "down", "neighbours"),
-    [(0, 30, True), (0, 40, False), (49, 0, True), (51, 0, False), (-14, 0, True), (-16, 0, False)],
+    [(0, 30, True), (0, 40, False), (49, 0, True), (51, 0, False), (-11, 0, True), (-16, 0, False)],
 )
 def test_neighbours_stand_on_one_board_side_by_side(right, down, neighbours):
     """The middle one of three goes only if it has a neighbour on both sides; the third is moved away."""
