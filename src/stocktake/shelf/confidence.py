@@ -35,7 +35,8 @@ DRAWN_WEIGHTS = {
     "unlike": 3.13,
 }
 # Drawn shelves are tidier than shops, where shelves end in aisles, doors and displays that look bare, most
-# backs lie in shade, flat gaps are often rails, and products differ so much in width that room says less.
+# backs lie in shade, flat gaps are often rails, lines of products are ragged where tiers are misread, and
+# products differ so much in width that room says less. Set by hand while looking at photos of real shelves.
 SHOPS = {"room": -1.2, "edge": -2.0, "flat": -0.6, "ragged": -2.2, "light": -1.1}
 PHOTO_WEIGHTS = {name: weight + SHOPS.get(name, 0.0) for name, weight in DRAWN_WEIGHTS.items()}
 
