@@ -152,6 +152,7 @@ class TaskRunner:
                 },
                 pass_fds=self._held,
                 start_new_session=True,  # so that stop() reaches what the task starts
+                preexec_fn=_heed_hangup,
             )
             os.close(theirs)
             with self._lock:
@@ -191,6 +192,11 @@ def _read(terminal: int) -> bytes:
         return os.read(terminal, 65536)
     except OSError:  # Linux says EIO where a pipe would end
         return b""
+
+
+def _heed_hangup() -> None:
+    """Let the task end when its terminal does, as when this process is killed; under nohup it would not."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
