@@ -26,7 +26,7 @@ TESTS = {
     "boxes": ["boxes"],
     "shelf/level": ["tiers", "gaps"],
     "shelf/tiers": ["tiers", "gaps"],
-    "shelf/gaps": ["gaps", "voids"],
+    "shelf/gaps": ["gaps", "posts", "voids"],
     "shelf/empty_tiers": ["gaps", "voids"],
     "shelf/texture": ["texture"],
     "shelf/confidence": ["texture", "voids"],

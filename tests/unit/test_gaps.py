@@ -153,6 +153,20 @@ def test_edges_lean_with_the_tilt():
     assert len(gaps_of(boxes, edges=True)) == 0
 
 
+def test_an_upright_leans_with_the_tilt():
+    boxes = plain_shelf(tiers=3)
+    boxes[(boxes[:, 0] >= 350)] += np.array([45, 0, 45, 0], np.float32)
+    boxes = sheared(boxes, 0.2)
+    boxes[:, [0, 2]] -= 0.2 * (boxes[:, [3]] - 600)
+    assert gaps_of(boxes).blank == pytest.approx([2 / 3] * 3)
+
+
+def test_boards_of_another_bay_make_no_edges():
+    short = plain_shelf(tiers=3, facings=5)
+    long = plain_shelf(tiers=3, facings=8) + np.array([700, 100, 700, 100], np.float32)
+    assert len(gaps_of(np.concatenate([short, long]), edges=True)) == 0
+
+
 def test_steps_make_a_board_ragged():
     boxes = plain_shelf(tiers=1, facings=10, missing=((1, 5),))
     boxes[::2, [1, 3]] += 6

@@ -209,6 +209,24 @@ def test_a_loose_box_belongs_to_the_board_that_it_stands_on_or_behind(floor, tie
     assert (tiers.of_box[-1], tiers.front[-1]) == (tier, front)
 
 
+@pytest.mark.parametrize(("floor", "tier"), [(1040, 1), (1060, 0)])
+def test_a_loose_box_may_stand_before_the_board(floor, tier):
+    boxes = np.concatenate([plain_shelf(tiers=1, facings=6), array(box(420, floor))])
+    assert find_tiers(boxes).of_box[-1] == tier
+
+
+def test_small_boxes_on_a_large_one_are_stacked():
+    below = np.concatenate([plain_shelf(tiers=1, facings=4), array(box(300, 1000, 120, 100))])
+    small = array(box(310, 898, 40, 30), box(360, 898, 40, 30))
+    assert find_tiers(np.concatenate([below, small])).foot.tolist() == [0, 1, 2, 3, 4, 4, 4]
+
+
+def test_a_box_beside_the_middle_of_another_is_not_stacked():
+    below = plain_shelf(tiers=1, facings=4)
+    half = array(box(275, 898, 50, 100))  # shares half of its width with nothing below
+    assert find_tiers(np.concatenate([below, half])).foot[-1] == 4
+
+
 def test_a_loose_box_far_away_belongs_to_no_board():
     boxes = np.concatenate([plain_shelf(tiers=1, facings=6), array(box(1000, 970))])
     assert find_tiers(boxes).of_box[-1] == 0

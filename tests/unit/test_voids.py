@@ -69,6 +69,16 @@ def test_an_empty_tier_is_counted_as_a_tier():
     assert voids_of(boxes, min_confidence=0.0, empty_tiers=False) == []
 
 
+@pytest.mark.parametrize("slope", [-0.2, 0.2])
+def test_an_empty_tier_of_a_tilted_shelf(slope):
+    boxes = sheared(plain_shelf(tiers=6, missing=tuple((3, k) for k in range(1, 11))), slope)
+    state = analyse_shelf(boxes, np.ones(50), None, VoidSettings(min_confidence=0.0, edges=False))
+    assert facts(state.voids) == [(3, 1, 10, "empty_tier")]
+    assert state.tier_of_box.tolist() == np.repeat([1, 2, 4, 5, 6], 10).tolist()
+    (void,) = state.voids
+    assert void.box == pytest.approx((100, 440 + 350 * slope, 600, 600 + 350 * slope), abs=3)
+
+
 def test_low_stock_is_no_alarm():
     boxes = plain_shelf(tiers=4, missing=((2, 4), (2, 5)))
     back = np.array([[252, 680, 298, 760], [302, 680, 348, 760]], np.float32)
@@ -101,6 +111,23 @@ def test_voids_stay_within_the_photo():
     (void,) = voids_of(boxes, photo, min_confidence=0.0)
     assert void.box == pytest.approx((0, 100, 90, 200))
     assert voids_of(boxes, photo, min_confidence=0.0, min_room=1.9) == []
+
+
+def test_facings_beyond_the_photo_are_not_counted():
+    boxes = plain_shelf(tiers=6, missing=((5, 1), (5, 2), (5, 3), (5, 4))) - np.array(
+        [200, 0, 200, 0], np.float32
+    )
+    boxes = boxes[boxes[:, 2] > 0] * np.array([1, 1, 1, 1], np.float32)
+    beyond = plain_shelf(tiers=6)[40:44] - np.array([200, 0, 200, 0], np.float32)
+    assert beyond[:, 0].min() == -100
+    (void,) = voids_of(boxes, plain_photo(boxes), min_confidence=0.0)
+    assert (void.box[0], void.box[2], void.facings) == (0, 100, 2)
+    edge = plain_shelf(tiers=6, missing=((5, 7), (5, 8), (5, 9), (5, 10)))
+    narrow = plain_photo(edge, width=450)  # half of the gap of four lies beyond
+    clipped = [
+        v for v in find_voids(edge, np.ones(56), narrow, VoidSettings(min_confidence=0)) if v.tier == 5
+    ]
+    assert [v.facings for v in clipped] in ([1], [])
 
 
 def test_doubtful_flanks_lower_confidence():
@@ -238,4 +265,6 @@ def test_settings_are_checked_and_go_into_a_card():
     with pytest.raises(ValidationError, match="min_rom"):
         VoidSettings(min_rom=1)
     some = VoidSettings(min_room=0.7)
+    with pytest.raises(ValidationError, match="frozen"):
+        some.min_room = 0.8
     assert VoidSettings(**json.loads(json.dumps(some.model_dump()))) == some
