@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stocktake.shelf.level import Indices, Level, Numbers, Runs, estimate_level, follow, link, median
+from stocktake.shelf.level import Indices, Level, Numbers, Runs, estimate_level, follow, link, median, pairs
 
 MIN_BOARD = 3  # boxes in a line that make a board
 # widest gap, in mean widths, bridged in each round of linking
@@ -135,7 +135,7 @@ def _support(boxes: Numbers) -> tuple[Indices, Numbers, NDArray[np.bool_]]:
     x1, y1, x2, y2 = boxes.T
     width, height, middle = x2 - x1, y2 - y1, (x1 + x2) / 2
     near = np.abs(y1[None, :] - y2[:, None]) < DOUBTFUL_STACK_GAP * height.max()
-    top, foot = np.nonzero(near & (x1[None, :] < x2[:, None]) & (x2[None, :] > x1[:, None]))
+    top, foot = pairs(near & (x1[None, :] < x2[:, None]) & (x2[None, :] > x1[:, None]))
     lower = np.minimum(height[top], height[foot])
     shared = np.minimum(x2[top], x2[foot]) - np.maximum(x1[top], x1[foot])
     above = shared > 0.5 * np.minimum(width[top], width[foot])
@@ -175,6 +175,8 @@ def _chains(boxes: Numbers, rows: Numbers) -> Indices:
     runs = Runs.of_boxes(boxes, rows)
     for reach in REACHES:
         left, right = link(runs, reach)
+        if not len(left):
+            continue
         parent = np.arange(len(runs.x1))
         parent[right] = left
         chain = np.unique(follow(parent)[chain], return_inverse=True)[1].reshape(-1)
