@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from stocktake.markdown import table
 from stocktake.report import Report, Tile, show
 from stocktake.shelf import plots
 from stocktake.shelf.average_precision import DetectionScores
@@ -142,9 +143,7 @@ def build_summary(title: str, facts: Mapping[str, object], scores: Scores) -> st
     """The essentials as markdown: a sentence, the two tables, the facts."""
     parts = [f"# {title}", summarise(scores)]
     parts += [
-        _markdown_table(rows)
-        for rows in (detector_rows(scores), void_rows(scores), missing_rows(scores))
-        if rows
+        table(rows) for rows in (detector_rows(scores), void_rows(scores), missing_rows(scores)) if rows
     ]
     parts += ["\n".join(f"- {name}: {show(value)}" for name, value in facts.items())]
     return "\n\n".join(parts) + "\n"
@@ -190,8 +189,3 @@ def _add_table(
 ) -> None:
     if rows:
         report.table(list(rows[0]), [list(row.values()) for row in rows], caption, highlight)
-
-
-def _markdown_table(rows: Sequence[Mapping[str, object]]) -> str:
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([show(cell) for cell in row.values()] for row in rows)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
