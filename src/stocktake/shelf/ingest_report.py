@@ -1,24 +1,18 @@
 """What an ingest kept, what it left out and why, for machines (JSON) and for people (HTML)."""
 
-import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stocktake.data_report import add_names, write_report
 from stocktake.dataset import SPLITS, DatasetIndex
-from stocktake.errors import StoreError
-from stocktake.files import atomic_path, explain_os_error
 from stocktake.markdown import card
+from stocktake.report import Report, new_figure, title_axes
 from stocktake.shelf.annotations import Annotations
 from stocktake.shelf.sku110k_rows import Joined
 
-if TYPE_CHECKING:
-    from stocktake.report import Report
-
-LONGEST_LIST = 50  # names shown on the page; report.json has them all
 REASONS = {
     "unreadable": "cannot be decoded to its last byte",
     "wrong_size": "its size is not the one in its rows",
@@ -88,18 +82,9 @@ class IngestReport:
 
     def write(self, out_dir: Path, index: DatasetIndex | None) -> None:
         """Write report.json, and report.html where there is an index to show."""
-        try:
-            with atomic_path(out_dir / "report.json") as part:
-                part.write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
-            if index is not None:
-                with atomic_path(out_dir / "report.html") as part:
-                    self._page(index).write(part)
-        except OSError as error:
-            raise StoreError(explain_os_error(error, out_dir)) from error
+        write_report(out_dir, self, None if index is None else self._page(index))
 
-    def _page(self, index: DatasetIndex) -> "Report":
-        from stocktake.report import Report
-
+    def _page(self, index: DatasetIndex) -> Report:
         facts = {
             "Source": self.source,
             "Store": self.store,
@@ -126,8 +111,8 @@ class IngestReport:
             ],
         )
         for reason, names in self.left_out.items():
-            _add_names(page, REASONS[reason], names)
-        _add_names(
+            add_names(page, REASONS[reason], names)
+        add_names(
             page, REASONS["photo_missing"], dict.fromkeys(self.missing, "named in the annotation files")
         )
         page.section("Worth a look", "Kept as they are.").table(
@@ -140,7 +125,7 @@ class IngestReport:
             ],
         )
         for remark, names in self.remarks.items():
-            _add_names(page, remark, names)
+            add_names(page, remark, names)
         return page
 
     def _summary(self) -> str:
@@ -186,19 +171,7 @@ def make_report(
     )
 
 
-def _add_names(page: "Report", title: str, names: dict[str, str]) -> None:
-    if not names:
-        return
-    shown = list(names.items())[:LONGEST_LIST]
-    more = (
-        f"; the first {len(shown)} of {len(names)}, all are in report.json" if len(shown) < len(names) else ""
-    )
-    page.table(["photo", "what was found"], shown, f"{title}{more}")
-
-
-def _add_plots(page: "Report", index: DatasetIndex) -> None:
-    from stocktake.report import new_figure, title_axes
-
+def _add_plots(page: Report, index: DatasetIndex) -> None:
     sizes = np.array([(photo.width, photo.height) for photo in index.photos])
     counts = np.array([len(photo.boxes) for photo in index.photos])
     figure, (left, right) = new_figure(9, 3.4, columns=2)

@@ -1,20 +1,14 @@
 """What label preparation kept, clipped and dropped, and why: as JSON, as a page and as a card."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stocktake.data_report import add_names, write_report
 from stocktake.dataset import SPLITS, DatasetIndex
-from stocktake.errors import StoreError
-from stocktake.files import atomic_path, explain_os_error
+from stocktake.report import Report, Tile, new_figure, title_axes
 
-if TYPE_CHECKING:
-    from stocktake.report import Report
-
-LONGEST_LIST = 50  # names shown on the page; report.json has them all
 GRID = 48  # cells of the heat map, each way
 REASONS = {
     "not_finite": "a coordinate is not a number",
@@ -96,18 +90,10 @@ class LabelReport:
 
     def write(self, out_dir: Path, index: DatasetIndex) -> None:
         """Write report.json and report.html; `index` is the prepared one, for the plots."""
-        try:
-            with atomic_path(out_dir / "report.json") as part:
-                part.write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
-            with atomic_path(out_dir / "report.html") as part:
-                self.page(index).write(part)
-        except OSError as error:
-            raise StoreError(explain_os_error(error, out_dir)) from error
+        write_report(out_dir, self, self.page(index))
 
-    def page(self, index: DatasetIndex) -> "Report":
+    def page(self, index: DatasetIndex) -> Report:
         """The report as a page, with the plots of the prepared boxes."""
-        from stocktake.report import Report, Tile
-
         facts = {
             "Photos": index.metadata.get("source", self.name),
             "Licence": index.metadata.get("licence", "not known"),
@@ -136,13 +122,13 @@ class LabelReport:
         page.table(
             ["reason", "boxes"], [[REASONS[reason], count] for reason, count in self.boxes_dropped.items()]
         )
-        _add_names(page, "Photos dropped from train", self.photos_dropped)
+        add_names(page, "Photos dropped from train", self.photos_dropped)
         page.section("Worth a look", "Kept as they are.")
-        _add_names(page, "Repeated in val or test", self.photos_repeated_elsewhere)
-        _add_names(
+        add_names(page, "Repeated in val or test", self.photos_repeated_elsewhere)
+        add_names(
             page, "Photos without a box", dict.fromkeys(self.photos_empty, "teaches what is not a product")
         )
-        _add_names(
+        add_names(
             page,
             "Groups in more than one split",
             dict.fromkeys(self.groups_in_two_splits, "val may be optimistic"),
@@ -150,20 +136,7 @@ class LabelReport:
         return page
 
 
-def _add_names(page: "Report", title: str, names: dict[str, str]) -> None:
-    if not names:
-        page.text(f"{title}: none.")
-        return
-    shown = list(names.items())[:LONGEST_LIST]
-    more = (
-        f"; the first {len(shown)} of {len(names)}, all are in report.json" if len(shown) < len(names) else ""
-    )
-    page.table(["name", "what was found"], shown, f"{title}{more}")
-
-
-def _add_plots(page: "Report", index: DatasetIndex) -> None:
-    from stocktake.report import new_figure, title_axes
-
+def _add_plots(page: Report, index: DatasetIndex) -> None:
     figure, (counts, sizes, places) = new_figure(10.5, 3.3, columns=3)
     for split in SPLITS:
         found = [len(photo.boxes) for photo in index.split(split)]
