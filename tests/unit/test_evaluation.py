@@ -11,10 +11,11 @@ import pytest
 from stocktake import tracking
 from stocktake.dataset import DatasetIndex, Photo, TruthVoid
 from stocktake.errors import DataError, ModelError
+from stocktake.evaluation_files import EvaluationResult
 from stocktake.files import sha256_file
 from stocktake.model_card import ModelCard, verify_sums
 from stocktake.shelf.detector import ShelfDetector
-from stocktake.shelf.evaluation import EvaluationResult, evaluate
+from stocktake.shelf.evaluation import evaluate
 from stocktake.shelf.thresholds import Thresholds, choose_thresholds, write_thresholds
 from tests.tiny_model import write_model_dir
 

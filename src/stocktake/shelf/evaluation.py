@@ -6,41 +6,34 @@ validation split.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from stocktake import tracking
 from stocktake.code_version import code_version
-from stocktake.dataset import SPLITS, DatasetIndex, Photo
+from stocktake.dataset import DatasetIndex, Photo
 from stocktake.errors import DataError
-from stocktake.files import atomic_path, explain_os_error
-from stocktake.report import jpeg_bytes
+from stocktake.evaluation_files import (
+    SEEN_BEFORE,
+    EvaluationResult,
+    make_folder,
+    photos_to_score,
+    track_evaluation,
+    write_evaluation,
+)
+from stocktake.photo_pass import each_photo
 from stocktake.shelf import evaluation_report
 from stocktake.shelf.average_precision import score_detections
 from stocktake.shelf.constant_detector import ConstantDetector
 from stocktake.shelf.detector import CANDIDATE_THRESHOLD, ShelfDetector
 from stocktake.shelf.evaluation_scores import Scores, calibrate, score_scenes
-from stocktake.shelf.examination import Examined, Examiner, each_photo
-from stocktake.shelf.examples import Example, draw_examples
+from stocktake.shelf.examination import Examined, Examiner
+from stocktake.shelf.examples import draw_examples
 from stocktake.shelf.void_trials import OURS
-
-METRICS_FILE, FACTS_FILE = "metrics.json", "facts.json"
+from stocktake.void_kinds import LOW_STOCK
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationResult:
-    """`metrics` by flat name ('detector/ap50'), `facts` on what they rest on, and the files written."""
-
-    metrics: dict[str, float]
-    facts: dict[str, object]
-    report: Path  # report.html
-    summary: Path  # summary.md
 
 
 def evaluate(
@@ -79,9 +72,9 @@ def evaluate(
     """
     index = DatasetIndex.read(index_path)
     photos = _photos(index, split, index_path)
-    if caveat := evaluation_report.SEEN_BEFORE.get(split):
+    if caveat := SEEN_BEFORE.get(split):
         _log.warning("split %s: %s", split, caveat)
-    _make_folder(out_dir)
+    make_folder(out_dir)
     given = {OURS: model_dir, "before": before, "champion": champion}
     detectors = {who: ShelfDetector.load(path) for who, path in given.items() if path is not None}
     constant, fitted_on = _fit_constant(index, split)
@@ -93,30 +86,26 @@ def evaluate(
     scores = _score(examined, detectors[OURS])
     facts = _facts(index, split, photos, detectors, len(tilted), fitted_on)
     examples = draw_examples(index, detectors[OURS], examined)
-    result = _write(out_dir, scores, facts, examples)
-    _track(index, split, result, scores, examples)
+    title = f"Evaluation of {facts['Model']}"
+    report = evaluation_report.build_report(title, facts, scores, examples).render()
+    summary = evaluation_report.build_summary(title, facts, scores)
+    pictures = {example.rank: example.photo for example in examples}
+    result = write_evaluation(out_dir, scores.metrics(), facts, report, summary, pictures)
+    tables = {
+        "products": evaluation_report.detector_rows(scores),
+        "voids": evaluation_report.void_rows(scores),
+    }
+    track_evaluation(index, split, result, tables, evaluation_report.figures(scores), pictures)
     return result
 
 
 def _photos(index: DatasetIndex, split: str, index_path: Path) -> list[Photo]:
-    """The photos of the split by name: AP depends on the order where scores tie."""
-    photos = sorted(index.split(split), key=lambda photo: photo.name)
-    if not photos:
-        counts = ", ".join(f"{name} {len(index.split(name))}" for name in SPLITS)
-        raise DataError(f"{index_path}: no photo in split {split} ({counts}); evaluate another split")
+    photos = photos_to_score(index, split, index_path)
     if not any(len(photo.boxes) for photo in photos):
         raise DataError(
             f"{index_path}: none of {len(photos)} photos in split {split} has a product box; ingest again"
         )
     return photos
-
-
-def _make_folder(out_dir: Path) -> None:
-    """Before the work and not after it."""
-    try:
-        (out_dir / "photos").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(explain_os_error(error, out_dir)) from error
 
 
 def _fit_constant(index: DatasetIndex, split: str) -> tuple[ConstantDetector, str]:
@@ -152,11 +141,11 @@ def _facts(
 ) -> dict[str, object]:
     """On what data, how many, which exclusions, which settings."""
     known = [photo.voids for photo in photos if photo.voids is not None]
-    voids = sum(void.kind != "low_stock" for photo in known for void in photo)
+    voids = sum(void.kind != LOW_STOCK for photo in known for void in photo)
     excluded, rule = index.metadata.get("excluded", []), index.metadata.get("exclude", "none")
     ours = detectors[OURS]
     card = ours.card
-    caveat = evaluation_report.SEEN_BEFORE.get(split)
+    caveat = SEEN_BEFORE.get(split)
     compared = {f"Digest of {who}": detectors[who].digest[:12] for who in detectors if who != OURS}
     return {
         "Model": card.name,
@@ -180,43 +169,3 @@ def _facts(
         "Tried at ±15°": f"{tilted:,} photos",
         "Constant boxes fitted on": f"{fitted_on} split",
     }
-
-
-def _write(
-    out_dir: Path, scores: Scores, facts: dict[str, object], examples: Sequence[Example]
-) -> EvaluationResult:
-    metrics = scores.metrics()
-    title = f"Evaluation of {facts['Model']}"
-    files = {
-        METRICS_FILE: json.dumps(metrics, indent=2) + "\n",
-        FACTS_FILE: json.dumps(facts, indent=2) + "\n",
-        "report.html": evaluation_report.build_report(title, facts, scores, examples).render(),
-        "summary.md": evaluation_report.build_summary(title, facts, scores),
-    }
-    try:
-        for name, text in files.items():
-            with atomic_path(out_dir / name) as part:
-                part.write_text(text, "utf-8")
-        for example in examples:
-            with atomic_path(out_dir / "photos" / f"{example.rank}.jpg") as part:
-                part.write_bytes(jpeg_bytes(example.photo))
-    except OSError as error:
-        raise DataError(explain_os_error(error, out_dir)) from error
-    return EvaluationResult(metrics, facts, out_dir / "report.html", out_dir / "summary.md")
-
-
-def _track(
-    index: DatasetIndex, split: str, result: EvaluationResult, scores: Scores, examples: Sequence[Example]
-) -> None:
-    """Show the same in MLflow, where a run is open."""
-    if tracking.current_run() is None:
-        return
-    tracking.log_dataset(index, split)
-    tracking.log_metrics(result.metrics)
-    tracking.log_table(evaluation_report.detector_rows(scores), "tables/products.json")
-    tracking.log_table(evaluation_report.void_rows(scores), "tables/voids.json")
-    for name, figure in evaluation_report.figures(scores).items():
-        tracking.log_figure(figure, f"plots/{name}.png")
-    for example in examples:
-        tracking.log_image(example.photo, f"photos/{example.rank}.png")
-    tracking.log_html(result.report.read_text("utf-8"), "report.html")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from stocktake.evaluation_files import SEEN_BEFORE
 from stocktake.markdown import table
 from stocktake.report import Report, Tile, show
 from stocktake.shelf import plots
@@ -22,10 +23,6 @@ NAMES = {
     "before": "before training",
     "champion": "champion",
     "constant": "constant boxes",
-}
-SEEN_BEFORE = {
-    "train": "Models learn from the training split: these figures say how well it is remembered.",
-    "val": "Thresholds were chosen on these photos: the figures are a little too good.",
 }
 HOW_TO_READ = """
 A void counts as found when it overlaps a known one with IoU .3 (or .5) or more, one to one; low stock (front

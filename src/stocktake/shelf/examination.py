@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
 from stocktake.boxes import FloatArray
-from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
-from stocktake.errors import DataError, UnsupportedImage
-from stocktake.images import Pixels, decode_photo, letterbox
-from stocktake.parallel import map_bounded
-from stocktake.settings import load_settings
+from stocktake.dataset import DatasetIndex, Photo
+from stocktake.images import Pixels, letterbox
+from stocktake.photo_pass import read_pixels
 from stocktake.shelf.constant_detector import ConstantDetector
 from stocktake.shelf.detector import DecodedPhoto, Proposals, ShelfDetector
 from stocktake.shelf.seed_heuristic import find_voids_like_seed
@@ -34,9 +30,6 @@ from stocktake.shelf.void_trials import (
 from stocktake.shelf.voids import find_voids
 
 CONSTANT = "constant"
-MAX_WORKERS = 8
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,41 +109,6 @@ class Examiner:
             watch = partial(_watch, self.detectors[OURS])
             trials += try_tilted(photo, pixels, watch, finders, self.seed)
         return Examined(photo, found, trials)
-
-
-def read_pixels(index: DatasetIndex, photo: Photo) -> Pixels:
-    """The photo as (H, W, 3) uint8 RGB, upright.
-
-    Raises:
-        DataError: it can't be decoded, or has another size than the index says.
-    """
-    try:
-        pixels = decode_photo(read_photo_bytes(index, photo))
-    except UnsupportedImage as error:
-        raise DataError(f"{photo.name}: {error}; ingest again to leave it out") from error
-    height, width = pixels.shape[:2]
-    if (width, height) != (photo.width, photo.height):
-        raise DataError(
-            f"{photo.name} has {width}x{height} px, the index says {photo.width}x{photo.height}; ingest again"
-        )
-    return pixels
-
-
-def each_photo(
-    work: Callable[[Photo], Result], photos: Sequence[Photo], workers: int | None, progress: bool, label: str
-) -> list[Result]:
-    """`work` over photos in threads (one per core, eight at most, when None), in the order of `photos`."""
-    results: dict[int, Result] = {}
-    numbered = map_bounded(
-        lambda number: (number, work(photos[number])),
-        range(len(photos)),
-        workers or min(load_settings().cpu_workers, MAX_WORKERS),
-    )
-    with tqdm(desc=label, total=len(photos), unit="photo", disable=None if progress else True) as bar:
-        for number, result in numbered:
-            results[number] = result
-            bar.update()
-    return [results[number] for number in range(len(photos))]
 
 
 def _watch(detector: ShelfDetector, pixels: np.ndarray) -> dict[str, VoidSet]:

@@ -10,9 +10,10 @@ import numpy as np
 
 from stocktake.dataset import DatasetIndex
 from stocktake.images import Pixels
+from stocktake.photo_pass import read_pixels
 from stocktake.shelf.detector import ShelfDetector
 from stocktake.shelf.drawing import draw_report
-from stocktake.shelf.examination import Examined, Sight, read_pixels
+from stocktake.shelf.examination import Examined, Sight
 from stocktake.shelf.void_scoring import VoidScore, VoidSet, score_voids
 from stocktake.shelf.void_trials import OURS, PIXELS, void_truth
 

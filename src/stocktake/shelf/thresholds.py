@@ -12,9 +12,10 @@ from stocktake.boxes import FloatArray
 from stocktake.dataset import DatasetIndex, Photo
 from stocktake.errors import DataError
 from stocktake.model_card import ModelCard, write_sums
+from stocktake.photo_pass import each_photo, read_pixels
 from stocktake.shelf.average_precision import score_detections
 from stocktake.shelf.detector import ShelfDetector
-from stocktake.shelf.examination import Sight, each_photo, read_pixels
+from stocktake.shelf.examination import Sight
 from stocktake.shelf.void_scoring import VoidSet, void_curve
 
 SUPPORT_THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)

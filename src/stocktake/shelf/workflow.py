@@ -7,16 +7,18 @@ from pathlib import Path
 
 from stocktake import tracking
 from stocktake.dataset import DatasetIndex
+from stocktake.devices import check_devices
 from stocktake.errors import SettingsError
+from stocktake.evaluation_files import EvaluationResult
 from stocktake.files import atomic_path
-from stocktake.shelf.evaluation import EvaluationResult, evaluate
+from stocktake.shelf.evaluation import evaluate
 from stocktake.shelf.hyp import load_hyp
 from stocktake.shelf.label_prep import prepare
 from stocktake.shelf.sku110k import ingest
 from stocktake.shelf.sku110k_source import check_source
 from stocktake.shelf.thresholds import set_thresholds
 from stocktake.shelf.train_settings import TrainSettings
-from stocktake.shelf.training import TrainResult, check_devices, train
+from stocktake.shelf.training import TrainResult, train
 from stocktake.shelf.weights import check_weights
 from stocktake.shelf.yolo_folder import read_yolo_folder
 
@@ -92,7 +94,7 @@ def _check(data: str, settings: TrainSettings) -> None:
     """Refuse before the ingest what the training would refuse after it."""
     check_weights(settings.weights, settings.model)
     load_hyp(settings.hyp)
-    check_devices(settings)
+    check_devices(settings.device)
     check_source(data)  # a file of any kind is one of its sources
 
 
