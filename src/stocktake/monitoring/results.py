@@ -1,0 +1,65 @@
+"""What a training rule answers: one of four states, with where, how bad, and on how many points."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class State(StrEnum):
+    """The four answers of a rule. Silence for want of data is not the same as silence for want of faults."""
+
+    NO_ISSUES = "NoIssuesFound"
+    ISSUES = "IssuesFound"
+    INSUFFICIENT = "InsufficientData"  # too few points yet: train longer, or sample more often
+    NOT_EVALUATED = "NotEvaluated"  # there is nothing here to look at, such as a GPU
+
+
+@dataclass(frozen=True, slots=True)
+class RuleResult:
+    """A rule's answer about a training so far."""
+
+    rule: str
+    state: State
+    reason: str  # a sentence: how bad it is, what is missing, or what was looked at
+    where: str = ""  # step, epoch, tensor or device of the first finding; '' without one
+    violations: int = 0  # points at which the rule's condition held
+    datapoints: int = 0  # points that were looked at
+    details: Mapping[str, Any] = field(default_factory=dict)  # plain JSON values
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fired(self) -> bool:
+        """Whether the rule found issues."""
+        return self.state is State.ISSUES
+
+    def as_profiler_report(self) -> dict[str, Any]:
+        """The answer in the shape of SageMaker Debugger's profiler-reports/<Rule>.json, our state beside it."""
+        return {
+            "RuleTriggered": self.violations if self.fired else 0,
+            "Violations": self.violations,
+            "Details": dict(self.details),
+            "Datapoints": self.datapoints,
+            "RuleParameters": "\n".join(f"{name}:{value}" for name, value in self.parameters.items()),
+            "State": self.state.value,
+            "Reason": self.reason,
+            "Where": self.where,
+        }
+
+
+class StopTraining(Exception):
+    """A rule that was asked to end the run has found issues; the trainer keeps what it has and ends."""
+
+    def __init__(self, rule: str, reason: str):
+        super().__init__(f"{rule}: {reason}")
+        self.rule = rule
+        self.reason = reason
+
+
+def summary(results: Iterable[RuleResult]) -> str:
+    """One line per rule, `Name: State`, as SageMaker Debugger prints them; the reason follows an open state."""
+    return "\n".join(
+        f"{result.rule}: {result.state.value}"
+        + ("" if result.state is State.NO_ISSUES else f" ({result.reason})")
+        for result in results
+    )
