@@ -10,9 +10,9 @@ import pytest
 from stocktake.dataset import DatasetIndex
 from stocktake.errors import ModelError, StoreError
 from stocktake.model_card import ModelCard, verify_sums
+from stocktake.model_export import PROOF_PHOTOS
 from stocktake.shelf.detector import ShelfDetector
 from stocktake.shelf.export import (
-    PROOF_PHOTOS,
     check_parity,
     export_model,
     load_network,

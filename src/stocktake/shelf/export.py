@@ -7,19 +7,18 @@ The ONNX graph does everything between a letterboxed photo and boxes in its pixe
 
 import io
 import logging
-import warnings
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stocktake.dataset import DatasetIndex, read_photo_bytes
-from stocktake.errors import ModelError, StoreError
-from stocktake.files import atomic_path, explain_os_error
+from stocktake.dataset import DatasetIndex
+from stocktake.errors import ModelError
+from stocktake.files import atomic_path
 from stocktake.images import encode_jpeg
-from stocktake.model_card import MODEL_FILE, SUMS_FILE, ModelCard, write_sums
+from stocktake.model_card import MODEL_FILE, ModelCard, write_sums
+from stocktake.model_export import PROOF_PHOTOS, WEIGHTS_FILE, new_model_dir, origin, val_photos, write_onnx
 from stocktake.settings import load_settings
 from stocktake.shelf.detector import TASK, ShelfDetector
 from stocktake.shelf.train_settings import NMS_IOU
@@ -31,13 +30,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WEIGHTS_FILE = "weights.pt"
 LICENCE = "AGPL-3.0-or-later"  # ultralytics' own, for weights trained with it
 MAX_BOX_GAP = 1.0  # px of the photo
 MAX_SCORE_GAP = 1e-3
 MIN_COMPARED = 100
-PROOF_PHOTOS = 8
-UNKNOWN = "not known"
 KEPT_ARGUMENTS = ("task", "imgsz", "single_cls", "optimizer", "lr0", "epochs", "batch", "seed")
 
 
@@ -46,7 +42,7 @@ def export_model(
 ) -> Path:
     """Export a checkpoint and prove on whole photos that the exported model says the same.
 
-    SHA256SUMS is written last: a model dir without it is one whose export was broken off.
+    A model dir without SHA256SUMS is one whose export was broken off.
 
     Args:
         weights: an ultralytics checkpoint of a detector with one class.
@@ -68,21 +64,13 @@ def export_model(
 
     network = load_network(check_checkpoint(weights))
     card = make_card(img, index, **card_fields)
-    photos = (_val_photos(index) if index else []) or _drawn_photos()
-    try:
-        model_dir.mkdir(parents=True, exist_ok=True)
-        for stale in (SUMS_FILE, *(path.name for path in model_dir.glob("model.*"))):
-            (model_dir / stale).unlink(missing_ok=True)
+    photos = (val_photos(index) if index else []) or _drawn_photos()
+    with new_model_dir(model_dir):
         save_slim(weights, model_dir / WEIGHTS_FILE)
-        write_onnx(network, model_dir / MODEL_FILE, img)
+        write_onnx(network, model_dir / MODEL_FILE, img, outputs=("boxes", "scores"))
         card.write(model_dir)
         write_sums(model_dir)
         check_parity(model_dir, network, photos)
-    except OSError as error:
-        raise StoreError(explain_os_error(error, model_dir)) from error
-    except ModelError:
-        (model_dir / SUMS_FILE).unlink(missing_ok=True)
-        raise
     return model_dir
 
 
@@ -113,8 +101,8 @@ def export_start(weights: str, size: str, img: int, index_path: Path, model_dir:
 
 def make_card(img: int, index: DatasetIndex | None = None, **fields: Any) -> ModelCard:
     """The card of a shelf detector trained on `index`; `fields` win over what is filled in here."""
-    about = index.metadata if index else {}
     known = {
+        **origin(index),
         "task": TASK,
         "name": "shelf detector",
         "classes": list(CLASS_NAMES),
@@ -123,10 +111,6 @@ def make_card(img: int, index: DatasetIndex | None = None, **fields: Any) -> Mod
         "void_settings": VoidSettings().model_dump(),
         "weights": WEIGHTS_FILE,
         "licence": LICENCE,
-        "data_licence": about.get("licence") or UNKNOWN,
-        "dataset": about.get("name") or UNKNOWN,
-        "dataset_digest": index.digest if index else UNKNOWN,
-        "stocktake_version": version("stocktake"),
     }
     return ModelCard(**{**known, **fields})
 
@@ -170,39 +154,6 @@ def _read_detector(weights: Path) -> Any:
 
     detector, _ = load_checkpoint(str(weights))
     return detector
-
-
-def write_onnx(network: "torch.nn.Module", path: Path, img: int) -> None:
-    """Trace `network` for squares of `img` px and any number of photos, check the graph and write it.
-
-    Raises:
-        ModelError: PyTorch can't express it in ONNX, or the checker refuses the result.
-    """
-    import onnx
-    import torch
-
-    example = torch.zeros(2, img, img, 3, dtype=torch.uint8)
-    for talkative in ("onnxscript", "onnx_ir"):
-        logging.getLogger(talkative).setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), atomic_path(path) as part:
-            warnings.simplefilter("ignore")  # of torch.export's own making
-            torch.onnx.export(
-                network,
-                (example,),
-                str(part),
-                input_names=["image"],
-                output_names=["boxes", "scores"],
-                dynamic_shapes={"image": {0: torch.export.Dim("batch", min=1)}},
-                dynamo=True,
-                external_data=False,
-                verbose=False,
-            )
-            onnx.checker.check_model(str(part), full_check=True)
-    except (OSError, ModelError):
-        raise
-    except Exception as error:  # torch.export, onnxscript and the checker have no common base
-        raise ModelError(f"{path}: the network can't be written as ONNX ({error})") from error
 
 
 def save_slim(weights: Path, path: Path) -> None:
@@ -264,10 +215,6 @@ def check_parity(model_dir: Path, network: "torch.nn.Module", photos: Sequence[b
         raise ModelError(f"{model_dir / MODEL_FILE}: no photo to compare it with its checkpoint on")
     log.info("model.onnx agrees with its checkpoint on %d proposals in %d photos", compared, len(photos))
     return compared
-
-
-def _val_photos(index: DatasetIndex) -> list[bytes]:
-    return [read_photo_bytes(index, photo) for photo in index.split("val")[:PROOF_PHOTOS]]
 
 
 def _drawn_photos() -> list[bytes]:
