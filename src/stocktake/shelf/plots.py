@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stocktake.report import PALETTE, new_figure, title_axes
+from stocktake.plots import GREY, OURS, dress, reliability_figure
+from stocktake.report import PALETTE, new_figure
 from stocktake.shelf.average_precision import RECALL_STEPS, DetectionScores
 from stocktake.shelf.void_scoring import VoidCurve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-OURS = PALETTE[0]
-GREY = "#98a2b3"
-CALIBRATION_BINS = 10
 
 
 def detection_figure(detectors: Mapping[str, DetectionScores], threshold: float) -> Figure:
@@ -35,11 +32,11 @@ def detection_figure(detectors: Mapping[str, DetectionScores], threshold: float)
             curve.plot(
                 RECALL_STEPS, scores.precision75, label=f"{name}, IoU .75", color=OURS, lw=1.2, ls="--"
             )
-    _dress(curve, "Precision over recall", "recall", "precision")
+    dress(curve, "Precision over recall", "recall", "precision")
     thresholds = np.linspace(0, 1, 201)
     lines = next(iter(detectors.values())).over_threshold(thresholds)
     _over_threshold(confidence, thresholds, lines, threshold)
-    _dress(confidence, "Over the score threshold, IoU .5", "score threshold", "")
+    dress(confidence, "Over the score threshold, IoU .5", "score threshold", "")
     return figure
 
 
@@ -58,11 +55,11 @@ def void_figure(ours: VoidCurve, seed: tuple[float, float] | None, threshold: fl
         )
     if seed is not None:
         curve.plot(*seed, "X", color=PALETTE[1], ms=9, label="seed heuristic")
-    _dress(curve, "Void precision over recall, IoU .3", "recall", "precision")
+    dress(curve, "Void precision over recall, IoU .3", "recall", "precision")
     order = slice(None, None, -1)
     lines = (ours.precision[order], ours.recall[order], ours.f1[order])
     _over_threshold(confidence, ours.confidence[order], lines, threshold)
-    _dress(confidence, "Over the confidence threshold, IoU .3", "confidence threshold", "")
+    dress(confidence, "Over the confidence threshold, IoU .3", "confidence threshold", "")
     return figure
 
 
@@ -79,7 +76,7 @@ def scene_figure(scenes: list[str], ours: list[float], seed: list[float]) -> Fig
     axes.set_yticks(rows, scenes)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
-    _dress(axes, "Void F1, IoU .3", "", "")
+    dress(axes, "Void F1, IoU .3", "", "")
     axes.set_ylim(-0.6, len(scenes) - 0.4)
     axes.set_xlim(0, 1.08)
     return figure
@@ -87,22 +84,7 @@ def scene_figure(scenes: list[str], ours: list[float], seed: list[float]) -> Fig
 
 def calibration_figure(confidence: np.ndarray, hit: np.ndarray) -> Figure:
     """How often voids of a confidence are real: `confidence` (n,) in 0..1, `hit` (n,) bool."""
-    figure, (axes, counts) = new_figure(9.6, 3.4, columns=2)
-    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
-    place = np.clip(np.digitize(confidence, edges) - 1, 0, CALIBRATION_BINS - 1)
-    total = np.bincount(place, minlength=CALIBRATION_BINS)
-    real = np.bincount(place, weights=hit, minlength=CALIBRATION_BINS)
-    said = np.bincount(place, weights=confidence, minlength=CALIBRATION_BINS)
-    filled = total > 0
-    axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="perfectly calibrated")
-    axes.plot(said[filled] / total[filled], real[filled] / total[filled], "o-", color=OURS, label="stocktake")
-    _dress(axes, "How often a void is real, IoU .3", "confidence", "share that is real")
-    counts.bar(edges[:-1] + 0.05, total, width=0.085, color=GREY, label="false")
-    counts.bar(edges[:-1] + 0.05, real, width=0.085, color=OURS, label="real")
-    title_axes(counts, "Voids by confidence")
-    counts.set_xlabel("confidence")
-    counts.legend(frameon=False, fontsize=8.5)
-    return figure
+    return reliability_figure(confidence, hit, "How often a void is real, IoU .3", "real", "false")
 
 
 def _over_threshold(
@@ -117,12 +99,3 @@ def _at(curve: VoidCurve, threshold: float) -> int | None:
     """The last point of the curve whose voids all have the confidence `threshold`."""
     count = int((curve.confidence >= threshold).sum())
     return count - 1 if count else None
-
-
-def _dress(axes: Axes, title: str, x: str, y: str) -> None:
-    title_axes(axes, title)
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.set_xlim(0, 1.01)
-    axes.set_ylim(0, 1.03)
-    axes.legend(frameon=False, fontsize=8.5, loc="best")
