@@ -52,9 +52,10 @@ def train_shelf_detector(
     from dataclasses import asdict
     from pathlib import Path
 
+    from stocktake.devices import gpu_devices
     from stocktake.settings import load_settings
     from stocktake.shelf.thresholds import set_thresholds
-    from stocktake.shelf.train_settings import TrainSettings, gpu_devices
+    from stocktake.shelf.train_settings import TrainSettings
     from stocktake.shelf.training import train
     from stocktake.tracking import log_params, start_run
 

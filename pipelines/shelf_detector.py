@@ -12,8 +12,9 @@ from components.label_prep import prepare_shelf_labels
 from components.promotion import promote_shelf_detector
 from components.training import train_shelf_detector
 from pipelines.cluster import give_gpus, place
+from stocktake.devices import gpu_devices
 from stocktake.errors import SettingsError
-from stocktake.shelf.train_settings import TrainSettings, gpu_devices
+from stocktake.shelf.train_settings import TrainSettings
 
 DESCRIPTION = (
     "Ingest shelf photos, prepare labels, train YOLOv5, evaluate it, and promote it if it is better."
@@ -152,9 +153,9 @@ def check_here(arguments: Mapping[str, Any]) -> None:
     Raises:
         SettingsError: it has fewer GPUs.
     """
-    from stocktake.shelf.training import check_devices
+    from stocktake.devices import check_devices
 
-    check_devices(_train_settings(arguments))
+    check_devices(gpu_devices(arguments["gpus"]))
 
 
 def _train_settings(arguments: Mapping[str, Any]) -> TrainSettings:

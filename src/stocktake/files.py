@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import yaml
 from stocktake.errors import StocktakeError, StoreError
 
 PART_SUFFIX = ".part"
+ROOM_MARGIN = 1.1  # small files beside the large ones, the file system's own needs
 
 
 @contextlib.contextmanager
@@ -97,6 +99,21 @@ def content_digest(path: Path) -> str:
         if file.is_file() and "__pycache__" not in file.parts
     )
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def require_room(folder: Path, needed: float, advice: str) -> None:
+    """Check that the disk of a folder, which need not exist yet, has room for `needed` bytes.
+
+    Raises:
+        StoreError: it has not; `advice` says what else one could do than to make room.
+    """
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if needed * ROOM_MARGIN > free:
+        raise StoreError(
+            f"{folder}: the run needs {needed * ROOM_MARGIN / 1e9:.1f} GB there, {free / 1e9:.1f} GB"
+            f" are free; make room, or {advice}"
+        )
 
 
 def explain_os_error(error: OSError, path: Path | str) -> str:

@@ -2,8 +2,9 @@ from typing import Any
 
 import pytest
 
+from stocktake.devices import gpu_devices
 from stocktake.errors import SettingsError
-from stocktake.shelf.train_settings import TrainSettings, gpu_devices
+from stocktake.shelf.train_settings import TrainSettings
 
 
 @pytest.mark.parametrize(

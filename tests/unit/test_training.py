@@ -219,7 +219,7 @@ def test_two_ranks_train_one_model(index_path: Path, tmp_path: Path) -> None:
     assert [epoch for _, epoch in told] == [1, 2]
     assert result.epochs == 2
     assert ShelfDetector.load(tmp_path / "model").card.metrics == result.metrics
-    arguments = json.loads((result.run_dir / "ranks.json").read_text())["overrides"]
+    arguments = json.loads((result.run_dir / "ranks.json").read_text())["arguments"]
     assert arguments["batch"] == 4  # over both
 
 

@@ -1,16 +1,16 @@
 """The verbs of `stocktake shelf`: arguments in, one library call, a line on what came out."""
 
-import argparse
 import json
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stocktake.dataset import SPLITS
 from stocktake.shelf import train_command
 from stocktake.shelf.sku110k_exclusions import EXCLUSIONS
+from stocktake.verbs import Options, add_verb, say_written
 
-Options = argparse.Namespace
+_verb = partial(add_verb, "shelf")
 
 
 def add_to(groups: Any) -> None:
@@ -32,20 +32,6 @@ def add_to(groups: Any) -> None:
         _add_find,
     ):
         add(verbs)
-
-
-def _verb(
-    verbs: Any, name: str, run: Callable[[Options], None], text: str, example: str
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(
-        name,
-        help=text,
-        description=text[0].upper() + text[1:] + ".",
-        epilog=f"Example: stocktake shelf {name} {example}",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.set_defaults(run=run)
-    return parser
 
 
 def _add_draw(verbs: Any) -> None:
@@ -109,7 +95,7 @@ def _ingest(options: Options) -> None:
         options.workers,
         options.limit,
     )
-    _say_written(options.out, "index.parquet", "report.html")
+    say_written(options.out, "index.parquet", "report.html")
 
 
 def _add_prepare(verbs: Any) -> None:
@@ -130,7 +116,7 @@ def _prepare(options: Options) -> None:
     from stocktake.shelf.yolo_labels import write_tree
 
     prepare(options.index, options.out)
-    _say_written(options.out, "index.parquet", "report.html")
+    say_written(options.out, "index.parquet", "report.html")
     if not options.no_tree:
         print(write_tree(DatasetIndex.read(options.out / "index.parquet"), options.out / "yolo"))
 
@@ -183,7 +169,7 @@ def _evaluate(options: Options) -> None:
 
     evaluate(options.model, options.index, options.out, options.split, options.before, options.champion)
     print((options.out / "summary.md").read_text())
-    _say_written(options.out, "report.html")
+    say_written(options.out, "report.html")
 
 
 def _add_register(verbs: Any) -> None:
@@ -232,8 +218,3 @@ def _find(options: Options) -> None:
         if options.out:
             painted = draw_report(decode_photo(data), report)
             (options.out / f"{path.stem}.jpg").write_bytes(encode_jpeg(painted))
-
-
-def _say_written(folder: Path, *names: str) -> None:
-    for name in names:
-        print(folder / name)

@@ -1,11 +1,17 @@
 """The settings of a training, checked before any work is done."""
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stocktake.errors import SettingsError
+from stocktake.setting_checks import (
+    MAX_SEED,
+    expect,
+    expect_devices,
+    expect_folder_name,
+    expect_whole,
+    split_devices,
+)
 from stocktake.shelf.hyp import OPTIMIZERS
 from stocktake.shelf.weights import SIZES
 
@@ -13,8 +19,6 @@ STRIDE = 32  # the coarsest grid of YOLOv5; the side of a photo is a multiple of
 LAYERS = 24  # before the head, in every size of YOLOv5
 NMS_IOU = 0.6  # of the detector that is served, and hence of every measurement
 CACHES = ("", "ram", "disk")
-
-EpochHook = Callable[[dict[str, float], int], None]  # metrics of an epoch and its number, from 1
 
 _ELSEWHERE = ("device", "workers", "cache", "project", "name", "resume")  # where and how, not what is learnt
 
@@ -45,64 +49,35 @@ class TrainSettings:
     resume: bool = True  # continue a run of the same settings and photos that was stopped
 
     def __post_init__(self) -> None:
-        _expect(self.model in ("", *SIZES), "model", self.model, f"one of {', '.join(SIZES)}")
-        _expect_whole("epochs", self.epochs, 1, 100_000)
-        _expect(self.hours is None or 0 < self.hours < math.inf, "hours", self.hours, "over 0, or None")
-        _expect_whole("img", self.img, STRIDE, 4096)
+        expect(self.model in ("", *SIZES), "model", self.model, f"one of {', '.join(SIZES)}")
+        expect_whole("epochs", self.epochs, 1, 100_000)
+        expect(self.hours is None or 0 < self.hours < math.inf, "hours", self.hours, "over 0, or None")
+        expect_whole("img", self.img, STRIDE, 4096)
         low = self.img // STRIDE * STRIDE
-        _expect(low == self.img, "img", self.img, f"a multiple of {STRIDE}: try {low} or {low + STRIDE}")
+        expect(low == self.img, "img", self.img, f"a multiple of {STRIDE}: try {low} or {low + STRIDE}")
         if self.batch != -1:
-            _expect_whole("batch", self.batch, 1, 65536, "; or -1 for what fits")
-        _expect(self.cache in CACHES, "cache", self.cache, "'ram', 'disk' or ''")
-        _expect_whole("freeze", self.freeze, 0, LAYERS)
+            expect_whole("batch", self.batch, 1, 65536, "; or -1 for what fits")
+        expect(self.cache in CACHES, "cache", self.cache, "'ram', 'disk' or ''")
+        expect_whole("freeze", self.freeze, 0, LAYERS)
         known = self.optimizer is None or self.optimizer in OPTIMIZERS
-        _expect(known, "optimizer", self.optimizer, f"one of {', '.join(OPTIMIZERS)}")
-        _expect(self.lr0 is None or 0 < self.lr0 <= 1, "lr0", self.lr0, "over 0 and at most 1")
-        _expect_whole("patience", self.patience, 1, 100_000)
+        expect(known, "optimizer", self.optimizer, f"one of {', '.join(OPTIMIZERS)}")
+        expect(self.lr0 is None or 0 < self.lr0 <= 1, "lr0", self.lr0, "over 0 and at most 1")
+        expect_whole("patience", self.patience, 1, 100_000)
         if self.workers is not None:
-            _expect_whole("workers", self.workers, 0, 1024)
-        _expect_whole("seed", self.seed, 0, 2**31 - 1)
-        plain = self.name not in ("", ".", "..") and not set(self.name) & set("/\\\0")
-        _expect(plain, "name", self.name, "a plain folder name")
-        self._check_devices()
+            expect_whole("workers", self.workers, 0, 1024)
+        expect_whole("seed", self.seed, 0, MAX_SEED)
+        expect_folder_name("name", self.name)
+        expect_devices(self.device)
+        ranks = len(self.devices)
+        even = ranks == 1 or (self.batch % ranks == 0 and self.batch > 0)
+        expect(even, "batch", self.batch, f"a multiple of the {ranks} devices")
 
     @property
     def devices(self) -> list[str]:
         """One entry per rank; [''] = let the trainer choose."""
-        return [part.strip() for part in self.device.split(",")]
+        return split_devices(self.device)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What decides the weights that come out: two runs of one identity are one run that was stopped."""
         return {key: value for key, value in asdict(self).items() if key not in _ELSEWHERE}
-
-    def _check_devices(self) -> None:
-        devices = self.devices
-        alike = set(devices) == {"cpu"} or (
-            all(map(str.isdigit, devices)) and len(set(devices)) == len(devices)
-        )
-        _expect(
-            alike or devices == [""], "device", self.device, "'', 'cpu', '0', or a list: '0,1', 'cpu,cpu'"
-        )
-        _expect(
-            len(devices) == 1 or (self.batch % len(devices) == 0 and self.batch > 0),
-            "batch",
-            self.batch,
-            f"a multiple of the {len(devices)} devices",
-        )
-
-
-def gpu_devices(count: int) -> str:
-    """`device` for this many GPUs of this machine: 0 = CPU, 1 = a GPU if there is one, 2 = a rank on each."""
-    return "cpu" if count == 0 else "" if count == 1 else ",".join(map(str, range(count)))
-
-
-def _expect(holds: bool, name: str, found: object, wanted: str) -> None:
-    if not holds:
-        raise SettingsError(f"{name} is {found!r}; it must be {wanted}")
-
-
-def _expect_whole(name: str, found: object, lowest: int, highest: int, more: str = "") -> None:
-    is_whole = isinstance(found, int) and not isinstance(found, bool)
-    holds = is_whole and lowest <= found <= highest  # type: ignore[operator]
-    _expect(holds, name, found, f"a whole number in {lowest}..{highest}{more}")

@@ -1,19 +1,19 @@
 """The trainer of shelf detectors: ultralytics' detection trainer with what it lacks for us.
 
-Importing this module imports torch and ultralytics. `python -m stocktake.shelf.trainer RUN.json` is one rank.
+Importing this module imports torch and ultralytics. `python -m stocktake.shelf.trainer FILE` is one rank of
+`launch_ranks`.
 """
 
-import json
 import math
-import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stocktake.errors import ModelError, StocktakeError
+from stocktake.devices import use_cores
+from stocktake.errors import ModelError
 from stocktake.files import atomic_path
-from stocktake.shelf.train_settings import NMS_IOU, EpochHook
+from stocktake.launch import EpochHook, be_rank
+from stocktake.shelf.train_settings import NMS_IOU
 from stocktake.shelf.ultralytics_setup import load_ultralytics
 
 load_ultralytics()
@@ -55,7 +55,7 @@ class ShelfTrainer(DetectionTrainer):
         on_cpu = self.device.type == "cpu"
         self.cpu_ranks = WORLD_SIZE if on_cpu and LOCAL_RANK != -1 else 0
         if on_cpu and not self.cpu_ranks:
-            use_all_cores()
+            use_cores()  # ultralytics, whenever it chooses the CPU, leaves one idle
         self.bad_steps = 0
 
     def set_model_attributes(self) -> None:
@@ -178,7 +178,7 @@ def measure(weights: Path, data_yaml: Path, img: int, batch: int, device: str, o
     }
     validator = DetectionValidator(args=arguments, save_dir=out_dir)
     if not torch.cuda.is_available() or device == "cpu":
-        use_all_cores()
+        use_cores()
     found = validator(model=str(weights))
     metrics = {ours: float(found[theirs]) for theirs, ours in _METRIC_NAMES.items() if theirs in found}
     box = validator.metrics.box
@@ -195,26 +195,5 @@ def strip(checkpoint: Path) -> None:
         strip_optimizer(checkpoint, s=str(part))
 
 
-def use_all_cores() -> None:
-    """Undo that ultralytics, whenever it chooses the CPU, leaves one core idle."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-
-
-def main() -> None:
-    """Be one rank of a run that `torch.distributed.run` started; the argument is a file of `launch_ranks`."""
-    run = json.loads(Path(sys.argv[1]).read_text())
-
-    def append(metrics: dict[str, float], epoch: int) -> None:
-        with Path(run["epochs_file"]).open("a") as file:
-            file.write(json.dumps([metrics, epoch]) + "\n")
-
-    try:
-        train_rank(run["overrides"], append)
-    except Exception as error:
-        name = "" if isinstance(error, StocktakeError) else f"{type(error).__name__}: "
-        Path(run["error_file"]).write_text(f"{name}{error}")
-        raise
-
-
 if __name__ == "__main__":
-    main()
+    be_rank(train_rank)

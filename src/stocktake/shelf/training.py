@@ -10,20 +10,21 @@ from typing import Any
 
 from stocktake import tracking
 from stocktake.dataset import DatasetIndex
+from stocktake.devices import check_devices
 from stocktake.errors import DataError, SettingsError, StoreError
-from stocktake.files import atomic_path, explain_os_error
+from stocktake.files import atomic_path, explain_os_error, require_room
+from stocktake.launch import EpochHook, launch_ranks
+from stocktake.run_folder import RunFolder, State
 from stocktake.settings import load_settings
 from stocktake.shelf.hyp import load_hyp
-from stocktake.shelf.launch import launch_ranks
 from stocktake.shelf.loading import loading_workers
-from stocktake.shelf.run_folder import RunFolder, State, open_run
-from stocktake.shelf.train_settings import NMS_IOU, EpochHook, TrainSettings
+from stocktake.shelf.run_folder import open_run
+from stocktake.shelf.train_settings import NMS_IOU, TrainSettings
 from stocktake.shelf.weights import Start, resolve_weights
 from stocktake.shelf.yolo_labels import write_tree
 
 log = logging.getLogger(__name__)
 
-COPY_MARGIN = 1.1  # label files, the file system's own needs
 # one with its optimizer; two are kept
 CHECKPOINT_BYTES = {"n": 16e6, "s": 56e6, "m": 152e6, "l": 322e6, "x": 586e6}
 
@@ -77,7 +78,7 @@ def train(
     begun = time.monotonic()
     index = DatasetIndex.read(index_path)
     check_photos(index)
-    check_devices(settings)
+    check_devices(settings.device)
     cache_dir = load_settings().cache.absolute()
     overrides = ultralytics_arguments(settings)
     start = resolve_weights(settings.weights, settings.model, cache_dir)
@@ -159,20 +160,6 @@ def check_photos(index: DatasetIndex) -> None:
             )
 
 
-def check_devices(settings: TrainSettings) -> None:
-    """Raise SettingsError where a GPU is asked for that is not there."""
-    numbers = [int(device) for device in settings.devices if device.isdigit()]
-    if not numbers:
-        return
-    import torch
-
-    found = torch.cuda.device_count()
-    if max(numbers) >= found:
-        raise SettingsError(
-            f"device is {settings.device!r}, but this machine has {found} usable GPUs; use device '' or 'cpu'"
-        )
-
-
 def check_room(
     index: DatasetIndex, settings: TrainSettings, start: Start, root: Path, cache_dir: Path
 ) -> None:
@@ -184,14 +171,9 @@ def check_room(
         checkpoints = 2 * 6 * start.checkpoint.stat().st_size
     else:
         checkpoints = int(2 * CHECKPOINT_BYTES[start.model.removeprefix("yolov5")[0]])
-    for folder, needed in ((cache_dir, photos), (root, decoded + checkpoints)):
-        there = next(path for path in (folder, *folder.parents) if path.exists())
-        free = shutil.disk_usage(there).free
-        if needed * COPY_MARGIN > free:
-            raise StoreError(
-                f"{folder}: the run needs {needed * COPY_MARGIN / 1e9:.1f} GB there, {free / 1e9:.1f} GB"
-                " are free; make room, or choose other places: STOCKTAKE_CACHE for photos, project otherwise"
-            )
+    advice = "choose other places: STOCKTAKE_CACHE for photos, project otherwise"
+    require_room(cache_dir, photos, advice)
+    require_room(root, decoded + checkpoints, advice)
 
 
 def _run_epochs(
@@ -227,7 +209,7 @@ def _train(run: RunFolder, arguments: dict[str, Any], settings: TrainSettings, o
     ranks = len(settings.devices)
     try:
         if ranks > 1:
-            launch_ranks(arguments, ranks, run.path, on_epoch)
+            launch_ranks("stocktake.shelf.trainer", arguments, ranks, run.path, on_epoch)
         else:
             from stocktake.shelf.trainer import train_rank
 

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
+from stocktake.devices import let_threads_sleep
 from stocktake.files import atomic_path
 
 _ENVIRONMENT = {
@@ -25,9 +26,7 @@ def load_ultralytics() -> ModuleType:
     names one (YOLO_CONFIG_DIR). The environment variables also reach the ranks that this process starts.
     """
     os.environ.update(_ENVIRONMENT)
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "PASSIVE"
-    )  # idle threads sleep: on shared cores spinning costs five times
+    let_threads_sleep()
     if "YOLO_CONFIG_DIR" not in os.environ:
         folder = tempfile.mkdtemp(prefix="stocktake-ultralytics-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -4,20 +4,31 @@ import contextlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stocktake.errors import ModelError
-from stocktake.shelf.train_settings import EpochHook
+from stocktake.errors import ModelError, StocktakeError
+
+EpochHook = Callable[[dict[str, float], int], None]  # metrics of an epoch and its number, from 1
 
 POLL_SECONDS = 0.5
 
 
-def launch_ranks(arguments: dict[str, Any], ranks: int, run_dir: Path, on_epoch: EpochHook) -> None:
+def launch_ranks(
+    module: str, arguments: dict[str, Any], ranks: int, run_dir: Path, on_epoch: EpochHook
+) -> None:
     """Train over `ranks` processes of this machine; return when all have ended.
 
     Rank 0 appends the metrics of each epoch to a file, from which they are handed to `on_epoch` in this
     process: the one that holds the run of MLflow.
+
+    Args:
+        module: run by each rank as `python -m module FILE`; its main is `be_rank`.
+        arguments: JSON that each rank gets.
+        ranks: processes.
+        run_dir: folder for the files between this process and its ranks.
+        on_epoch: an exception from it ends the ranks.
 
     Raises:
         ModelError: a rank failed; the message is the rank's own where it has one.
@@ -26,10 +37,10 @@ def launch_ranks(arguments: dict[str, Any], ranks: int, run_dir: Path, on_epoch:
     for stale in (epochs_file, error_file):
         stale.unlink(missing_ok=True)
     run_file.write_text(
-        json.dumps({"overrides": arguments, "epochs_file": str(epochs_file), "error_file": str(error_file)})
+        json.dumps({"arguments": arguments, "epochs_file": str(epochs_file), "error_file": str(error_file)})
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    process = subprocess.Popen([*command, "-m", "stocktake.shelf.trainer", str(run_file)])
+    process = subprocess.Popen([*command, "-m", module, str(run_file)])
     seen = 0
     try:
         while True:
@@ -45,6 +56,22 @@ def launch_ranks(arguments: dict[str, Any], ranks: int, run_dir: Path, on_epoch:
     if process.returncode:
         reason = error_file.read_text() if error_file.exists() else "the log above has its reason"
         raise ModelError(f"a rank of the training over {ranks} devices failed: {reason}")
+
+
+def be_rank(train: Callable[[dict[str, Any], EpochHook], object]) -> None:
+    """Be one rank that `launch_ranks` started: train with its arguments, tell epochs and errors by files."""
+    run = json.loads(Path(sys.argv[1]).read_text())
+
+    def append(metrics: dict[str, float], epoch: int) -> None:
+        with Path(run["epochs_file"]).open("a") as file:
+            file.write(json.dumps([metrics, epoch]) + "\n")
+
+    try:
+        train(run["arguments"], append)
+    except Exception as error:
+        name = "" if isinstance(error, StocktakeError) else f"{type(error).__name__}: "
+        Path(run["error_file"]).write_text(f"{name}{error}")
+        raise
 
 
 def _hand_on(epochs_file: Path, seen: int, on_epoch: EpochHook) -> int:

@@ -1,0 +1,83 @@
+"""The folder of one training: what it was started with, how far it is, and whether it can be continued."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from stocktake.files import atomic_path
+
+Progress = Callable[[Path], tuple[int, int]]
+
+
+class State(Enum):
+    """How far a run is."""
+
+    NEW = "new"  # no checkpoint yet
+    STOPPED = "stopped"  # epochs left
+    TRAINED = "trained"  # all epochs done, not measured yet
+    MEASURED = "measured"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths of a run; `path` holds what its trainer writes too."""
+
+    path: Path
+    read_progress: Progress  # of a checkpoint: epochs in it, and epochs wanted; equal where none are left
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint."""
+        return self.path / "weights" / "last.pt"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best figures on the val photos."""
+        return self.path / "weights" / "best.pt"
+
+    @property
+    def result(self) -> Path:
+        """What was measured at the end; its presence says that the run is over."""
+        return self.path / "result.json"
+
+    def state(self) -> State:
+        """Look at the files."""
+        if self.result.is_file():
+            return State.MEASURED
+        if not self.last.is_file():
+            return State.NEW
+        done, wanted = self.progress()
+        return State.STOPPED if done < wanted else State.TRAINED
+
+    def progress(self) -> tuple[int, int]:
+        """Epochs in the newest checkpoint, and epochs wanted; equal for one that was finished."""
+        return self.read_progress(self.last)
+
+
+def open_run(
+    root: Path, name: str, identity: dict[str, Any], resume: bool, read_progress: Progress
+) -> RunFolder:
+    """The folder of a run of this identity below `root`: the one that was begun, or a new one.
+
+    Args:
+        root: folder of runs.
+        name: of the run; name2, name3 … where another run has it.
+        identity: JSON; a run is continued only if all of it is equal.
+        resume: False = always a new folder.
+        read_progress: see `RunFolder`.
+    """
+    number = 1
+    while True:
+        folder = RunFolder(root / (name if number == 1 else f"{name}{number}"), read_progress)
+        note = folder.path / "run.json"
+        if not folder.path.exists() or not any(folder.path.iterdir()):
+            folder.path.mkdir(parents=True, exist_ok=True)
+            with atomic_path(note) as part:
+                part.write_text(json.dumps(identity, indent=2, sort_keys=True))
+            return folder
+        if resume and note.is_file() and json.loads(note.read_text()) == json.loads(json.dumps(identity)):
+            return folder
+        number += 1
