@@ -1,16 +1,14 @@
 """From photos to a scored model in one call, without pipelines: what the training image runs."""
 
-import json
-import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from stocktake import tracking
+from stocktake.claim import claim
 from stocktake.dataset import DatasetIndex
 from stocktake.devices import check_devices
 from stocktake.errors import SettingsError
 from stocktake.evaluation_files import EvaluationResult
-from stocktake.files import atomic_path
 from stocktake.shelf.evaluation import evaluate
 from stocktake.shelf.hyp import load_hyp
 from stocktake.shelf.label_prep import prepare
@@ -21,8 +19,6 @@ from stocktake.shelf.train_settings import TrainSettings
 from stocktake.shelf.training import TrainResult, train
 from stocktake.shelf.weights import check_weights
 from stocktake.shelf.yolo_folder import read_yolo_folder
-
-log = logging.getLogger(__name__)
 
 INDEX_FILE = "index.parquet"
 YAML_SUFFIXES = (".yaml", ".yml")
@@ -64,7 +60,7 @@ def train_from(
     _check_selection(data, exclude, limit)
     folder = Path(settings.project) / settings.name
     _check(data, settings)
-    _claim(folder, {"data": data, "exclude": exclude, "limit": limit, **settings.identity})
+    claim(folder, {"data": data, "exclude": exclude, "limit": limit, **settings.identity})
     index_path = _prepared_index(data, folder, exclude, limit)
     index = DatasetIndex.read(index_path)
     with tracking.start_run(settings.name, tags={"dataset": index.digest}):
@@ -111,35 +107,3 @@ def _prepared_index(data: str, folder: Path, exclude: str, limit: int | None) ->
         ingest(data, raw.parent, exclude=exclude, limit=limit)
     prepare(raw, folder / "prepared")
     return folder / "prepared" / INDEX_FILE
-
-
-def _claim(folder: Path, identity: dict[str, object]) -> None:
-    """Note what the folder is for; refuse one where something else was trained, so that no model is lost."""
-    note = folder / "settings.json"
-    wanted = json.loads(json.dumps(identity))
-    if _was_trained(folder):
-        found = _read_note(note)
-        changed = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
-        if changed:
-            what = ", ".join(f"{key} was {found.get(key)!r}, now {wanted.get(key)!r}" for key in changed)
-            raise SettingsError(f"{folder} belongs to another training ({what}); take another --name")
-        return
-    with atomic_path(note) as part:
-        part.write_text(json.dumps(wanted, indent=2) + "\n")
-
-
-def _was_trained(folder: Path) -> bool:
-    """True where there is a checkpoint or a model that another training would replace."""
-    return any(folder.glob("train*/weights/*.pt")) or any(folder.glob("model/*"))
-
-
-def _read_note(path: Path) -> dict[str, object]:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise SettingsError(
-            f"{path}: cannot be read ({error}), so nobody knows what was trained there; take another --name"
-        ) from error
-    if not isinstance(found, dict):
-        raise SettingsError(f"{path}: expected a JSON object, found {found!r}; take another --name")
-    return found
