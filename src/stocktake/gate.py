@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from stocktake.errors import ModelError
@@ -10,17 +10,33 @@ from stocktake.errors import ModelError
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """One metric that counts; higher is better.
+    """One metric that counts.
 
     Attributes:
         metric: its name, for example 'detector/ap50'.
         tolerance: how much worse than the champion a challenger may be, in the metric's own unit.
         baseline: the metric that a first champion has to beat; None where no baseline produces this one.
+        lower_is_better: whether it is an error.
     """
 
     metric: str
     tolerance: float = 0.0
     baseline: str | None = None
+    lower_is_better: bool = False
+
+
+def criteria_of(task: str, metrics: Mapping[str, float]) -> tuple[Criterion, ...]:
+    """What counts for a task, given the names of what was measured.
+
+    Raises:
+        ModelError: nobody has said what counts for such a task.
+    """
+    known = {"shelf-detector": shelf_criteria, "bin-counter": bin_criteria}
+    if task not in known:
+        raise ModelError(
+            f"nothing says what makes a better {task}; there are criteria for {', '.join(known)}"
+        )
+    return known[task](metrics)
 
 
 def shelf_criteria(metrics: Mapping[str, float]) -> tuple[Criterion, ...]:
@@ -32,6 +48,18 @@ def shelf_criteria(metrics: Mapping[str, float]) -> tuple[Criterion, ...]:
     return (
         Criterion("detector/ap50", tolerance=0.005, baseline="constant/detector/ap50"),
         Criterion(voids, tolerance=0.01, baseline=f"seed/{voids}"),
+    )
+
+
+def bin_criteria(_metrics: Mapping[str, float]) -> tuple[Criterion, ...]:
+    """What counts for bins: right counts, small errors, and right records that need no person.
+
+    The baselines do not look at the photo: the most frequent count, and the middle one.
+    """
+    return (
+        Criterion("count/accuracy", tolerance=0.005, baseline="prior/count/accuracy"),
+        Criterion("count/rmse", tolerance=0.01, baseline="constant/count/rmse", lower_is_better=True),
+        Criterion("verification/right_accepted_at_error", tolerance=0.01),
     )
 
 
@@ -92,7 +120,7 @@ def compare_with_baseline(challenger: Mapping[str, float], criteria: Sequence[Cr
             rows.append(GateRow(rule.metric, figure, None, 0.0, "no reference"))
         else:
             reference = _figure(challenger, rule.baseline, "challenger's evaluation")
-            rows.append(_row(Criterion(rule.metric), figure, reference))
+            rows.append(_row(replace(rule, tolerance=0.0), figure, reference))
     compared = [row for row in rows if row.reference is not None]
     lost = [row for row in compared if row.verdict != "better"]
     if not compared:
@@ -117,9 +145,11 @@ def _figure(metrics: Mapping[str, float], name: str, whose: str) -> float:
 
 
 def _row(rule: Criterion, challenger: float, reference: float) -> GateRow:
-    if challenger > reference:
+    sign = -1 if rule.lower_is_better else 1
+    mine, theirs = sign * challenger, sign * reference
+    if mine > theirs:
         verdict = "better"
-    elif challenger >= reference - rule.tolerance:
+    elif mine >= theirs - rule.tolerance:
         verdict = "not worse"
     else:
         verdict = "worse"

@@ -42,6 +42,9 @@ class ModelCard(BaseModel):
     iou_threshold: float = Field(default=0.6, gt=0, le=1, description="overlap at which NMS drops a box")
     max_detections: int = Field(default=1000, ge=1)
     void_settings: dict[str, Any] = Field(default_factory=dict, description="fields of VoidSettings")
+    verification: dict[str, Any] = Field(
+        default_factory=dict, description="fields of VerificationSettings, for a bin counter"
+    )
 
     weights: str | None = Field(default=None, description="file name of what the ONNX file was made from")
     precisions: list[str] = Field(default=["fp32"], description="what may be served")

@@ -26,6 +26,7 @@ class ModelVersion:
     model_uri: str  # a folder or s3://bucket/prefix that holds the model dir
     digest: str  # SHA-256 of its SHA256SUMS
     model_id: str  # MLflow's logged model, which carries the metrics
+    task: str  # of its card
 
     @property
     def uri(self) -> str:
@@ -151,11 +152,11 @@ def _found(look_up: Callable[[], Any]) -> ModelVersion | None:
 
 
 def _version(entity: Any) -> ModelVersion:
-    missing = {"model_uri", "digest", "model_id"} - entity.tags.keys()
+    wanted = ("model_uri", "digest", "model_id", "task")
+    missing = set(wanted) - entity.tags.keys()
     if missing:
         raise ModelError(
             f"models:/{entity.name}/{entity.version}: no tag {', '.join(sorted(missing))}, so it was not "
-            "registered by stocktake; register its model dir with `stocktake shelf register`"
+            "registered by stocktake; register its model dir with `stocktake shelf register`, or `bins`"
         )
-    tags = entity.tags
-    return ModelVersion(entity.name, int(entity.version), tags["model_uri"], tags["digest"], tags["model_id"])
+    return ModelVersion(entity.name, int(entity.version), *(entity.tags[tag] for tag in wanted))

@@ -22,7 +22,7 @@ from stocktake.gate import (
     Criterion,
     compare_with_baseline,
     compare_with_champion,
-    shelf_criteria,
+    criteria_of,
 )
 from stocktake.markdown import card
 from stocktake.mlflow_server import configure
@@ -102,7 +102,7 @@ def register(
     photos = _photos_of(index, split)
     configure()
     uri = _upload(model_dir, join_uri(open_store(store).uri, "models", name, digest))
-    with _a_run("register") as run_id:
+    with _a_run("register", about.task) as run_id:
         version = find_digest(name, digest) or create_version(model_dir, about, name, uri, digest, run_id)
         set_tags(version, {"model_uri": uri})  # the same files may have been registered from another store
         record_metrics(version, metrics, photos, run_id, code or code_version())
@@ -127,7 +127,7 @@ def gate(
         index: the photos to compare on.
         name: the registered model.
         split: the part of `index` to compare on.
-        criteria: what counts, and by how much it may be worse; those of shelves when None.
+        criteria: what counts, and by how much it may be worse; those of its task when None.
         evaluate: measures a model dir on that split; called for a version without figures that this code
             made of these photos, since other code may measure otherwise.
 
@@ -145,9 +145,9 @@ def gate(
         reason = f"version {challenger.version} not promoted: {NO_JUDGES.format(split=split)}"
         set_tags(challenger, {"gate": "refused", "gate.reason": reason})
         return GateDecision(False, reason, challenger, reigning, None)
-    with _a_run("gate"):
+    with _a_run("gate", challenger.task):
         figures = _metrics_on(photos, challenger, evaluate)
-        criteria = criteria or shelf_criteria(figures)
+        criteria = criteria or criteria_of(challenger.task, figures)
         if reigning:
             champion_figures = _metrics_on(photos, reigning, evaluate)
             comparison = compare_with_champion(figures, champion_figures, criteria)
@@ -302,11 +302,11 @@ def check_name(name: str) -> None:
 
 
 @contextmanager
-def _a_run(name: str) -> Iterator[str]:
-    """The id of the open run, or of one that is opened for the block."""
+def _a_run(name: str, experiment: str) -> Iterator[str]:
+    """The id of the open run, or of one that is opened for the block in `experiment`."""
     current = tracking.current_run()
     if current:
         yield current
     else:
-        with tracking.start_run(name) as run_id:
+        with tracking.start_run(name, experiment) as run_id:
             yield run_id

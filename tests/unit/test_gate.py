@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stocktake.errors import ModelError
-from stocktake.gate import Criterion, compare_with_baseline, compare_with_champion
+from stocktake.gate import Criterion, compare_with_baseline, compare_with_champion, criteria_of
 
 AP = Criterion("detector/ap50", tolerance=0.01)
 F1 = Criterion("voids/f1_iou30", tolerance=0.02, baseline="seed/f1_iou30")
@@ -57,6 +57,31 @@ def test_missing_figures_are_named():
         compare_with_champion(figures(0.9, 0.7), {"detector/ap50": 0.9}, [AP, F1])
     with pytest.raises(ModelError, match="no criterion names a baseline"):
         compare_with_baseline(figures(0.9, 0.7), [AP])
+
+
+ERROR = Criterion("count/rmse", tolerance=0.1, baseline="constant/count/rmse", lower_is_better=True)
+
+
+@pytest.mark.parametrize(
+    ("challenger", "champion", "verdict"),
+    [(0.5, 1.0, "better"), (1.05, 1.0, "not worse"), (1.2, 1.0, "worse")],
+)
+def test_a_smaller_error_is_better(challenger, champion, verdict):
+    result = compare_with_champion({"count/rmse": challenger}, {"count/rmse": champion}, [ERROR])
+    assert [row.verdict for row in result.rows] == [verdict]
+    assert result.passed == (verdict == "better")
+
+
+def test_an_error_must_be_below_that_of_the_baseline():
+    assert compare_with_baseline({"count/rmse": 1.2, "constant/count/rmse": 1.3}, [ERROR]).passed
+    assert not compare_with_baseline({"count/rmse": 1.35, "constant/count/rmse": 1.3}, [ERROR]).passed
+
+
+def test_what_counts_follows_from_the_task():
+    assert criteria_of("shelf-detector", {})[0].metric == "detector/ap50"
+    assert [rule.lower_is_better for rule in criteria_of("bin-counter", {})] == [False, True, False]
+    with pytest.raises(ModelError, match="a better trolley-finder; there are criteria for shelf-detector"):
+        criteria_of("trolley-finder", {})
 
 
 @given(share, share, share, share)
