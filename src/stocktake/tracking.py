@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+class RunStopped(Exception):
+    """Raised inside a run to end it before its time on purpose: MLflow shows it as KILLED, not as FAILED."""
+
+
 @dataclass(slots=True)
 class _Run:
     id: str
@@ -61,8 +65,9 @@ def start_run(
     try:
         yield run.id
     except BaseException as error:
-        status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-        set_tags({"error": f"{type(error).__name__}: {first_line(error)}"})
+        status = "KILLED" if isinstance(error, KeyboardInterrupt | RunStopped) else "FAILED"
+        tag = "stopped" if isinstance(error, RunStopped) else "error"
+        set_tags({tag: f"{type(error).__name__}: {first_line(error)}"})
         raise
     finally:
         _close(run, status)

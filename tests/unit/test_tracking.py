@@ -133,13 +133,18 @@ def test_nested_runs_know_their_parents(tracked, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(ValueError("no photos"), "FAILED"), (KeyboardInterrupt(), "KILLED")]
+    ("error", "status", "tag"),
+    [
+        (ValueError("no photos"), "FAILED", "error"),
+        (KeyboardInterrupt(), "KILLED", "error"),
+        (tracking.RunStopped("worse than the others"), "KILLED", "stopped"),
+    ],
 )
-def test_a_run_ends_as_its_work_did(tracked, error, status):
+def test_a_run_ends_as_its_work_did(tracked, error, status, tag):
     with pytest.raises(type(error)), tracking.start_run("train") as run_id:
         raise error
     assert run_of(run_id).info.status == status
-    assert run_of(run_id).data.tags["error"].startswith(type(error).__name__)
+    assert run_of(run_id).data.tags[tag].startswith(type(error).__name__)
 
 
 def test_without_a_run_nothing_is_logged(tracked, index):
