@@ -25,6 +25,7 @@ from stocktake.shelf.void_scoring import VoidSet, match_voids
 from stocktake.shelf.voids import describe, find_candidates
 from stocktake.synthetic.draw_settings import DrawSettings
 from stocktake.synthetic.shelves import DrawnShelf, draw_shelf
+from stocktake.void_kinds import LOW_STOCK
 
 Example = tuple[dict[str, np.ndarray], np.ndarray]
 PENALTY = 0.15  # on the squared weights: few photos must not make the confidence extreme
@@ -87,7 +88,7 @@ def _examples(boxes: FloatArray, scores: FloatArray, photo: np.ndarray | None, t
         return {}, np.zeros(0, np.bool_)
     features = describe(boxes, scores, gaps, photo)
     match = match_voids(VoidSet.of_boxes(gaps.box, np.clip(gaps.room, 0, 3)), truth)
-    told = (match != -2) & (gaps.kind != "low_stock")
+    told = (match != -2) & (gaps.kind != LOW_STOCK)
     return {name: values[told] for name, values in features.items()}, match[told] >= 0
 
 

@@ -49,7 +49,7 @@ class TruthVoid:
     box: tuple[float, float, float, float]  # xyxy px, in the frame of the photo's boxes
     tier: int  # 1 = lowest
     facings: int  # products that are missing side by side
-    kind: str  # gap | edge | empty_tier | low_stock
+    kind: str  # one of VOID_KINDS
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -94,6 +94,7 @@ def test_voids_go_to_their_photos(voids_first):
         ),
         (VOID_HEADER + "nobody.jpg,5,6,7,8,2,3,gap\n", "nobody.jpg has no rows in annotations_train"),
         (VOID_HEADER + "train_0.jpg,5,6,7,8,low,3,gap\n", "voids_train.csv:2: column tier must be a number"),
+        (VOID_HEADER + "train_0.jpg,5,6,7,8,2,3,low-stock\n", "voids_train.csv:2: kind must be one of gap, "),
     ],
 )
 def test_bad_voids_are_refused(voids, message):

@@ -12,7 +12,7 @@ from PIL import Image
 from stocktake.errors import ModelError, PhotoTooLarge, UnsupportedImage
 from stocktake.model_card import CARD_FILE, MODEL_FILE, write_sums
 from stocktake.shelf.detector import ShelfDetector, ShelfReport
-from stocktake.shelf.drawing import ALARM, LOW_STOCK, PRODUCT, draw_report
+from stocktake.shelf.drawing import ALARM, LOW, PRODUCT, draw_report
 from stocktake.shelf.voids import Void
 from tests.tiny_model import card, draw_photo, write_model, write_model_dir
 
@@ -221,7 +221,7 @@ def test_drawing_marks_products_and_voids(height, width):
 
     assert (photo == 40).all()
     assert (drawn.shape, drawn.dtype) == ((height, width, 3), np.uint8)
-    for box, colour in [(product[0], PRODUCT), (gap, ALARM), (low, LOW_STOCK)]:
+    for box, colour in [(product[0], PRODUCT), (gap, ALARM), (low, LOW)]:
         assert (drawn[round(box[3]), round((box[0] + box[2]) / 2)] == colour).all()
     letters = (drawn > 220).all(axis=2)  # of the labels, which stand above the voids
     assert letters[: round(0.5 * height)].sum() > 0.0005 * letters.size

@@ -12,6 +12,7 @@ import numpy as np
 
 from stocktake.dataset import TruthVoid
 from stocktake.errors import DataError
+from stocktake.void_kinds import VOID_KINDS
 
 COLUMNS = ("image_name", "x1", "y1", "x2", "y2", "class", "image_width", "image_height")
 VOID_COLUMNS = ("image_name", "x1", "y1", "x2", "y2", "tier", "facings", "kind")
@@ -135,6 +136,10 @@ class Annotations:
             x1, y1, x2, y2 = _numbers(file, line, row[1:5], VOID_COLUMNS[1:5])
             tier, facings = _numbers(file, line, row[5:7], VOID_COLUMNS[5:7])
             name = _photo_name(file, line, row[0])
+            if row[7] not in VOID_KINDS:
+                raise DataError(
+                    f"{file}:{line}: kind must be one of {', '.join(VOID_KINDS)}, found {row[7]!r}"
+                )
             self._voids[split, name].append(TruthVoid((x1, y1, x2, y2), int(tier), int(facings), row[7]))
 
 

@@ -5,6 +5,7 @@ import numpy as np
 from stocktake.shelf.gaps import Gaps
 from stocktake.shelf.level import Numbers, median
 from stocktake.shelf.texture import Looks
+from stocktake.void_kinds import EDGE, EMPTY_TIER
 
 # Fitted by benchmarks/fit_void_confidence.py on 200 drawn shelves of the family `starter`: 2,785 gaps by
 # geometry alone, 2,158 of them voids; 2,299 gaps seen with their photo, 732 of them voids.
@@ -44,8 +45,8 @@ PHOTO_WEIGHTS = {name: weight + SHOPS.get(name, 0.0) for name, weight in DRAWN_W
 def geometry_features(gaps: Gaps, scores: Numbers) -> dict[str, Numbers]:
     """Name -> (m,): how the gaps lie between boxes that the detector gave `scores` (n,)."""
     width, height = (gaps.box[:, 2:] - gaps.box[:, :2]).T
-    empty = gaps.kind == "empty_tier"
-    edge = (gaps.kind == "edge").astype(np.float32)
+    empty = gaps.kind == EMPTY_TIER
+    edge = (gaps.kind == EDGE).astype(np.float32)
     return {
         "one": np.ones(len(gaps), np.float32),
         "room": np.log(np.clip(gaps.room, 0.2, 1.5)),

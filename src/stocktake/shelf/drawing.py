@@ -6,10 +6,11 @@ import numpy as np
 from stocktake.images import Pixels
 from stocktake.shelf.detector import ShelfReport
 from stocktake.shelf.voids import Void
+from stocktake.void_kinds import LOW_STOCK
 
 PRODUCT = (90, 220, 120)  # RGB
 ALARM = (225, 30, 45)
-LOW_STOCK = (235, 150, 0)
+LOW = (235, 150, 0)
 WHITE = (255, 255, 255)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -37,7 +38,7 @@ def draw_report(photo: Pixels, report: ShelfReport) -> Pixels:
     labels: list[Rectangle] = []
     for void in report.voids:
         x1, y1, x2, y2 = _pixels(void.box)
-        colour = LOW_STOCK if void.kind == "low_stock" else ALARM
+        colour = LOW if void.kind == LOW_STOCK else ALARM
         area = canvas[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
         area[:] = (0.7 * area + 0.3 * np.array(colour)).astype(np.uint8)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, max(2, round(3 * unit)))
@@ -50,14 +51,14 @@ def _draw_label(canvas: Pixels, void: Void, unit: float, taken: list[Rectangle])
     """Write tier, position and facings at a void. Returns the label's rectangle."""
     lines = [
         f"tier {void.tier} pos {void.position}",
-        f"{void.facings} {'low' if void.kind == 'low_stock' else 'missing'} {void.confidence:.0%}",
+        f"{void.facings} {'low' if void.kind == LOW_STOCK else 'missing'} {void.confidence:.0%}",
     ]
     letter = max(12, round(9 * unit))  # px of a capital's height; the font's is 21 at scale 1
     scale, stroke, margin = letter / 21, max(2, round(letter / 9)), round(letter * 0.4)
     width = max(cv2.getTextSize(line, FONT, scale, stroke)[0][0] for line in lines) + 2 * margin
     height = len(lines) * round(letter * 1.5) + margin
     left, top = _place(canvas, void, width, height, taken)
-    colour = LOW_STOCK if void.kind == "low_stock" else ALARM
+    colour = LOW if void.kind == LOW_STOCK else ALARM
     cv2.rectangle(canvas, (left, top), (left + width, top + height), colour, cv2.FILLED)
     for number, line in enumerate(lines, start=1):
         origin = (left + margin, top + number * round(letter * 1.5))

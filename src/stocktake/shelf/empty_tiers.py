@@ -6,6 +6,7 @@ from stocktake.boxes import box_area, intersection_matrix
 from stocktake.shelf.gaps import Gaps
 from stocktake.shelf.level import Numbers, median
 from stocktake.shelf.tiers import Tiers
+from stocktake.void_kinds import EMPTY_TIER
 
 TALL = 1.7  # usual distances between two boards that leave room for an empty one between them
 FILLED = 0.8  # share of the distance between two boards that a void on the lower one spans
@@ -55,7 +56,7 @@ def _empty_boards(boxes: Numbers, tiers: Tiers, lower: int, upper: int, pitch: f
     return Gaps(
         box=box.astype(np.float32),
         board=np.full(len(row), lower),
-        kind=np.full(len(row), "empty_tier", "U10"),
+        kind=np.full(len(row), EMPTY_TIER, "U10"),
         room=(x2 - x1) / width * ones,
         left=np.full(len(row), first),
         right=np.full(len(row), last),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stocktake.boxes import suppress_overlaps
 from stocktake.shelf.level import Indices, Numbers, median
 from stocktake.shelf.tiers import Tiers
+from stocktake.void_kinds import EDGE, GAP, LOW_STOCK
 
 NEIGHBOURS = 3  # facings on each side that say what size is usual here
 CLOSE = 0.6  # spaces between products up to here, in widths, are the usual ones
@@ -31,7 +32,7 @@ SAME_GAP = 0.5  # intersection over the smaller area over which two gaps are one
 class Gaps:
     """m gaps, one array (m, ...) per property.
 
-    `box` (m, 4) px; `board` index; `kind`: gap, edge, empty_tier or low_stock; `room` in facings; `left`,
+    `box` (m, 4) px; `board` index; `kind`: one of VOID_KINDS; `room` in facings; `left`,
     `right` index of the boxes beside it, both the last box of the board for an edge. What confidence is made
     of, all 0..1: `agree` share of the nearby boards that go on past an edge (1 inside a board); `blank` share
     of the other boards with no product above or below the core of the gap, as at an upright; `headroom`
@@ -140,7 +141,7 @@ def find_gaps(boxes: Numbers, tiers: Tiers, min_room: float, edges: bool = True)
     gaps = Gaps(
         box=box,
         board=board,
-        kind=np.where(back_row, "low_stock", spans.kind),
+        kind=np.where(back_row, LOW_STOCK, spans.kind),
         room=room,
         left=row.index[spans.left],
         right=row.index[spans.right],
@@ -158,7 +159,7 @@ def find_gaps(boxes: Numbers, tiers: Tiers, min_room: float, edges: bool = True)
 def _inner(row: _Row) -> _Spans:
     """Stretches between neighbours on a board."""
     left = np.flatnonzero(row.board[1:] == row.board[:-1])
-    kind, agree = np.full(len(left), "gap", "U10"), np.ones(len(left))
+    kind, agree = np.full(len(left), GAP, "U10"), np.ones(len(left))
     return _Spans(left, left + 1, row.reach[left], row.box[left + 1, 0], kind, agree)
 
 
@@ -183,7 +184,7 @@ def _edges(row: _Row, tiers: Tiers) -> _Spans:
         ends.append((last[board], x2[board], x2[board] + go2, (right > AS_FAR * go2).mean()))
     table = np.array(ends, np.float64).reshape(-1, 4)
     position = table[:, 0].astype(np.int64)
-    kind = np.full(len(position), "edge", "U10")
+    kind = np.full(len(position), EDGE, "U10")
     return _Spans(position, position, table[:, 1], table[:, 2], kind, table[:, 3])
 
 

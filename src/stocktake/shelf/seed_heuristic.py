@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from stocktake.boxes import FloatArray, as_boxes, as_scores, box_area, usable
 from stocktake.shelf.voids import Void
+from stocktake.void_kinds import GAP
 
 NEIGHBOURHOOD = 320.0  # px: half of the detector's input width, applied to the photo's own pixels
 MOST_OVERLAP = 0.1
@@ -51,7 +52,7 @@ def find_voids_like_seed(
     if photo is not None:
         found &= _mean_grey(places, photo) < DARK
     return [
-        Void((float(x1), float(y1), float(x2), float(y2)), 0, 0, 1, float(confidence[k // 2]), "gap")
+        Void((float(x1), float(y1), float(x2), float(y2)), 0, 0, 1, float(confidence[k // 2]), GAP)
         for k, (x1, y1, x2, y2) in zip(np.flatnonzero(found), places[found], strict=True)
     ]
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from stocktake.boxes import FloatArray, as_boxes, as_scores, box_area, intersection_matrix, iou_matrix
 from stocktake.errors import DataError
+from stocktake.void_kinds import LOW_STOCK
 
 COVERED = 0.5  # share of a missing facing's area that one found void covers when it counts as seen
 
@@ -48,7 +49,7 @@ class VoidSet:
             as_boxes([v.box for v in voids], "voids"),
             np.array([v.facings for v in voids], np.int64),
             np.array([getattr(v, "confidence", 1.0) for v in voids], np.float32),
-            np.array([v.kind == "low_stock" for v in voids], np.bool_),
+            np.array([v.kind == LOW_STOCK for v in voids], np.bool_),
         )
 
     @classmethod

@@ -24,8 +24,9 @@ from stocktake.shelf.gaps import Gaps, find_gaps
 from stocktake.shelf.level import Indices, Numbers, median
 from stocktake.shelf.texture import colours_of, look_at
 from stocktake.shelf.tiers import Tiers, find_tiers, number_tiers
+from stocktake.void_kinds import EMPTY_TIER, LOW_STOCK
 
-LOW_STOCK = 0.9  # probability of a gap in the front row, by geometry, from which low stock is reported
+SURELY_FREE = 0.9  # probability of a gap in the front row, by geometry, from which low stock is reported
 PRODUCTS_SEEN = 48  # products, spread over the photo, that say how a product looks
 
 
@@ -50,9 +51,8 @@ class Void:
     """One stretch of a tier without products.
 
     `box` x1, y1, x2, y2 px of the photo; `tier` 1 = lowest; `position` of its first missing facing on the
-    tier, 1 = leftmost; `facings` missing; `confidence` 0..1, the probability that it is a void; `kind`: gap
-    (between products), edge (at the end of a tier), empty_tier, or low_stock (front row empty, back row full:
-    no alarm).
+    tier, 1 = leftmost; `facings` missing; `confidence` 0..1, the probability that it is a void; `kind`: one
+    of VOID_KINDS.
     """
 
     box: tuple[float, float, float, float]
@@ -104,14 +104,14 @@ def analyse_shelf(
     tiers = find_tiers(boxes[kept])
     gaps, probability = judge_gaps(boxes[kept], scores[kept], tiers, photo, settings)
     shown = probability >= settings.min_confidence
-    if (low := gaps.kind == "low_stock").any():  # a back row looks like products: only geometry tells
-        shown[low] = confidence(geometry_features(gaps, scores[kept]), GEOMETRY_WEIGHTS)[low] >= LOW_STOCK
+    if (low := gaps.kind == LOW_STOCK).any():  # a back row looks like products: only geometry tells
+        shown[low] = confidence(geometry_features(gaps, scores[kept]), GEOMETRY_WEIGHTS)[low] >= SURELY_FREE
     gaps, probability = gaps.pick(shown), probability[shown]
     number, empty = _number_with_empty(tiers, gaps)
     voids = _report(boxes[kept], tiers, gaps, probability, number, empty)
     tier_of_box, front = np.zeros(len(boxes), np.int64), np.zeros(len(boxes), np.bool_)
     tier_of_box[kept], front[kept] = np.append(number, 0)[tiers.board], tiers.front
-    facings, missing = int(front.sum()), sum(void.facings for void in voids if void.kind != "low_stock")
+    facings, missing = int(front.sum()), sum(void.facings for void in voids if void.kind != LOW_STOCK)
     osa = facings / (facings + missing) if facings + missing else 1.0
     count = int(max(number.max(initial=0), empty.max(initial=0)))
     return ShelfState(count, tier_of_box, front, voids, osa)
@@ -169,7 +169,7 @@ def _check_photo(photo: NDArray[np.uint8]) -> None:
 
 def _number_with_empty(tiers: Tiers, gaps: Gaps) -> tuple[Indices, Indices]:
     """Tier of each board and of each empty tier among the gaps, counted together from below."""
-    box = gaps.box[gaps.kind == "empty_tier"]
+    box = gaps.box[gaps.kind == EMPTY_TIER]
     row = tiers.level.row((box[:, 0] + box[:, 2]) / 2, box[:, 3])
     ends = np.append(tiers.x1, box[:, 0]), np.append(tiers.x2, box[:, 2])
     number = number_tiers(np.append(tiers.row, row), *ends)
@@ -181,7 +181,7 @@ def _report(
 ) -> list[Void]:
     """Voids, best first. A position counts the facings, standing and missing, further left on the tier."""
     tier = number[gaps.board]
-    tier[gaps.kind == "empty_tier"] = empty
+    tier[gaps.kind == EMPTY_TIER] = empty
     facings = np.maximum(np.rint(gaps.room), 1).astype(np.int64)
     tier_of_box = np.append(number, 0)[tiers.board]
     voids = []

@@ -12,7 +12,7 @@ import numpy as np
 from stocktake.synthetic.draw_settings import DrawSettings
 from stocktake.synthetic.families import RGB, Back, Family, Shape
 
-State = Literal["full", "void", "low_stock"]
+State = Literal["full", "void", "set_back"]
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Run:
     """Facings that are missing, or set back, next to each other; the box is xyxy in the shelf's plane."""
 
     box: tuple[float, float, float, float]
-    kind: str  # gap | edge | empty_tier | low_stock
+    kind: str  # one of VOID_KINDS
     columns: tuple[tuple[float, float], ...]  # x-range of each facing
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from stocktake.synthetic.draw_settings import DrawSettings
 from stocktake.synthetic.layout import Block, Column, Run, ShelfPlan, Tier
+from stocktake.void_kinds import EDGE, EMPTY_TIER, GAP, LOW_STOCK
 
 
 def take_away(
@@ -31,7 +32,7 @@ def _empty_tier(tier: Tier) -> None:
     for column in columns:
         column.state = "void"
     pile = max(block.pile for block in tier.blocks)
-    tier.runs.append(_make_run(columns, tier, pile, "empty_tier"))
+    tier.runs.append(_make_run(columns, tier, pile, EMPTY_TIER))
 
 
 def _take_run(
@@ -54,8 +55,8 @@ def _take_run(
     if choices:
         block, run = choices[int(rng.integers(len(choices)))]
         for column in run:
-            column.state = "low_stock" if low else "void"
-        kind = "low_stock" if low else "edge" if at_edge else "gap"
+            column.state = "set_back" if low else "void"
+        kind = LOW_STOCK if low else EDGE if at_edge else GAP
         tier.runs.append(_make_run(run, tier, _missing_height(blocks, block), kind))
 
 

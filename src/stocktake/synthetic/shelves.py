@@ -24,6 +24,7 @@ from stocktake.synthetic.layout import ShelfPlan, plan_shelf
 from stocktake.synthetic.missing import take_away
 from stocktake.synthetic.scene import Canvas, Scene
 from stocktake.synthetic.scenery import paint_shelf
+from stocktake.void_kinds import EDGE, GAP, LOW_STOCK
 
 _LABELLED_FROM = 0.25  # a pack cut by the photo's border is labelled when this share of it can be seen
 _GREEN, _RED, _BLUE = (60, 230, 90), (255, 40, 40), (60, 140, 255)
@@ -91,8 +92,8 @@ def _true_voids(camera: np.ndarray, plan: ShelfPlan, width: int, height: int) ->
             if not seen[1:].any():
                 continue
             x1, y1, x2, y2 = map(float, cut[0])
-            cut_off = run.kind == "gap" and (x1 == 0 or x2 == width)
-            kind = "edge" if cut_off else run.kind
+            cut_off = run.kind == GAP and (x1 == 0 or x2 == width)
+            kind = EDGE if cut_off else run.kind
             voids.append(TruthVoid((x1, y1, x2, y2), number, int(seen[1:].sum()), kind))
     return voids
 
@@ -161,7 +162,7 @@ def _annotate(shelf: DrawnShelf, height: int) -> np.ndarray:
     scale = height / shelf.photo.shape[0]
     cell = cv2.resize(shelf.photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     frames = [(box, _GREEN, 1) for box in shelf.boxes]
-    frames += [(void.box, _BLUE if void.kind == "low_stock" else _RED, 2) for void in shelf.voids]
+    frames += [(void.box, _BLUE if void.kind == LOW_STOCK else _RED, 2) for void in shelf.voids]
     for box, colour, thickness in frames:
         x1, y1, x2, y2 = (round(float(v) * scale) for v in box)
         cv2.rectangle(cell, (x1, y1), (x2, y2), colour, thickness)

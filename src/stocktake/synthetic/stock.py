@@ -53,7 +53,7 @@ def paint_stock(scene: Scene, tier: Tier) -> list[Box]:
 
 def _rows_behind(block: Block, column: Column) -> tuple[float, ...]:
     """How deep in the shelf the packs behind a facing stand."""
-    if column.state == "low_stock":
+    if column.state == "set_back":
         return (_REAR,)
     return (_REAR, _MIDDLE) if block.back_row else ()
 
