@@ -60,6 +60,29 @@ class Letterbox:
         return (boxes - np.array([self.left, self.top] * 2, np.float32)) / np.float32(self.scale)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedPhoto:
+    """A photo and the square that the model sees of it."""
+
+    photo: Pixels  # (H, W, 3) RGB, upright
+    fitted: Letterbox
+
+    @property
+    def tensor(self) -> Pixels:
+        """(S, S, 3) uint8 RGB: what the model sees."""
+        return self.fitted.square
+
+    @property
+    def width(self) -> int:
+        """Px of the upright photo."""
+        return int(self.photo.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Px of the upright photo."""
+        return int(self.photo.shape[0])
+
+
 def read_info(data: bytes, max_pixels: int = MAX_PIXELS) -> PhotoInfo:
     """Read the header of a photo, within the limits on size.
 

@@ -7,7 +7,7 @@ The SHA-256 of SHA256SUMS is the digest of the model: it changes if any byte of 
 
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,6 +19,7 @@ MODEL_FILE = "model.onnx"
 SUMS_FILE = "SHA256SUMS"
 
 Task = Literal["shelf-detector", "bin-counter"]
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class ModelCard(BaseModel):
@@ -79,6 +80,35 @@ class ModelCard(BaseModel):
             first = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"]) or "the file"
             raise ModelError(f"{path}: {field}: {first['msg']}; export the model again") from error
+
+
+def open_card(model_dir: Path, task: Task) -> tuple[ModelCard, str]:
+    """Check a model dir and read its card. Returns the card and the digest.
+
+    Raises:
+        ModelError: a file is missing or damaged, or the card is for another task; names the file.
+    """
+    digest, card = verify_sums(model_dir), ModelCard.read(model_dir)
+    if card.task != task:
+        kind = task.replace("-", " ")
+        raise ModelError(
+            f"{model_dir / CARD_FILE}: task is {card.task}, not {task}; give a {kind}'s model dir"
+        )
+    return card, digest
+
+
+def read_settings(settings: type[Settings], fields: dict[str, Any], field: str, model_dir: Path) -> Settings:
+    """The settings that one field of a card holds.
+
+    Raises:
+        ModelError: a value is unknown or out of range; names the card and the value.
+    """
+    try:
+        return settings.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in (field, *first["loc"]))
+        raise ModelError(f"{model_dir / CARD_FILE}: {where}: {first['msg']}") from error
 
 
 def write_sums(model_dir: Path) -> str:

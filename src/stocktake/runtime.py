@@ -54,6 +54,17 @@ class Runner:
             )
         return cls(session)
 
+    def infer_blank(self, size: int, path: Path) -> dict[str, NDArray[np.float32]]:
+        """Run two blank photos of `size` px, which warms the engine up and shows what comes out.
+
+        Raises:
+            ModelError: the model, which is that of `path`, can't.
+        """
+        try:
+            return self.infer(np.zeros((2, size, size, 3), np.uint8))
+        except Exception as error:  # the engine's exceptions have no common base
+            raise ModelError(f"{path}: cannot run a batch of 2 at {size} px ({error})") from error
+
     def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Run the model on (N, H, W, 3) uint8 RGB. Returns its outputs by name, each with N rows."""
         outputs = self._session.run(None, {INPUT_NAME: batch})

@@ -13,16 +13,15 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from stocktake.boxes import clip_boxes, nms
 from stocktake.errors import ModelError
-from stocktake.images import MAX_PIXELS, Letterbox, Pixels, decode_photo, letterbox
-from stocktake.model_card import CARD_FILE, MODEL_FILE, ModelCard, verify_sums
+from stocktake.images import MAX_PIXELS, DecodedPhoto, Pixels, decode_photo, letterbox
+from stocktake.model_card import MODEL_FILE, ModelCard, Task, open_card, read_settings
 from stocktake.runtime import Runner
 from stocktake.shelf.voids import Void, VoidSettings, analyse_shelf
 
-TASK = "shelf-detector"
+TASK: Task = "shelf-detector"
 CANDIDATE_THRESHOLD = 0.001  # with 300 per photo the convention for average precision on SKU-110K
 CANDIDATE_COUNT = 300
 
@@ -35,29 +34,6 @@ class Proposals(NamedTuple):
 
     boxes: Boxes  # (A, 4) xyxy px of the square
     scores: Scores  # (A,) 0..1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DecodedPhoto:
-    """A photo and the square that the model sees of it."""
-
-    photo: Pixels  # (H, W, 3) RGB, upright
-    fitted: Letterbox
-
-    @property
-    def tensor(self) -> Pixels:
-        """(S, S, 3) uint8 RGB: what the model sees."""
-        return self.fitted.square
-
-    @property
-    def width(self) -> int:
-        """Px of the upright photo."""
-        return int(self.photo.shape[1])
-
-    @property
-    def height(self) -> int:
-        """Px of the upright photo."""
-        return int(self.photo.shape[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,17 +101,8 @@ class ShelfDetector:
                 or the model's inputs and outputs are not those of a shelf detector; names the file.
         """
         model_dir = Path(model_dir)
-        digest, card = verify_sums(model_dir), ModelCard.read(model_dir)
-        if card.task != TASK:
-            raise ModelError(
-                f"{model_dir / CARD_FILE}: task is {card.task}, not {TASK}; give a shelf detector's model dir"
-            )
-        try:
-            void_settings = VoidSettings.model_validate(card.void_settings)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            field = ".".join(str(part) for part in ("void_settings", *first["loc"]))
-            raise ModelError(f"{model_dir / CARD_FILE}: {field}: {first['msg']}") from error
+        card, digest = open_card(model_dir, TASK)
+        void_settings = read_settings(VoidSettings, card.void_settings, "void_settings", model_dir)
         detector = cls(card, Runner.load(model_dir / MODEL_FILE, threads), void_settings, digest)
         detector._check_outputs(model_dir / MODEL_FILE)
         return detector
@@ -212,12 +179,7 @@ class ShelfDetector:
         return boxes[kept], scores[kept]
 
     def _check_outputs(self, path: Path) -> None:
-        """Run a blank photo, which also warms the engine up."""
-        size = self.card.input_size
-        try:
-            outputs = self._runner.infer(np.zeros((2, size, size, 3), np.uint8))
-        except Exception as error:  # the engine's exceptions have no common base
-            raise ModelError(f"{path}: cannot run a batch of 2 at {size} px ({error})") from error
+        outputs = self._runner.infer_blank(self.card.input_size, path)
         found = {name: array.shape for name, array in outputs.items()}
         boxes, scores = found.get("boxes", ()), found.get("scores", ())
         if len(boxes) != 3 or boxes[::2] != (2, 4) or scores != boxes[:2]:

@@ -10,10 +10,10 @@ import numpy as np
 
 from stocktake.boxes import FloatArray
 from stocktake.dataset import DatasetIndex, Photo
-from stocktake.images import Pixels, letterbox
+from stocktake.images import DecodedPhoto, Pixels, letterbox
 from stocktake.photo_pass import read_pixels
 from stocktake.shelf.constant_detector import ConstantDetector
-from stocktake.shelf.detector import DecodedPhoto, Proposals, ShelfDetector
+from stocktake.shelf.detector import Proposals, ShelfDetector
 from stocktake.shelf.seed_heuristic import find_voids_like_seed
 from stocktake.shelf.void_scoring import VoidSet
 from stocktake.shelf.void_trials import (

@@ -1,0 +1,161 @@
+"""The bin counter as it is evaluated and served: a photo's bytes in, a count and its probabilities out.
+
+Three stages, as the shelf detector has them:
+
+    decode      bytes -> pixels, and the square that the model sees
+    infer       squares -> the probability of each count
+    interpret   probabilities -> the count, and whether a recorded quantity can be right
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stocktake.bins.verification import Verdict, VerificationSettings
+from stocktake.errors import ModelError
+from stocktake.images import MAX_PIXELS, DecodedPhoto, Pixels, decode_photo, letterbox
+from stocktake.model_card import CARD_FILE, MODEL_FILE, ModelCard, Task, open_card, read_settings
+from stocktake.runtime import Runner
+
+TASK: Task = "bin-counter"
+OUTPUT_NAME = "probabilities"
+SUM_GAP = 1e-3  # a row of probabilities may miss 1 by
+
+Probabilities = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BinReport:
+    """What is in the bin of one photo, and what to do about its record.
+
+    `count` is the most probable of `classes`; `probabilities` (K,) float32 sum to 1. With a recorded
+    quantity, `match_probability` is P(count = quantity); for a quantity outside the classes it is 0, and the
+    verdict is ask.
+    """
+
+    count: int
+    classes: tuple[int, ...]
+    probabilities: Probabilities
+    expected_quantity: int | None = None
+    match_probability: float | None = None
+    verdict: Verdict | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain values, probabilities to four digits; without a record, without a verdict."""
+        report: dict[str, Any] = {
+            "count": self.count,
+            "probabilities": {
+                str(count): round(float(probability), 4)
+                for count, probability in zip(self.classes, self.probabilities, strict=True)
+            },
+        }
+        if self.match_probability is not None:
+            report["expected_quantity"] = self.expected_quantity
+            report["match_probability"] = round(self.match_probability, 4)
+            report["verdict"] = self.verdict
+        return report
+
+
+class BinCounter:
+    """A model dir, loaded. Its methods may be called from several threads at once.
+
+    Attributes:
+        card: the model's card.
+        digest: SHA-256 of its SHA256SUMS.
+        classes: the counts that it knows, ascending.
+        verification: the thresholds of the card.
+    """
+
+    def __init__(
+        self,
+        card: ModelCard,
+        runner: Runner,
+        classes: tuple[int, ...],
+        verification: VerificationSettings,
+        digest: str,
+    ):
+        self.card = card
+        self.digest = digest
+        self.classes = classes
+        self.verification = verification
+        self._runner = runner
+
+    @classmethod
+    def load(cls, model_dir: Path | str, threads: int | None = None) -> Self:
+        """Check a model dir, load it and run it once.
+
+        Args:
+            model_dir: weights, model.onnx, model_card.json, SHA256SUMS.
+            threads: of one inference; None takes one for each core.
+
+        Raises:
+            ModelError: a file is missing or damaged, the card is for another task or has an impossible value,
+                or the model's inputs and outputs are not those of a bin counter; names the file.
+        """
+        model_dir = Path(model_dir)
+        card, digest = open_card(model_dir, TASK)
+        verification = read_settings(VerificationSettings, card.verification, "verification", model_dir)
+        classes = parse_classes(card.classes, model_dir / CARD_FILE)
+        runner = Runner.load(model_dir / MODEL_FILE, threads)
+        counter = cls(card, runner, classes, verification, digest)
+        counter._check_outputs(model_dir / MODEL_FILE)
+        return counter
+
+    def decode(self, data: bytes, max_pixels: int = MAX_PIXELS) -> DecodedPhoto:
+        """Read a JPEG, PNG or WebP file.
+
+        Raises:
+            UnsupportedImage, PhotoTooLarge: see `images.decode_photo`.
+        """
+        photo = decode_photo(data, max_pixels)
+        return DecodedPhoto(photo, letterbox(photo, self.card.input_size))
+
+    def infer(self, batch: Pixels) -> Probabilities:
+        """Run the model on (N, S, S, 3) uint8, the photos' tensors stacked. Returns (N, K)."""
+        return self._runner.infer(batch)[OUTPUT_NAME]
+
+    def interpret(self, probabilities: Probabilities, expected_quantity: int | None = None) -> BinReport:
+        """The report of one photo: `probabilities` (K,), and the recorded quantity where there is one."""
+        count = self.classes[int(probabilities.argmax())]
+        if expected_quantity is None:
+            return BinReport(count, self.classes, probabilities)
+        if expected_quantity not in self.classes:
+            return BinReport(count, self.classes, probabilities, expected_quantity, 0.0, "ask")
+        match = float(probabilities[self.classes.index(expected_quantity)])
+        verdict = self.verification.verdict(match)
+        return BinReport(count, self.classes, probabilities, expected_quantity, match, verdict)
+
+    def count(self, data: bytes, expected_quantity: int | None = None) -> BinReport:
+        """Items in the bin of one photo: decode, infer, interpret.
+
+        Raises:
+            UnsupportedImage, PhotoTooLarge: see `decode`.
+        """
+        return self.interpret(self.infer(self.decode(data).tensor[None])[0], expected_quantity)
+
+    def _check_outputs(self, path: Path) -> None:
+        outputs = self._runner.infer_blank(self.card.input_size, path)
+        found = {name: array.shape for name, array in outputs.items()}
+        wanted = {OUTPUT_NAME: (2, len(self.classes))}
+        if found != wanted:
+            raise ModelError(f"{path}: its outputs are {found}; by its card they should be {wanted}")
+        sums = outputs[OUTPUT_NAME].sum(axis=1)
+        if not np.all(np.abs(sums - 1) < SUM_GAP):
+            raise ModelError(f"{path}: its probabilities sum to {sums.tolist()}, not to 1; export it again")
+
+
+def parse_classes(names: list[str], where: Path) -> tuple[int, ...]:
+    """The counts that a card's classes name.
+
+    Raises:
+        ModelError: they are not two or more whole numbers, each higher than the one before.
+    """
+    counts = tuple(int(name) for name in names if name.isdecimal())
+    rising = all(low < high for low, high in pairwise(counts))
+    if len(counts) < 2 or len(counts) < len(names) or not rising:
+        raise ModelError(f"{where}: classes: expected counts in rising order, such as 1 to 5; found {names}")
+    return counts
