@@ -21,6 +21,11 @@ def draw_homography(
     return centre @ lean @ turn @ np.linalg.inv(centre)
 
 
+def recede(point: tuple[float, float], eye: tuple[float, float], step: float) -> tuple[float, float]:
+    """Where a point of the front seems to lie when moved back; `step` 1 takes it to the eye's point."""
+    return point[0] + (eye[0] - point[0]) * step, point[1] + (eye[1] - point[1]) * step
+
+
 def transform_boxes(matrix: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Axis-aligned bounds, (n, 4) float64 xyxy, of boxes seen through a homography."""
     if len(boxes) == 0:

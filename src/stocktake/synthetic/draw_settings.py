@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
 from stocktake.errors import SettingsError
 from stocktake.synthetic.families import get_family
-
-Range = tuple[float, float]
+from stocktake.synthetic.knobs import Range, apply_preset, check_knobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +47,7 @@ class DrawSettings:
 
     def __post_init__(self) -> None:
         get_family(self.family)
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, tuple) and len(value) == 2 and value[0] > value[1]:
-                raise SettingsError(f"{field.name} is {value}; the lower end must come first")
-            if isinstance(value, float) and value < 0:
-                raise SettingsError(f"{field.name} is {value}; it must not be negative")
+        check_knobs(self)
         if min(self.width, self.height) < 160:
             raise SettingsError(
                 f"width x height is {self.width}x{self.height}; shelves need at least 160 px each way"
@@ -64,13 +58,7 @@ class DrawSettings:
     @classmethod
     def preset(cls, difficulty: str = "default", **changes: Any) -> DrawSettings:
         """Settings of a difficulty (easy, default, hard), with single settings changed."""
-        if difficulty not in DIFFICULTIES:
-            raise SettingsError(f"difficulty is {difficulty!r}; choose one of {', '.join(DIFFICULTIES)}")
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(changes) - known)
-        if unknown:
-            raise SettingsError(f"unknown setting {', '.join(unknown)}; there are {', '.join(sorted(known))}")
-        return replace(cls(), **{**DIFFICULTIES[difficulty], **changes})
+        return apply_preset(cls(), DIFFICULTIES, difficulty, changes)
 
 
 DIFFICULTIES: dict[str, dict[str, Any]] = {

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from stocktake.synthetic.camera import recede
 from stocktake.synthetic.draw_settings import DrawSettings
 from stocktake.synthetic.families import RGB, Back, Family, Shape
 
@@ -83,8 +84,7 @@ class ShelfPlan:
 
     def behind(self, x: float, y: float, share: float = 1.0) -> tuple[float, float]:
         """Where the point lies that is `share` of the board's depth behind the point (x, y) of the front."""
-        step = self.depth * share
-        return x + (self.eye[0] - x) * step, y + (self.eye[1] - y) * step
+        return recede((x, y), self.eye, self.depth * share)
 
 
 def plan_shelf(

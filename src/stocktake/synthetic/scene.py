@@ -8,6 +8,8 @@ from stocktake.synthetic.draw_settings import DrawSettings
 from stocktake.synthetic.families import Family
 from stocktake.synthetic.layout import ShelfPlan
 
+Box = tuple[float, float, float, float]
+
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
@@ -40,6 +42,20 @@ class Scene:
     family: Family
     plan: ShelfPlan
     canvas: Canvas
+
+
+def paste(canvas: Canvas, sprite: np.ndarray, left: float, bottom: float, light: float) -> Box:
+    """Lay an RGBA sprite on the canvas; returns where it lies in the plane, also where it is cut."""
+    height, width = sprite.shape[:2]
+    x, y = round(left - canvas.origin[0]), round(bottom - canvas.origin[1]) - height
+    under = canvas.pixels[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)]
+    if under.size:
+        shown = slice(max(-y, 0), max(-y, 0) + len(under)), slice(max(-x, 0), max(-x, 0) + under.shape[1])
+        over = sprite[shown].astype(np.float32)
+        alpha = over[..., 3:] * np.float32(1 / 255)
+        under[:] = np.minimum(under * (1 - alpha) + over[..., :3] * (alpha * np.float32(light)), 255)
+    left, top = x + canvas.origin[0], y + canvas.origin[1]
+    return left, top, left + width, top + height
 
 
 def scale_colour(colour: tuple[int, int, int], factor: np.ndarray | float) -> np.ndarray:

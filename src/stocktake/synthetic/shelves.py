@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,13 +14,13 @@ from stocktake.dataset import SPLITS, TruthVoid
 from stocktake.errors import DataError, SettingsError
 from stocktake.files import explain_os_error
 from stocktake.images import encode_jpeg
-from stocktake.settings import load_settings
 from stocktake.shelf.annotations import VOID_COLUMNS
 from stocktake.synthetic.camera import draw_homography, expose_photo, light_photo, transform_boxes
 from stocktake.synthetic.draw_settings import DrawSettings
 from stocktake.synthetic.families import get_family
 from stocktake.synthetic.layout import ShelfPlan, plan_shelf
 from stocktake.synthetic.missing import take_away
+from stocktake.synthetic.output import check_leftovers, lay_sheet, map_processes
 from stocktake.synthetic.scene import Canvas, Scene
 from stocktake.synthetic.scenery import paint_shelf
 from stocktake.void_kinds import EDGE, GAP, LOW_STOCK
@@ -133,7 +132,7 @@ def write_dataset(
     try:
         images.mkdir(parents=True, exist_ok=True)
         annotations.mkdir(parents=True, exist_ok=True)
-        _check_leftovers(images, names)
+        check_leftovers(images, [_file_name(*name) for name in names])
         rows = dict(zip(names, _draw_all(names, images, settings, seed, workers, progress), strict=True))
         for split in counts:
             mine = [rows[name] for name in names if name[0] == split]
@@ -150,12 +149,7 @@ def contact_sheet(shelves: Sequence[DrawnShelf], columns: int = 4, height: int =
 
     Front packs are framed in thin green, voids in red, low stock in blue. Raises SettingsError for no photos.
     """
-    if not shelves or columns < 1:
-        raise SettingsError(f"a contact sheet needs photos and columns; got {len(shelves)} and {columns}")
-    cells = [_annotate(shelf, height) for shelf in shelves]
-    rows = [np.hstack(cells[i : i + columns]) for i in range(0, len(cells), columns)]
-    width = max(row.shape[1] for row in rows)
-    return np.vstack([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows])
+    return lay_sheet([_annotate(shelf, height) for shelf in shelves], columns)
 
 
 def _annotate(shelf: DrawnShelf, height: int) -> np.ndarray:
@@ -167,15 +161,6 @@ def _annotate(shelf: DrawnShelf, height: int) -> np.ndarray:
         x1, y1, x2, y2 = (round(float(v) * scale) for v in box)
         cv2.rectangle(cell, (x1, y1), (x2, y2), colour, thickness)
     return cell
-
-
-def _check_leftovers(images: Path, names: list[tuple[str, int]]) -> None:
-    left = sorted({path.name for path in images.iterdir()} - {_file_name(*name) for name in names})
-    if left:
-        raise DataError(
-            f"{images} already holds {len(left)} other files, such as {left[0]}; "
-            "remove them or choose another folder"
-        )
 
 
 def _file_name(split: str, index: int) -> str:
@@ -194,13 +179,9 @@ def _draw_all(
     progress: bool,
 ) -> list[Rows]:
     draw = partial(_draw_photo, images=images, settings=settings, seed=seed)
-    workers = min(workers or load_settings().cpu_workers, max(len(names), 1))
     hidden = None if progress else True
-    bar = partial(tqdm, total=len(names), desc="drawing shelves", unit="photo", disable=hidden)
-    if workers == 1:
-        return list(bar(map(draw, names)))
-    with ProcessPoolExecutor(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        return list(bar(pool.map(draw, names, chunksize=4)))
+    drawn = map_processes(draw, names, workers)
+    return list(tqdm(drawn, total=len(names), desc="drawing shelves", unit="photo", disable=hidden))
 
 
 def _draw_photo(name: tuple[str, int], images: Path, settings: DrawSettings, seed: int) -> Rows:

@@ -5,9 +5,8 @@ import numpy as np
 
 from stocktake.synthetic.layout import Block, Column, Tier
 from stocktake.synthetic.packs import draw_packs
-from stocktake.synthetic.scene import Canvas, Scene
+from stocktake.synthetic.scene import Box, Canvas, Scene, paste
 
-Box = tuple[float, float, float, float]
 _REAR, _MIDDLE = 0.85, 0.45  # rows behind the front one, as shares of the board's depth
 _SHADOW_SCALE = 4  # soft shadows are computed on a coarser grid
 
@@ -73,7 +72,7 @@ def _paint_pile(
         height, width = sprite.shape[:2]
         drop = (bottom - height / 2 - tier.top) / (tier.board - tier.top)  # how far below the shelf above
         light = rng.uniform(0.93, 1.04) * (1 - 0.25 * np.exp(-max(drop, 0) / 0.25)) * (1 - 0.75 * share)
-        x1, y1, x2, y2 = _paste(scene.canvas, sprite, centre - width / 2, bottom, light)
+        x1, y1, x2, y2 = paste(scene.canvas, sprite, centre - width / 2, bottom, light)
         boxes.append((x1, y1, x2, min(y2, tier.board)))
         bottom -= height
     return boxes
@@ -92,17 +91,3 @@ def _paint_sides(scene: Scene, tier: Tier, block: Block, column: Column, sprite:
     for face, light in faces:
         corners = (np.array(face) - scene.canvas.origin).round().astype(int)
         cv2.fillConvexPoly(scene.canvas.pixels, corners, (colour * light).tolist(), cv2.LINE_AA)
-
-
-def _paste(canvas: Canvas, sprite: np.ndarray, left: float, bottom: float, light: float) -> Box:
-    """Lay an RGBA sprite on the canvas; returns where it lies in the plane, also where it is cut."""
-    height, width = sprite.shape[:2]
-    x, y = round(left - canvas.origin[0]), round(bottom - canvas.origin[1]) - height
-    under = canvas.pixels[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)]
-    if under.size:
-        shown = slice(max(-y, 0), max(-y, 0) + len(under)), slice(max(-x, 0), max(-x, 0) + under.shape[1])
-        over = sprite[shown].astype(np.float32)
-        alpha = over[..., 3:] * np.float32(1 / 255)
-        under[:] = np.minimum(under * (1 - alpha) + over[..., :3] * (alpha * np.float32(light)), 255)
-    left, top = x + canvas.origin[0], y + canvas.origin[1]
-    return left, top, left + width, top + height
