@@ -34,7 +34,7 @@ class RuleResult:
         return self.state is State.ISSUES
 
     def as_profiler_report(self) -> dict[str, Any]:
-        """The answer in the shape of SageMaker Debugger's profiler-reports/<Rule>.json, our state beside it."""
+        """The answer as a profiler-reports/<Rule>.json of SageMaker Debugger, with our state beside it."""
         return {
             "RuleTriggered": self.violations if self.fired else 0,
             "Violations": self.violations,
@@ -57,7 +57,7 @@ class StopTraining(Exception):
 
 
 def summary(results: Iterable[RuleResult]) -> str:
-    """One line per rule, `Name: State`, as SageMaker Debugger prints them; the reason follows an open state."""
+    """One line per rule, `Name: State`, as SageMaker Debugger prints it, and why if something is left to do."""
     return "\n".join(
         f"{result.rule}: {result.state.value}"
         + ("" if result.state is State.NO_ISSUES else f" ({result.reason})")
