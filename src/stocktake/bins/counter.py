@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stocktake.bins.verification import Verdict, VerificationSettings
+from stocktake.bins.verification import Verdict, VerificationSettings, record_support
 from stocktake.errors import ModelError
 from stocktake.images import MAX_PIXELS, DecodedPhoto, Pixels, decode_photo, letterbox
 from stocktake.model_card import CARD_FILE, MODEL_FILE, ModelCard, Task, open_card, read_settings
@@ -125,8 +125,9 @@ class BinCounter:
             return BinReport(count, self.classes, probabilities)
         if expected_quantity not in self.classes:
             return BinReport(count, self.classes, probabilities, expected_quantity, 0.0, "ask")
-        match = float(probabilities[self.classes.index(expected_quantity)])
-        verdict = self.verification.verdict(match)
+        place = self.classes.index(expected_quantity)
+        support = record_support(probabilities[None], np.array(self.classes))[0, place]
+        match, verdict = float(probabilities[place]), self.verification.verdict(float(support))
         return BinReport(count, self.classes, probabilities, expected_quantity, match, verdict)
 
     def count(self, data: bytes, expected_quantity: int | None = None) -> BinReport:

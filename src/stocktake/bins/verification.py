@@ -1,10 +1,13 @@
-"""Can a recorded quantity be right? Accept it, reject it, or ask a person, by P(count = record | photo).
+"""Can a recorded quantity be right? Accept it, reject it, or ask a person, by how a photo supports it.
 
 Two rates say how good that is. *Wrong accepts*: of the wrong records, the share that is accepted. *Wrong
 rejects*: of the right records, the share that is rejected. Neither depends on how many records are wrong.
 What wrong records look like is an assumption: half are off by one, half are any other count, each equally
 likely. They are not drawn: every wrong record of a photo counts with its probability, so rates have no noise
 of their own. A record of a count that the model does not know is always a question, and is in no rate.
+
+Of all rules that accept as many wrong records, the one that accepts most right ones compares how likely the
+photo makes a right record and a wrong one (Neyman and Pearson, 1933): `record_support`.
 """
 
 from dataclasses import dataclass
@@ -26,8 +29,8 @@ class VerificationSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    accept_above: float = Field(default=1.0, ge=0, le=1, description="P(count = record) to accept above")
-    reject_below: float = Field(default=0.0, ge=0, le=1, description="P(count = record) to reject below")
+    accept_above: float = Field(default=1.0, ge=0, le=1, description="support to accept above")
+    reject_below: float = Field(default=0.0, ge=0, le=1, description="support to reject below")
     error_rate: float = Field(default=ERROR_RATE, gt=0, lt=1, description="wrong accepts, wrong rejects")
 
     @model_validator(mode="after")
@@ -36,11 +39,11 @@ class VerificationSettings(BaseModel):
             raise ValueError(f"reject_below {self.reject_below} is over accept_above {self.accept_above}")
         return self
 
-    def verdict(self, match_probability: float) -> Verdict:
-        """What to do about a record of that probability, 0..1."""
-        if match_probability > self.accept_above:
+    def verdict(self, support: float) -> Verdict:
+        """What to do about a record that has this `record_support`, 0..1."""
+        if support > self.accept_above:
             return "accept"
-        return "reject" if match_probability < self.reject_below else "ask"
+        return "reject" if support < self.reject_below else "ask"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +82,34 @@ def wrong_records(truth: NDArray[np.integer], classes: NDArray[np.integer]) -> F
     return OFF_BY_ONE_SHARE * off_by_one + (1 - OFF_BY_ONE_SHARE) * anything
 
 
-def accept_curve(probabilities: Floats, truth: NDArray[np.integer], wrong: Floats) -> AcceptCurve:
-    """The curve of accepting a record where P(count = record) is high enough.
+def record_support(probabilities: Floats, classes: NDArray[np.integer]) -> Floats:
+    """How probable it is that a record is right, where half of all records are wrong, see `wrong_records`.
 
     Args:
-        probabilities: (n, K); -inf for records that are never accepted.
+        probabilities: (n, K) of the counts.
+        classes: (K,) counts, K >= 2.
+
+    Returns:
+        (n, K) float64 0..1, for a record of each class. It need not sum to 1: a photo can speak for two.
+    """
+    match = probabilities.astype(np.float64)
+    mistaken = match @ wrong_records(np.arange(len(classes)), classes)
+    both = match + mistaken
+    return np.divide(match, both, out=np.zeros_like(match), where=both > 0)
+
+
+def accept_curve(scores: Floats, truth: NDArray[np.integer], wrong: Floats) -> AcceptCurve:
+    """The curve of accepting a record where its score is high enough.
+
+    Args:
+        scores: (n, K), for a record of each class; -inf for one that is never accepted.
         truth: (n,) class indexes.
         wrong: (n, K), see `wrong_records`.
     """
-    photos, count = probabilities.shape
+    photos, count = scores.shape
     right = np.eye(count)[truth]
-    possible = np.isfinite(probabilities)
-    score, right, wrong = (array[possible] for array in (probabilities, right, wrong))
+    possible = np.isfinite(scores)
+    score, right, wrong = (array[possible] for array in (scores, right, wrong))
     order = np.argsort(-score, kind="stable")
     score = score[order]
     last = np.append(np.flatnonzero(np.diff(score)), len(score) - 1)  # of records with equal scores
@@ -101,7 +120,7 @@ def accept_curve(probabilities: Floats, truth: NDArray[np.integer], wrong: Float
 def argmax_curve(probabilities: Floats, truth: NDArray[np.integer], wrong: Floats) -> AcceptCurve:
     """The curve of the rule to beat: accept a record that is the most probable count, if that is sure enough.
 
-    Its last point is the plain rule, count = record. Arguments as in `accept_curve`.
+    Its last point is the plain rule, count = record. Arguments as in `accept_curve`, but `probabilities`.
     """
     best = np.arange(probabilities.shape[1])[None] == probabilities.argmax(axis=1)[:, None]
     return accept_curve(np.where(best, probabilities, -np.inf), truth, wrong)
@@ -131,10 +150,11 @@ def choose_settings(
     allowed = (error_rate * (groups + 1) - 1) / groups
     if allowed < 0:
         return VerificationSettings(error_rate=error_rate)
-    curve = accept_curve(probabilities, truth, wrong_records(truth, classes))
+    support = record_support(probabilities, classes)
+    curve = accept_curve(support, truth, wrong_records(truth, classes))
     place = int(np.searchsorted(curve.wrong, allowed + 1e-9, side="right"))  # the first that is too much
     accept_above = float(curve.score[place]) if place < len(curve.score) else 0.0
-    of_right = np.sort(probabilities[np.arange(len(truth)), truth])
+    of_right = np.sort(support[np.arange(len(truth)), truth])
     reject_below = float(of_right[min(int(allowed * len(truth) + 1e-9), len(truth) - 1)])
     return VerificationSettings(
         accept_above=accept_above, reject_below=min(reject_below, accept_above), error_rate=error_rate
