@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +24,9 @@ def map_processes(
     if workers == 1:
         yield from map(draw, work)
         return
-    with ProcessPoolExecutor(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    # A process that is forked while OpenCV has threads waits for ever for those that it did not inherit.
+    context = get_context("forkserver")
+    with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         yield from pool.map(draw, work, chunksize=chunk)
 
 
