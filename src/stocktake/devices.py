@@ -1,9 +1,16 @@
 """The devices of this machine that a training runs on."""
 
+import contextlib
+import logging
 import os
+from collections.abc import Iterator
 
 from stocktake.errors import SettingsError
 from stocktake.setting_checks import split_devices
+
+log = logging.getLogger(__name__)
+
+MEMORY_ERRORS = ("out of memory", "not enough memory", "can't allocate memory", "bad_alloc")
 
 
 def gpu_devices(count: int) -> str:
@@ -38,3 +45,38 @@ def use_cores(share: int = 1) -> None:
     import torch
 
     torch.set_num_threads(max(len(os.sched_getaffinity(0)) // share, 1))
+
+
+def check_amp(amp: str, device: str) -> None:
+    """Check that `device`, as in `check_devices`, computes in this mixed precision.
+
+    Raises:
+        SettingsError: it cannot. A CPU that can, but slowly, is warned of.
+    """
+    import torch
+
+    if device == "cpu" or not torch.cuda.is_available():
+        if amp == "fp16":
+            raise SettingsError("amp is 'fp16', which is for GPUs; on a CPU use bf16 or none")
+        if not torch.cpu._is_avx512_bf16_supported():
+            log.warning("amp is bf16, which this CPU has no instructions for: it will be slow")
+    elif amp == "bf16" and not torch.cuda.is_bf16_supported():
+        raise SettingsError("amp is 'bf16', which this GPU does not have; use fp16 or none")
+
+
+@contextlib.contextmanager
+def advise_on_memory(what: str, names: str) -> Iterator[None]:
+    """Turn PyTorch's ways of saying that memory ran out, in this block, into one error with advice.
+
+    Raises:
+        SettingsError: `what` does not fit; lower `names`.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError) or any(text in str(error).lower() for text in MEMORY_ERRORS):
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise SettingsError(
+                f"{what} does not fit into memory; lower {names} and run again ({reason})"
+            ) from error
+        raise

@@ -96,7 +96,7 @@ def test_a_size_that_contradicts_the_weights_is_refused(tmp_path: Path, name: st
 
 @pytest.mark.parametrize("name", ["", "scratch", "starter", "yolov5s.pt", "yolov5xu"])
 def test_names_are_checked_without_a_network(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(weights_module, "_download", lambda *_: pytest.fail("it was downloaded"))
+    monkeypatch.setattr(weights_module, "download", lambda *_: pytest.fail("it was downloaded"))
     check_weights(name, "")
 
 

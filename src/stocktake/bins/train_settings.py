@@ -22,6 +22,7 @@ Optimizer = Literal["adamw", "sgd"]
 Amp = Literal["", "bf16", "fp16"]
 HeadName = Literal["softmax", "ordinal"]
 HEADS: tuple[str, ...] = get_args(HeadName)
+DEFAULTS: dict[str, tuple[float, float]] = {"adamw": (3e-4, 0.05), "sgd": (0.02, 5e-4)}  # lr, weight decay
 
 # where and how, not what is learnt
 _ELSEWHERE = ("device", "squares", "test_batch_size", "project", "name", "resume")
@@ -42,8 +43,8 @@ class BinTrainSettings:
     batch_size: int = 32  # photos in a step, over all devices
     test_batch_size: int = 100  # photos at once where nothing is learnt, on each device
     optimizer: Optimizer = "adamw"
-    lr: float = 3e-4  # highest of the schedule
-    weight_decay: float = 0.05  # of weights; biases and normalisation have none
+    lr: float | None = None  # highest of the schedule; None = by the optimizer
+    weight_decay: float | None = None  # of weights, not of biases and normalisation; None = by the optimizer
     warmup: float = 1.0  # epochs over which lr rises from 0, before it falls along a cosine
     ema: float = 0.998  # decay of the average of weights that is measured and kept; 0 = none
     augment: float = 1.0  # strength of colour and blur, and whether photos are mirrored: 0 = as they are
@@ -69,8 +70,8 @@ class BinTrainSettings:
         expect_whole("epochs", self.epochs, 1, 100_000)
         expect_whole("batch_size", self.batch_size, 1, 65536)
         expect_whole("test_batch_size", self.test_batch_size, 1, 65536)
-        expect(0 < self.lr <= 10, "lr", self.lr, "over 0 and at most 10")
-        expect(0 <= self.weight_decay <= 10, "weight_decay", self.weight_decay, "in 0..10")
+        expect(0 < self.peak_lr <= 10, "lr", self.lr, "over 0 and at most 10")
+        expect(0 <= self.decay <= 10, "weight_decay", self.weight_decay, "in 0..10")
         expect(0 <= self.warmup < math.inf, "warmup", self.warmup, "0 or more epochs")
         expect(0 <= self.ema < 1, "ema", self.ema, "at least 0 and below 1")
         expect(0 <= self.augment <= 2, "augment", self.augment, "in 0..2")
@@ -79,6 +80,16 @@ class BinTrainSettings:
         expect_folder_name("name", self.name)
         expect_devices(self.device)
         self._check_batch()
+
+    @property
+    def peak_lr(self) -> float:
+        """`lr`, or the optimizer's default."""
+        return DEFAULTS[self.optimizer][0] if self.lr is None else self.lr
+
+    @property
+    def decay(self) -> float:
+        """`weight_decay`, or the optimizer's default."""
+        return DEFAULTS[self.optimizer][1] if self.weight_decay is None else self.weight_decay
 
     @property
     def is_scratch(self) -> bool:

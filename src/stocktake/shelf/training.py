@@ -10,8 +10,8 @@ from typing import Any
 
 from stocktake import tracking
 from stocktake.dataset import DatasetIndex
-from stocktake.devices import check_devices
-from stocktake.errors import DataError, SettingsError, StoreError
+from stocktake.devices import advise_on_memory, check_devices
+from stocktake.errors import DataError, StoreError
 from stocktake.files import atomic_path, explain_os_error, require_room
 from stocktake.launch import EpochHook, launch_ranks
 from stocktake.run_folder import RunFolder, State
@@ -208,21 +208,15 @@ def _run_epochs(
 def _train(run: RunFolder, arguments: dict[str, Any], settings: TrainSettings, on_epoch: EpochHook) -> None:
     ranks = len(settings.devices)
     try:
-        if ranks > 1:
-            launch_ranks("stocktake.shelf.trainer", arguments, ranks, run.path, on_epoch)
-        else:
-            from stocktake.shelf.trainer import train_rank
+        with advise_on_memory(f"a batch of {settings.batch} photos of {settings.img} px", "batch or img"):
+            if ranks > 1:
+                launch_ranks("stocktake.shelf.trainer", arguments, ranks, run.path, on_epoch)
+            else:
+                from stocktake.shelf.trainer import train_rank
 
-            train_rank(arguments, on_epoch)
+                train_rank(arguments, on_epoch)
     except OSError as error:
         raise StoreError(explain_os_error(error, error.filename or run.path)) from error
-    except RuntimeError as error:
-        if "out of memory" in str(error).lower():
-            raise SettingsError(
-                f"a batch of {settings.batch} photos of {settings.img} px does not fit into memory; lower"
-                f" batch or img and run again ({error})"
-            ) from error
-        raise
 
 
 def _measure(run: RunFolder, data_yaml: Path, settings: TrainSettings) -> None:

@@ -2,16 +2,14 @@
 
 import logging
 import re
-import shutil
-import urllib.error
-import urllib.request
 import zipfile
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from stocktake.downloads import download
 from stocktake.errors import ModelError, SettingsError
-from stocktake.files import atomic_path, explain_os_error, sha256_file
+from stocktake.files import explain_os_error, sha256_file
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +19,6 @@ STARTER = "starter"
 STARTER_SIZE = "n"
 STARTER_NAME = "yolov5nu.pt"
 COCO_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0/{name}"
-CONNECT_SECONDS = 5
 _COCO_NAME = re.compile(rf"yolov5([{SIZES}])u?(?:\.pt)?")
 _TAKEN_NAME = re.compile(r"yolov(?:5[nsmlx]6?|3(?:-tiny|-spp)?)\.pt$")  # it appends a u and looks for that
 
@@ -143,7 +140,7 @@ def _coco(size: str, cache_dir: Path) -> Start:
     target = cache_dir / "weights" / name
     try:
         if not target.is_file():
-            _download(COCO_URL.format(name=name), target)
+            download(COCO_URL.format(name=name), target)
     except OSError as error:  # urllib's URLError is one; no route, no such host, a timeout, 404
         hint = (
             "; `--weights starter` learns faster"
@@ -156,15 +153,3 @@ def _coco(size: str, cache_dir: Path) -> Start:
         )
         return _scratch(size)
     return Start(str(check_checkpoint(target)), f"COCO weights {name}")
-
-
-def _download(url: str, target: Path) -> None:
-    from tqdm import tqdm
-
-    with urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as answer, atomic_path(target) as part:
-        total = int(answer.headers.get("Content-Length") or 0)
-        with (
-            tqdm.wrapattr(answer, "read", total=total, desc=target.name, disable=None) as body,
-            part.open("wb") as file,
-        ):
-            shutil.copyfileobj(body, file)

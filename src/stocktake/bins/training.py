@@ -1,0 +1,236 @@
+"""Trains the bin counter: a prepared index in, a model dir out."""
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stocktake import tracking
+from stocktake.bins.train_settings import BinTrainSettings
+from stocktake.bins.weights import resolve_weights
+from stocktake.dataset import DatasetIndex
+from stocktake.devices import advise_on_memory, check_amp, check_devices, let_threads_sleep
+from stocktake.errors import DataError, StoreError
+from stocktake.files import atomic_path, explain_os_error, require_room
+from stocktake.launch import EpochHook, launch_ranks
+from stocktake.run_folder import RunFolder, State, open_run
+from stocktake.settings import load_settings
+
+if TYPE_CHECKING:
+    from stocktake.monitoring.monitor import TrainingMonitor
+
+log = logging.getLogger(__name__)
+
+WEIGHTS_BYTES = 95e6  # of a ResNet50 in fp32
+COPIES = 2 * 4 + 2 * 1  # last.pt (network, average, two moments) and best.pt, each beside its successor
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What came out of a training."""
+
+    model_dir: Path | None
+    run_dir: Path
+    weights: Path  # the best checkpoint
+    start: str  # what it started from
+    metrics: dict[str, float]  # of the best epoch: val/accuracy, val/rmse, val/mae, val/loss, train/loss …
+    best_epoch: int
+    epochs: int
+    stopped: str  # why it ended before its time; '' where it did not
+    rules: str  # a line for each training rule; '' where nobody watched
+    resumed_from: int  # epochs that an earlier process had done
+    seconds: float
+
+
+def train(
+    index_path: Path,
+    model_dir: Path | None,
+    settings: BinTrainSettings | None = None,
+    work_dir: Path | None = None,
+    on_epoch: EpochHook | None = None,
+    monitor: "TrainingMonitor | None" = None,
+) -> TrainResult:
+    """Train a ResNet50 on the train photos of an index, choose by its val photos, export to a model dir.
+
+    A run that was killed continues from its last epoch when it is called again with the same settings and
+    photos, and on a CPU ends with the very weights of a run that was not killed; one that had finished is
+    only exported again. Metrics of every epoch go to the open run of `tracking`.
+
+    Args:
+        index_path: a prepared index.parquet.
+        model_dir: gets weights.pt, model.onnx, model_card.json and SHA256SUMS; None = no export, as for
+            the trials of a search.
+        settings: see `BinTrainSettings`.
+        work_dir: folder of runs, with the checkpoints of each; `settings.project` when None.
+        on_epoch: called after every epoch with its metrics and its number, from 1, instead of `tracking`;
+            an exception from it stops the training.
+        monitor: of `monitoring`; its rules may end the run early, which is no error. Over several devices
+            the first rank watches with a monitor of the same settings.
+
+    Raises:
+        SettingsError: a setting is impossible, here or on this machine, or memory is too small for it.
+        DataError: the index has no photos to learn from or to measure on, or counts beyond its classes.
+        StoreError: a photo can't be read, or there is not enough room for the run.
+        ModelError: the weights to start from can't be used, or the loss was lost.
+    """
+    let_threads_sleep()
+    from stocktake.bins.checkpoints import read_progress
+
+    settings = settings or BinTrainSettings()
+    begun = time.monotonic()
+    index = DatasetIndex.read(index_path)
+    classes = check_photos(index, settings.batch_size)
+    check_machine(settings)
+    cache_dir = load_settings().cache.absolute()
+    root = (work_dir or Path(settings.project)).absolute()
+    check_room(index, root, cache_dir)
+    start = resolve_weights(settings.weights, settings.freeze, cache_dir)
+    identity = {
+        **settings.identity,
+        "start": start.identity,
+        "photos": index.digest,
+        "classes": list(classes),
+    }
+    run = open_run(root, settings.name, identity, settings.resume, read_progress)
+    log.info("training %s on %d photos in %s", start.description, len(index.split("train")), run.path)
+    arguments = {
+        "index": str(index_path.absolute()),
+        "classes": classes,
+        "settings": asdict(settings),
+        "run": str(run.path),
+        "start": start.checkpoint and str(start.checkpoint),
+        "rules": None,
+    }
+    resumed_from = _run_epochs(run, arguments, settings, on_epoch or tracking.log_metrics, monitor)
+    result = json.loads(run.result.read_text())
+    if model_dir is not None:
+        from stocktake.bins.export import export_model
+
+        name = f"ResNet50, {settings.head}, {start.description}, {result['epochs']} epochs"
+        export_model(run.best, model_dir, index, name=name, metrics=result["metrics"])
+    return TrainResult(
+        model_dir=model_dir,
+        run_dir=run.path,
+        weights=run.best,
+        start=start.description,
+        resumed_from=resumed_from,
+        seconds=time.monotonic() - begun,
+        **result,
+    )
+
+
+def check_photos(index: DatasetIndex, batch_size: int) -> tuple[int, ...]:
+    """The classes of a prepared index, ascending: those that `prepare` has noted, or the counts there are.
+
+    Raises:
+        DataError: train or val is empty, a photo has no count or one outside the classes, a class has no
+            train photo, there is one class only, or a batch is larger than the train photos.
+    """
+    for split in ("train", "val"):
+        if not index.split(split):
+            raise DataError(
+                f"the index has no {split} photos; training needs train and val: prepare it again"
+            )
+    photos = [photo for split in ("train", "val") for photo in index.split(split)]
+    noted: Sequence[int] = index.metadata.get("classes") or ()
+    classes = tuple(sorted(noted or {photo.quantity for photo in photos if photo.quantity is not None}))
+    outside = [photo for photo in photos if photo.quantity not in classes]
+    if outside:
+        raise DataError(
+            f"{len(outside)} of {len(photos)} photos have a count outside the classes"
+            f" {', '.join(map(str, classes))}: {outside[0].name} has {outside[0].quantity}; prepare the index"
+            " again, with the classes that are wanted"
+        )
+    counts = Counter(photo.quantity for photo in index.split("train"))
+    empty = [count for count in classes if not counts[count]]
+    if empty or len(classes) < 2:
+        found = (
+            f"no train photo has the count {empty[0]}" if empty else f"all photos have the count {classes[0]}"
+        )
+        raise DataError(f"{found}; a counter needs photos of two classes or more: prepare other classes")
+    if batch_size > counts.total():
+        raise DataError(
+            f"batch_size is {batch_size}, but the index has {counts.total()} train photos; lower it"
+        )
+    return classes
+
+
+def check_machine(settings: BinTrainSettings) -> None:
+    """Raise SettingsError where this machine has not the devices, or the precision, that are asked for."""
+    check_devices(settings.device)
+    if settings.amp:
+        check_amp(settings.amp, settings.devices[0])
+
+
+def check_room(index: DatasetIndex, root: Path, cache_dir: Path) -> None:
+    """Raise StoreError unless the disks have room for the photos and the checkpoints of the run."""
+    photos = [photo for split in ("train", "val") for photo in index.split(split)]
+    missing = sum(photo.length for photo in photos if not (cache_dir / photo.sha256).is_file())
+    advice = "choose other places: STOCKTAKE_CACHE for photos, project otherwise"
+    require_room(cache_dir, missing, advice)
+    require_room(root, COPIES * WEIGHTS_BYTES, advice)
+
+
+def _run_epochs(
+    run: RunFolder,
+    arguments: dict[str, Any],
+    settings: BinTrainSettings,
+    on_epoch: EpochHook,
+    monitor: "TrainingMonitor | None",
+) -> int:
+    """Bring a run to its end from wherever it is; return the epochs that had been done before."""
+    state = run.state()
+    if state is State.MEASURED:
+        log.info("%s: this run is complete already; it is only exported", run.path)
+        return int(json.loads(run.result.read_text())["epochs"])
+    done = 0
+    if state is not State.NEW:
+        done, wanted = run.progress()
+        log.info("resuming %s after %d of %d epochs", run.path, done, wanted)
+    if state is not State.TRAINED:
+        _train(run, arguments, settings, on_epoch, monitor)
+    _write_result(run)
+    return done
+
+
+def _train(
+    run: RunFolder,
+    arguments: dict[str, Any],
+    settings: BinTrainSettings,
+    on_epoch: EpochHook,
+    monitor: "TrainingMonitor | None",
+) -> None:
+    ranks = len(settings.devices)
+    try:
+        with advise_on_memory(
+            f"a batch of {settings.batch_size} photos of {settings.img} px", "batch_size or img"
+        ):
+            if ranks > 1:
+                arguments = {**arguments, "rules": monitor and asdict(monitor.settings)}
+                launch_ranks("stocktake.bins.trainer", arguments, ranks, run.path, on_epoch)
+            else:
+                from stocktake.bins.trainer import train_rank
+
+                train_rank(arguments, on_epoch, monitor)
+    except OSError as error:
+        raise StoreError(explain_os_error(error, error.filename or run.path)) from error
+
+
+def _write_result(run: RunFolder) -> None:
+    from stocktake.bins.network import read_checkpoint
+
+    progress = read_checkpoint(run.last)["training"]["progress"]
+    rules = run.path / "rules.txt"
+    result = {
+        "metrics": progress["best"],
+        "best_epoch": progress["best_epoch"],
+        "epochs": progress["epoch"],
+        "stopped": progress["stopped"],
+        "rules": rules.read_text().strip() if rules.is_file() else "",
+    }
+    with atomic_path(run.result) as part:
+        part.write_text(json.dumps(result, indent=2))
