@@ -94,7 +94,7 @@ class PoorWeightInitialization(Rule):
         if not seen.gradients.names:
             return self.not_evaluated("no tensor of the network is trained")
         looked = min(len(first.spread), len(seen.steps.loss))
-        if not first.done and looked < self.steps:
+        if looked < self.steps:
             return self.insufficient(looked, self.steps, "steps")
         found = [
             *self._variances(first),

@@ -45,7 +45,8 @@ class LowGPUUtilization(MachineRule):
     def judge(self, samples: Samples, gpu: np.ndarray) -> RuleResult:
         """Look at the last window of every minute and of the end, per GPU."""
         scans = _scans(len(gpu), self.patience, self.scan)
-        violations, findings = 0, {}
+        violations = 0
+        findings: dict[int, tuple[str, float, float, int]] = {}
         for at in scans:
             window = gpu[max(self.patience, at - self.window) : at]
             low, high = np.percentile(window, (5, 95), axis=0)

@@ -57,7 +57,6 @@ class FirstSteps:
     variance: list[list[float]] = field(default_factory=list)  # of each layer's output, a row per step
     spread: list[list[float]] = field(default_factory=list)  # 95th - 5th percentile of each tensor's gradient
     identical: list[str] = field(default_factory=list)  # weights whose units are still copies of one another
-    done: bool = False
 
 
 @dataclass
@@ -68,8 +67,10 @@ class Epoch:
     train: float | None = None
     val: float | None = None
     train_eval: float | None = None  # of train photos in eval mode, without augmentation
-    steps: int = 0  # that were timed
+    steps: int = 0  # whose phases were timed
     phases: dict[str, float] = field(default_factory=dict)  # seconds of those steps, by phase
+    steps_so_far: int = 0  # length of the recording's steps when it ended
+    looks_so_far: int = 0  # and of its gradients
 
 
 @dataclass
@@ -111,6 +112,17 @@ class Recording:
     loader_workers: int | None = None  # None = unknown
     cores: int = 0
     device: str = ""
+    optimizer: str = ""
+
+    def keep_epochs(self, count: int) -> None:
+        """Drop what came after epoch `count`: an epoch that was cut short is trained and recorded again."""
+        kept = [epoch for epoch in self.epochs if epoch.epoch <= count]
+        steps, looks = (kept[-1].steps_so_far, kept[-1].looks_so_far) if kept else (0, 0)
+        self.epochs = kept
+        for series in (self.steps.step, self.steps.loss, self.steps.seconds):
+            del series[steps:]
+        del self.gradients.step[looks:]
+        del self.gradients.mean_abs[looks:]
 
     def write(self, path: Path) -> Path:
         """Write it whole or not at all, as JSON."""

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-PHASES = ("data wait", "forward", "backward", "optimizer", "other")
+PHASES = ("data wait", "forward", "backward", "optimizer", "monitor", "other")
 
 
 class Stopwatch:
@@ -33,7 +33,8 @@ class Stopwatch:
 
     @property
     def _measures(self) -> bool:
-        return self._wait is None or self._steps % self._every == 0
+        # half-way between two looks at the gradients, which begin at step 0
+        return self._wait is None or self._steps % self._every == self._every // 2
 
     def mark(self, phase: str) -> None:
         """The time since the last mark went to `phase`."""

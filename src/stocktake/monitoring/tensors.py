@@ -1,4 +1,4 @@
-"""Reads gradients and activations of a model in training: fused reductions, nothing that waits for the device.
+"""Reads gradients and activations of a model in training: fused reductions that do not wait for the device.
 
 Importing this module imports torch.
 """
@@ -6,6 +6,7 @@ Importing this module imports torch.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +16,14 @@ from stocktake.monitoring.recording import ABSENT
 
 SPREAD_ELEMENTS = 4096  # of a gradient, evenly spaced, that its percentiles are of
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Values (n,) float32 that are still on the device, and their columns in a recording."""
+
+    columns: list[int]
+    values: torch.Tensor
 
 
 class GradientReader:
@@ -27,34 +36,40 @@ class GradientReader:
         self.is_weight = [p.ndim >= 2 for p in self.tensors]
         self._sizes = torch.tensor([p.numel() for p in self.tensors], dtype=torch.float32)
 
-    def mean_abs(self, scale: float) -> torch.Tensor:
-        """(tensors,) float32 on the gradients' device; ABSENT where there is no gradient.
+    def mean_abs(self, scale: float) -> Reading:
+        """Mean |gradient| of each tensor.
 
         Args:
             scale: that the loss was multiplied by, and hence the gradients.
         """
-        present = [p.grad for p in self.tensors if p.grad is not None]
-        if not present:
-            return torch.full((len(self.tensors),), ABSENT)
+        columns, gradients = self._present()
+        if not columns:
+            return Reading(columns, torch.empty(0))
         # one fused kernel per kind of tensor on a GPU, a plain loop in C++ on the CPU
-        sums = torch.stack([norm.float() for norm in torch._foreach_norm(present, 1)])
+        sums = torch.stack([norm.float() for norm in torch._foreach_norm(gradients, 1)])
         self._sizes = self._sizes.to(sums.device)
-        return self._fill(lambda where: sums / (self._sizes[where] * scale), sums)
+        sizes = self._sizes if len(columns) == len(self.names) else self._sizes[columns]
+        return Reading(columns, sums / (sizes * scale))
 
-    def spread(self, scale: float) -> torch.Tensor:
-        """(tensors,) float32, 95th - 5th percentile; ABSENT where there is no gradient."""
-        present = [p.grad for p in self.tensors if p.grad is not None]
-        if not present:
-            return torch.full((len(self.tensors),), ABSENT)
-        ends = torch.tensor([0.05, 0.95], device=present[0].device)
-        spans = torch.stack([torch.quantile(_some(grad), ends).diff()[0] for grad in present])
-        return self._fill(lambda _: spans / scale, spans)
+    def spread(self, scale: float) -> Reading:
+        """95th - 5th percentile of each tensor's gradient."""
+        columns, gradients = self._present()
+        if not columns:
+            return Reading(columns, torch.empty(0))
+        ends = torch.tensor([0.05, 0.95], device=gradients[0].device)
+        spans = torch.stack([torch.quantile(_some(gradient), ends).diff()[0] for gradient in gradients])
+        return Reading(columns, spans / scale)
 
-    def _fill(self, values: Callable[[torch.Tensor], torch.Tensor], like: torch.Tensor) -> torch.Tensor:
-        where = torch.tensor([p.grad is not None for p in self.tensors], device=like.device)
-        filled = torch.full((len(self.tensors),), ABSENT, device=like.device)
-        filled[where] = values(where)
-        return filled
+    def row(self, reading: Reading) -> list[float]:
+        """A reading as a row of a recording; waits for the device."""
+        row = [ABSENT] * len(self.names)
+        for column, value in zip(reading.columns, reading.values.tolist(), strict=True):
+            row[column] = value
+        return row
+
+    def _present(self) -> tuple[list[int], list[torch.Tensor]]:
+        found = [(column, p.grad) for column, p in enumerate(self.tensors) if p.grad is not None]
+        return [column for column, _ in found], [gradient for _, gradient in found]
 
     def identical(self) -> list[str]:
         """Names of weights whose units, all along the first dimension, are copies of one another."""
