@@ -62,7 +62,7 @@ class Photo:
     sha256: str
     width: int  # px after EXIF rotation
     height: int
-    split: str  # train | val | test
+    split: str  # train | val | test; '' for bins that are not split yet
     group: str  # what a split must not tear apart
     boxes: np.ndarray  # (n, 4) float32 xyxy px in the photo's frame after EXIF rotation
     offset: int | None = None  # first byte within a tar shard; None: the object is the image
@@ -124,7 +124,10 @@ class DatasetIndex:
             DataError: there is no such file, it is not an index of this schema, or two photos have one name.
         """
         if not path.is_file():
-            raise DataError(f"{path}: there is no such index; make one with `stocktake shelf ingest`")
+            raise DataError(
+                f"{path}: there is no such index; make one with `stocktake shelf ingest` or `stocktake bins"
+                " ingest`"
+            )
         try:
             table = pq.read_table(path)
         except (OSError, pa.ArrowException) as error:

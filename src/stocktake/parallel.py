@@ -1,6 +1,7 @@
 """Threads over a stream of work, with a bound on how much of the stream is in memory."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
@@ -36,6 +37,25 @@ def map_bounded(
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield future.result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def map_in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int, window: int | None = None
+) -> Generator[Result, None, None]:
+    """Yield `work(item)` in the order of `items`; else as `map_bounded`."""
+    window = window or 3 * workers
+    pending: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(work, item))
+                if len(pending) >= window:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
             for future in pending:
                 future.cancel()

@@ -1,0 +1,138 @@
+"""The verbs of `stocktake bins` for data: ingest, merge, verify, prepare."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from stocktake.verbs import Options, add_verb, say_written
+
+GROUP = "bins"
+CLASSES = (1, 2, 3, 4, 5)
+LONGEST_LIST = 20  # names that verify prints
+
+
+def add_to_verbs(verbs: Any) -> None:
+    """Add the verbs to the subparsers of `stocktake bins`."""
+    for add in (_add_ingest, _add_merge, _add_verify, _add_prepare):
+        add(verbs)
+
+
+def _add_ingest(verbs: Any) -> None:
+    parser = add_verb(
+        GROUP, verbs, "ingest", _ingest, "read photos and metadata into an index", "abid --out runs/ingest"
+    )
+    parser.add_argument(
+        "source",
+        help="folder, s3://bucket/prefix, or the https:// address of a public bucket, such as"
+        " https://aft-vbi-pds.s3.amazonaws.com",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for index.parquet, report.json, report.html"
+    )
+    parser.add_argument("--store", help="where copied photos go; STOCKTAKE_STORE if not given")
+    parser.add_argument(
+        "--copy",
+        action="store_true",
+        help="copy the photos of a folder or prefix into the store, as tar shards",
+    )
+    parser.add_argument(
+        "--file-list", type=Path, metavar="JSON", help="only these bins: a dict of count -> metadata paths"
+    )
+    parser.add_argument(
+        "--quota", type=read_quota, metavar="N", help="bins of each count: 500, or 1=500,2=300 for these only"
+    )
+    parser.add_argument("--limit", type=int, help="at most this many bins")
+    parser.add_argument("--workers", type=int, help="threads; one per core if not given")
+    parser.add_argument("--shard", metavar="K/N", help="only the K-th of N parts; then merge them")
+    parser.add_argument("--name", help="of the data set; the source's own if not given")
+    parser.add_argument("--licence", help="of the photos; ABID's if not given")
+
+
+def _ingest(options: Options) -> None:
+    from stocktake.bins.abid import ingest
+
+    ingest(
+        options.source,
+        options.out,
+        options.store,
+        options.copy,
+        options.file_list,
+        options.quota,
+        options.limit,
+        options.workers,
+        options.shard,
+        options.name,
+        options.licence,
+    )
+    if options.shard:
+        print(f"{options.out}: shard {options.shard} is read; merge it with the others")
+    else:
+        say_written(options.out, "index.parquet", "report.html")
+
+
+def _add_merge(verbs: Any) -> None:
+    text = "make one index of the shards that several machines have ingested"
+    parser = add_verb(GROUP, verbs, "merge", _merge, text, "runs/shard1 runs/shard2 --out runs/ingest")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="folder", help="--out of the shards")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for index.parquet, report.json, report.html"
+    )
+
+
+def _merge(options: Options) -> None:
+    from stocktake.bins.abid import merge
+
+    merge(options.folders, options.out)
+    say_written(options.out, "index.parquet", "report.html")
+
+
+def _add_verify(verbs: Any) -> None:
+    text = "compare a store with what its indexes name: expected, present, wrong digest"
+    parser = add_verb(GROUP, verbs, "verify", _verify, text, "s3://bucket/store")
+    parser.add_argument("store", help="store that ingest copied to, or an index.parquet")
+    parser.add_argument("--workers", type=int, help="threads; at least eight if not given")
+
+
+def _verify(options: Options) -> None:
+    from stocktake.bins.verify import verify
+    from stocktake.errors import DataError
+
+    report = verify(options.store, options.workers)
+    for name in report.indexes:
+        print(name)
+    for label, names in (("missing", report.missing), ("wrong digest", report.wrong)):
+        for photo, where in list(names.items())[:LONGEST_LIST]:
+            print(f"{label}: {photo} in {where}")
+    print(report.summary())
+    if not report.is_whole:
+        raise DataError(f"{options.store} is not whole; run its ingest again")
+
+
+def _add_prepare(verbs: Any) -> None:
+    text = "keep the counts that are classes, and split photos 8:1:1 without tearing a bin apart"
+    parser = add_verb(
+        GROUP, verbs, "prepare", _prepare, text, "runs/ingest/index.parquet --out runs/prepared"
+    )
+    parser.add_argument("index", type=Path, help="index.parquet of ingest")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for index.parquet, report.json, report.html"
+    )
+    parser.add_argument("--classes", type=int, nargs="+", default=list(CLASSES), help="counts to tell apart")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, another split")
+
+
+def _prepare(options: Options) -> None:
+    from stocktake.bins.split import prepare
+
+    prepare(options.index, options.out, options.classes, options.seed)
+    say_written(options.out, "index.parquet", "report.html")
+
+
+def read_quota(text: str) -> int | dict[int, int]:
+    """'500' as 500, '1=500,2=300' as {1: 500, 2: 300}."""
+    try:
+        if "=" not in text:
+            return int(text)
+        return {int(count): int(most) for count, most in (pair.split("=") for pair in text.split(","))}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor like 1=500,2=300") from None

@@ -1,0 +1,234 @@
+"""The split of bins into train, val and test: grouped, by hash, the same tomorrow when there is more data."""
+
+import hashlib
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from stocktake.bins.abid_ids import id_of, order
+from stocktake.bins.split_report import SplitReport
+from stocktake.dataset import SPLITS, DatasetIndex, Photo
+from stocktake.errors import DataError, SettingsError
+from stocktake.setting_checks import MAX_SEED, expect_whole
+
+log = logging.getLogger(__name__)
+
+INDEX = "index.parquet"
+TRAIN_SHARE, VAL_SHARE = 0.8, 0.1  # the rest is test
+LOWEST_SHARE, HIGHEST_SHARE = 0.08, 0.12  # of a class in val and in test
+RANDOM_DRAWS = 20  # of a split by photo, for the leak that it would have
+
+
+def prepare(index_path: Path, out_dir: Path, classes: Sequence[int] = (1, 2, 3, 4, 5), seed: int = 0) -> Path:
+    """Keep the photos of some counts, split them 8:1:1, write {index.parquet, report.json, report.html}.
+
+    Args:
+        index_path: of ingest, with quantities and groups.
+        out_dir: made if needed.
+        classes: the counts that a model is to tell apart; photos of other counts are left out and counted.
+        seed: another one gives another split.
+
+    Returns:
+        The path of the prepared index; its metadata has `classes`, `seed` and `made_from`, the digest of the
+        index that it was made from.
+
+    Raises:
+        DataError: the index can't be read or is not one of bins, a class is empty, or there are fewer photos
+            than the splits need.
+        SettingsError: a class or the seed is impossible.
+        StoreError: `out_dir` can't be written.
+    """
+    wanted = check_classes(classes)
+    expect_whole("seed", seed, 0, MAX_SEED)
+    index = DatasetIndex.read(index_path)
+    unknown = [photo.name for photo in index.photos if photo.quantity is None]
+    if unknown:
+        raise DataError(
+            f"{index_path}: {unknown[0]} has no quantity; it takes an index of `stocktake bins ingest`"
+        )
+    prepared, report = split_bins(index, wanted, seed)
+    path = out_dir / INDEX
+    prepared.write(path)
+    report.write(out_dir)
+    log.info("%s", report.summary())
+    return path
+
+
+def split_bins(index: DatasetIndex, classes: tuple[int, ...], seed: int) -> tuple[DatasetIndex, SplitReport]:
+    """The photos of `classes`, each with its split, and the account of it.
+
+    Raises:
+        DataError: as `prepare`.
+    """
+    kept = [photo for photo in index.photos if photo.quantity in classes]
+    other = Counter(photo.quantity or 0 for photo in index.photos if photo.quantity not in classes)
+    _refuse_empty_classes(kept, classes, other)
+    splits, moved = assign_splits(kept, seed)
+    photos = [replace(photo, split=splits[photo.group]) for photo in kept]
+    about = {"classes": list(classes), "seed": seed, "made_from": index.digest}
+    prepared = DatasetIndex(photos, index.store, {**index.metadata, **about})
+    report = SplitReport(
+        name=str(index.metadata.get("name", "bins")),
+        source=str(index.metadata.get("source", "not known")),
+        licence=str(index.metadata.get("licence", "not known")),
+        digest=prepared.digest,
+        made_from=index.digest,
+        seed=seed,
+        photos_read=len(index.photos),
+        photos_kept=len(photos),
+        other_counts={str(count): other[count] for count in sorted(other)},
+        groups={split: len({photo.group for photo in prepared.split(split)}) for split in SPLITS},
+        classes={str(count): _per_split(photos, count) for count in classes},
+        moved=moved,
+        leak=leak(photos),
+        leak_by_photo=random_leak(photos, seed),
+    )
+    return prepared, report
+
+
+def assign_splits(photos: Sequence[Photo], seed: int) -> tuple[dict[str, str], dict[str, str]]:
+    """Give each group its split: 8:1:1 by the hash of (seed, group), held near that within each class.
+
+    The hash puts each group at a place in [0, 1): train lies below .8, val below .9, test above. It knows
+    nothing of other photos, so what is added or taken away moves nothing; but shares are those of so many
+    throws of dice, and of 100 photos of a class 4 may come to test, or 17. So the borders of a class are
+    shifted, by as few groups as will do, where val or test would have less than 8 % or more than 12 % of its
+    photos. That happens often among 100 photos of a class, seldom among 1,000 and never among 10,000. A
+    group near a border may then change its split when data is added. Since val lies between train and test,
+    a photo that was trained on does not become one to test on, as it could if shares were made exact by
+    throwing again.
+
+    A group counts for the class of its first photo. Shares within a tolerance, instead of exact ones, are
+    what keeps borders in place while a set grows.
+
+    Returns:
+        Group -> split, and the groups that are not where their hash puts them -> what was done.
+
+    Raises:
+        DataError: a class has too few groups for three splits.
+    """
+    sizes = Counter(photo.group for photo in photos)
+    first: dict[str, int] = {}
+    for photo in sorted(photos, key=lambda photo: order(id_of(photo.name))):
+        first.setdefault(photo.group, photo.quantity or 0)
+    _refuse_small_classes(photos)
+    places = {group: place_of(group, seed) for group in sizes}
+    strata: dict[int, list[str]] = defaultdict(list)
+    for group in sorted(places, key=lambda group: (-places[group], group)):
+        strata[first[group]].append(group)
+    splits: dict[str, str] = {}
+    for groups in strata.values():
+        splits.update(_split_stratum(groups, sizes, places))
+    moved = {}
+    for group in sorted(splits, key=order):
+        if (hashed := split_at(places[group])) != splits[group]:
+            moved[group] = f"from {hashed} to {splits[group]}, for the shares of {first[group]}"
+    return splits, moved
+
+
+def place_of(group: str, seed: int) -> float:
+    """A number in [0, 1) that is even over groups: the first 8 bytes of SHA-256 of '<seed>:<group>'."""
+    digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64
+
+
+def split_at(place: float) -> str:
+    """The split of a number in [0, 1)."""
+    if place < TRAIN_SHARE:
+        return "train"
+    return "val" if place < TRAIN_SHARE + VAL_SHARE else "test"
+
+
+def leak(photos: Iterable[Photo]) -> float:
+    """The share of test photos that have a mate of their group in train; 0 where there is no test photo."""
+    in_train = set()
+    test = []
+    for photo in photos:
+        if photo.split == "train":
+            in_train.add(photo.group)
+        elif photo.split == "test":
+            test.append(photo.group)
+    return sum(group in in_train for group in test) / len(test) if test else 0.0
+
+
+def random_leak(photos: Sequence[Photo], seed: int) -> float:
+    """The leak that splits of 8:1:1 by photo, regardless of groups, would have: the mean of 20 draws."""
+    _, groups = np.unique([photo.group for photo in photos], return_inverse=True)
+    rng = np.random.default_rng(seed)
+    train, test = round(TRAIN_SHARE * len(photos)), round((1 - TRAIN_SHARE - VAL_SHARE) * len(photos))
+    if not train or not test:
+        return 0.0
+    leaks = []
+    for _ in range(RANDOM_DRAWS):
+        shuffled = rng.permutation(groups)
+        leaks.append(np.isin(shuffled[-test:], shuffled[:train]).mean())
+    return float(np.mean(leaks))
+
+
+def check_classes(classes: Sequence[int]) -> tuple[int, ...]:
+    """The classes in ascending order.
+
+    Raises:
+        SettingsError: there are fewer than two, one is repeated or no count.
+    """
+    for count in classes:
+        expect_whole("a class", count, 0, 255)
+    if len(set(classes)) != len(classes) or len(classes) < 2:
+        raise SettingsError(f"classes is {list(classes)}; it must be two or more different counts")
+    return tuple(sorted(classes))
+
+
+def _split_stratum(
+    groups: Sequence[str], sizes: Mapping[str, int], places: Mapping[str, float]
+) -> dict[str, str]:
+    """Cut the groups of one class, which descend by place, into test, val and train.
+
+    A split takes what lies above its border, more while it has too few photos, and less where that would be
+    too many; each of the three gets a group where there are three.
+    """
+    total = sum(sizes[group] for group in groups)
+    splits: dict[str, str] = {}
+    begin = 0
+    for split, border, to_leave in (("test", TRAIN_SHARE + VAL_SHARE, 2), ("val", TRAIN_SHARE, 1)):
+        end, photos = begin, 0
+        while end < len(groups) - to_leave:
+            size = sizes[groups[end]]
+            fits = places[groups[end]] >= border and photos + size <= HIGHEST_SHARE * total
+            if photos >= LOWEST_SHARE * total and not fits:
+                break
+            end, photos = end + 1, photos + size
+        splits.update(dict.fromkeys(groups[begin:end], split))
+        begin = end
+    return splits | dict.fromkeys(groups[begin:], "train")
+
+
+def _refuse_small_classes(photos: Iterable[Photo]) -> None:
+    holders: dict[int, set[str]] = defaultdict(set)
+    for photo in photos:
+        holders[photo.quantity or 0].add(photo.group)
+    for count, groups in sorted(holders.items()):
+        if len(groups) < len(SPLITS):
+            raise DataError(
+                f"all photos with {count} items are of {len(groups)} bin{'s' * (len(groups) > 1)}, too few"
+                f" for train, val and test; ingest more of them, or leave {count} out of classes"
+            )
+
+
+def _per_split(photos: Iterable[Photo], count: int) -> dict[str, int]:
+    found = Counter(photo.split for photo in photos if photo.quantity == count)
+    return {split: found[split] for split in SPLITS}
+
+
+def _refuse_empty_classes(kept: Iterable[Photo], classes: Sequence[int], other: Counter[int]) -> None:
+    found = Counter(photo.quantity or 0 for photo in kept)
+    empty = [count for count in classes if not found[count]]
+    if empty:
+        counts = ", ".join(f"{count}: {photos}" for count, photos in sorted((found + other).items()))
+        raise DataError(
+            f"no photo has {' or '.join(map(str, empty))} items (photos by count: {counts or 'none'});"
+            " ingest some, or leave that out of classes"
+        )

@@ -1,0 +1,120 @@
+"""Is everything that an index names in the store, byte for byte?"""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from stocktake.dataset import DatasetIndex, Photo
+from stocktake.errors import DataError
+from stocktake.parallel import map_bounded
+from stocktake.settings import load_settings
+from stocktake.storage import Store, open_store
+
+INDEX = "index.parquet"
+
+
+@dataclass
+class VerifyReport:
+    """What was found; `expected` = `present` + `missing` + `wrong`, in photos."""
+
+    indexes: list[str] = field(default_factory=list)  # that told what to expect
+    expected: int = 0
+    present: int = 0
+    missing: dict[str, str] = field(default_factory=dict)  # photo -> object that is not there
+    wrong: dict[str, str] = field(default_factory=dict)  # photo -> object whose bytes are others
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is missing or wrong."""
+        return not self.missing and not self.wrong
+
+    def summary(self) -> str:
+        """One line."""
+        return (
+            f"{self.expected:,} expected, {self.present:,} present, {len(self.missing):,} missing,"
+            f" {len(self.wrong):,} with a wrong digest"
+        )
+
+
+def verify(store_uri: str, workers: int | None = None, progress: bool = True) -> VerifyReport:
+    """Read every photo that the indexes of a store name, and compare its SHA-256.
+
+    Args:
+        store_uri: a store that ingest copied photos to, or a data set in it; photos are looked for beside
+            the index.parquet that names them, so a copy of a store can be verified too. Or an index.parquet
+            itself, whose photos are looked for where it says.
+        workers: threads; at least eight when None.
+        progress: show a bar on a terminal.
+
+    Raises:
+        DataError: there is no index.
+        StoreError: the store can't be read.
+    """
+    report = VerifyReport()
+    workers = workers or load_settings().transfer_workers
+    indexes = list(_find_indexes(store_uri))
+    if not indexes:
+        raise DataError(
+            f"{store_uri}: no {INDEX} in it tells what to expect; give a store that `stocktake bins ingest"
+            f" --copy` wrote to, or the {INDEX} of an ingest"
+        )
+    total = sum(len(index.photos) for _, index in indexes)
+    with tqdm(desc="verify", total=total, unit="photo", disable=None if progress else True) as bar:
+        for name, index in indexes:
+            report.indexes.append(name)
+            for photo, problem in _check_all(index, workers):
+                where = index.locate(photo)
+                report.expected += 1
+                report.present += not problem
+                if problem:
+                    names = report.missing if problem == "missing" else report.wrong
+                    names[photo.name] = where[0].url(where[1])
+                bar.update()
+    return report
+
+
+def _find_indexes(uri: str) -> Iterator[tuple[str, DatasetIndex]]:
+    if uri.endswith(".parquet") and "://" not in uri:
+        yield uri, DatasetIndex.read(Path(uri))
+        return
+    store = open_store(uri)
+    with tempfile.TemporaryDirectory() as folder:
+        for found in store.list():
+            if found.key.rpartition("/")[2] == INDEX:
+                path = Path(folder) / INDEX
+                store.get_to(found.key, path)
+                index = DatasetIndex.read(path)
+                index.store = store.url(found.key).rpartition("/")[0]
+                yield store.url(found.key), index
+
+
+def _check_all(index: DatasetIndex, workers: int) -> Iterator[tuple[Photo, str]]:
+    """Each photo with what is wrong with it, '' if nothing is; a tar shard is read once."""
+    objects: dict[str, list[Photo]] = {}
+    for photo in index.photos:
+        objects.setdefault(photo.uri, []).append(photo)
+
+    def check(photos: Sequence[Photo]) -> list[tuple[Photo, str]]:
+        store, key = index.locate(photos[0])
+        return list(zip(photos, _problems(store, key, photos), strict=True))
+
+    for checked in map_bounded(check, objects.values(), workers):
+        yield from checked
+
+
+def _problems(store: Store, key: str, photos: Sequence[Photo]) -> list[str]:
+    """What is wrong with the photos of one object."""
+    if not store.exists(key):
+        return ["missing"] * len(photos)
+    data = memoryview(store.get(key))
+    found = [data[photo.offset or 0 : (photo.offset or 0) + photo.length] for photo in photos]
+    if photos[0].offset is None:
+        found = [data]
+    return [
+        "" if hashlib.sha256(part).hexdigest() == photo.sha256 else "wrong"
+        for photo, part in zip(photos, found, strict=True)
+    ]
