@@ -162,17 +162,6 @@ def fetch_files(
     return _count(map_bounded(fetch, wanted, _workers(workers)), progress, description)
 
 
-def copy_tree(
-    local_dir: Path, store_uri: str, workers: int | None = None, progress: bool = True
-) -> TransferReport:
-    """Upload every file under a folder (a model dir, a report) to the same relative keys of a store."""
-    if not local_dir.is_dir():
-        raise StoreError(f"{local_dir}: there is no such folder to upload")
-    files = sorted(path for path in local_dir.rglob("*") if path.is_file())
-    pairs = ((path.relative_to(local_dir).as_posix(), path) for path in files)
-    return put_files(open_store(store_uri), pairs, workers, progress, f"upload {local_dir.name}")
-
-
 def _workers(workers: int | None) -> int:
     return workers or load_settings().transfer_workers
 

@@ -173,12 +173,6 @@ def current_run() -> str | None:
     return run.id if run else None
 
 
-def failure_count() -> int:
-    """How many calls of the open run the server has refused or not answered; 0 where no run is open."""
-    run = _current.get()
-    return run.failures if run else 0
-
-
 def dataset_name(index: DatasetIndex) -> str:
     """What MLflow calls the photos of an index."""
     return str(index.metadata.get("name") or "photos")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from stocktake.errors import StoreError
-from stocktake.storage import Wanted, copy_tree, fetch_files, open_store, put_files
+from stocktake.storage import Wanted, fetch_files, open_store, put_files
 
 MIB = 1 << 20
 
@@ -249,15 +249,6 @@ def test_the_rest_of_a_download_never_comes_from_another_object(s3, bucket, stor
     proxy.close()
     assert proxy.cuts == 1
     assert list(tmp_path.iterdir()) == []
-
-
-def test_copy_tree_uploads_a_model_dir(bucket, tmp_path):
-    model = tmp_path / "model"
-    (model / "sub").mkdir(parents=True)
-    (model / "card.json").write_text("{}")
-    (model / "sub/weights").write_bytes(b"w")
-    copy_tree(model, f"s3://{bucket}/models/x", progress=False)
-    assert stored_keys(open_store(f"s3://{bucket}/models/x")) == ["card.json", "sub/weights"]
 
 
 def test_a_damaged_object_is_not_handed_out(store, s3, bucket, tmp_path):

@@ -174,11 +174,13 @@ def test_the_same_photos_give_the_same_metrics(evaluated: EvaluationResult, mode
     assert again.metrics == {n: v for n, v in evaluated.metrics.items() if not n.startswith("before/")}
 
 
-def test_an_open_run_gets_all_of_it(tracked: Path, model_dir: Path, tmp_path: Path):
+def test_an_open_run_gets_all_of_it(
+    tracked: Path, model_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     index_path = write_index(tmp_path, shelf_photos(tmp_path, "test", 2))
     with tracking.start_run("evaluate") as run_id:
         result = evaluate(model_dir, index_path, tmp_path / "out", progress=False)
-        assert tracking.failure_count() == 0
+    assert "MLflow" not in caplog.text  # it took everything
     run = mlflow.get_run(run_id)
     assert run.data.metrics == pytest.approx(result.metrics)
     (dataset,) = run.inputs.dataset_inputs

@@ -8,7 +8,7 @@ import pytest
 from stocktake.errors import StoreError
 from stocktake.files import atomic_path
 from stocktake.parallel import map_bounded
-from stocktake.storage import Wanted, copy_tree, fetch_files, open_store, put_files
+from stocktake.storage import Wanted, fetch_files, open_store, put_files
 
 
 @pytest.fixture
@@ -166,17 +166,6 @@ def test_a_changed_object_is_not_fetched_for_the_wanted_one(store, tmp_path):
 def test_a_missing_source_stops_the_upload(store, tmp_path):
     with pytest.raises(StoreError, match=r"nothing\.bin: there is no such file"):
         put_files(store, [("a", tmp_path / "nothing.bin")], progress=False)
-
-
-def test_copy_tree(tmp_path):
-    model = tmp_path / "model"
-    (model / "sub").mkdir(parents=True)
-    (model / "card.json").write_text("{}")
-    (model / "sub/weights").write_bytes(b"w")
-    assert copy_tree(model, str(tmp_path / "store/x"), progress=False).moved == 2
-    assert [item.key for item in open_store(str(tmp_path / "store/x")).list()] == ["card.json", "sub/weights"]
-    with pytest.raises(StoreError, match="no such folder"):
-        copy_tree(tmp_path / "nothing", str(tmp_path / "store"), progress=False)
 
 
 def test_map_bounded_reads_no_further_than_its_window():
