@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from stocktake.bins import commands as bins_commands
 from stocktake.program import run_program
 from stocktake.shelf import commands as shelf_commands
 
@@ -17,7 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole program; each leaf sets `run`, a function of the parsed arguments."""
     parser = argparse.ArgumentParser(
         prog="stocktake",
-        description="Find what is missing on a supermarket shelf, from a photo.",
+        description="Find what is missing on a supermarket shelf, and count what is in a bin, from a photo.",
         epilog="First steps: `stocktake shelf draw --out photos`, `stocktake shelf train --data photos`.",
     )
     parser.add_argument("--version", action="version", version=f"stocktake {version('stocktake')}")
@@ -26,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     groups = parser.add_subparsers(title="groups", metavar="GROUP", required=True)
     shelf_commands.add_to(groups)
+    bins_commands.add_to(groups)
     return parser
 
 

@@ -1,11 +1,13 @@
 """What the verbs of all groups have in common: a parser that teaches, and a line for what was written."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 Options = argparse.Namespace
+Settings = TypeVar("Settings")
 
 
 def add_verb(
@@ -30,6 +32,38 @@ def add_verb(
     )
     parser.set_defaults(run=run)
     return parser
+
+
+def add_setting_flags(
+    parser: argparse.ArgumentParser,
+    defaults: object,
+    texts: Mapping[str, str],
+    types: Mapping[str, type],
+    more: Mapping[str, dict[str, Any]] | None = None,
+) -> None:
+    """Add a flag for each of the named fields of a settings class; `read_settings` is the way back.
+
+    Args:
+        parser: of the verb.
+        defaults: an instance of the class; a field's default, and its type, are those of its flag.
+        texts: field name to what --help says of it.
+        types: of the fields whose default is None.
+        more: what else `add_argument` is told of a flag.
+    """
+    for name, text in texts.items():
+        default = getattr(defaults, name)
+        told: dict[str, Any] = {"default": default, "help": text, **(more or {}).get(name, {})}
+        if isinstance(default, bool):
+            told |= {"action": "store_false" if default else "store_true"}
+        else:
+            told |= {"type": types.get(name, type(default))}
+        parser.add_argument(f"--{name.replace('_', '-')}", **told)
+
+
+def read_settings(options: Options, kind: type[Settings]) -> Settings:
+    """The settings that the parsed flags ask for; fields without a flag keep their default."""
+    wanted = {field.name for field in fields(kind)} & vars(options).keys()  # type: ignore[arg-type]
+    return kind(**{name: getattr(options, name) for name in wanted})
 
 
 def say_written(folder: Path, *names: str) -> None:

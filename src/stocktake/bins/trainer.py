@@ -71,22 +71,25 @@ class BinTrainer:
         self.threads = 1 if passes.device.type == "cpu" else max(cores // self.ranks, 1)  # that read photos
         self.progress = Progress()
 
-    def fit(self, folder: Path, on_epoch: EpochHook | None = None, is_watched: bool = False) -> None:
+    def fit(self, run_dir: Path, on_epoch: EpochHook | None = None, is_watched: bool = False) -> None:
         """Train to the end, or until patience or a rule says so, with a checkpoint after every epoch.
 
         Args:
-            folder: of last.pt and best.pt; training continues from the former where it is there.
+            run_dir: gets weights/last.pt and weights/best.pt; training continues from the former where it
+                is there.
             on_epoch: called on the first rank after every epoch, before its checkpoint is written.
             is_watched: whether the first rank has a monitor.
 
         Raises:
             ModelError: the loss is no longer a number.
         """
+        folder = run_dir / "weights"
         if (folder / "last.pt").is_file():
             self.progress = checkpoints.resume(
                 folder / "last.pt", self.network, self.optimizer, self.scaler, self.average
             )
         if self.monitor:
+            self.monitor.keep_in(run_dir / "watch.json", self.progress.epoch)
             self.monitor.start(self.model, self.optimizer, self.threads)
         for epoch in range(self.progress.epoch + 1, self.settings.epochs + 1):
             if self.progress.stopped:
@@ -97,6 +100,7 @@ class BinTrainer:
                 if on_epoch:
                     on_epoch(metrics, epoch)
             self.close_epoch(epoch, metrics, folder)
+            self._mark("other")  # what has no part in a step
 
     def learn(self, epoch: int) -> Metrics:
         """Go through the train photos once; return train/loss, lr, images_per_second and loader_wait.
@@ -139,20 +143,19 @@ class BinTrainer:
         warmup = round(self.settings.warmup * self.steps)
         factor = lr_factor(done, self.settings.epochs * self.steps, warmup)
         set_lr(self.optimizer, self.settings.peak_lr * factor)
-        mark = self.monitor.mark if self.monitor else _ignore
         images, targets = self.passes.load(batch)
-        mark("data wait")
+        self._mark("data wait")
         loss = self.network.loss(self.passes.logits(self.model, images), targets)
-        mark("forward")
+        self._mark("forward")
         self.scaler.scale(loss).backward()
-        mark("backward")
+        self._mark("backward")
         if self.monitor:
             self.monitor.step(done, loss.detach(), self.scaler.get_scale())
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
         self.average.update()
-        mark("optimizer")
+        self._mark("optimizer")
         value = loss.item()
         if not math.isfinite(value):
             raise ModelError(self._lost(value, batch, epoch))
@@ -198,6 +201,10 @@ class BinTrainer:
         if self.progress.stopped:
             log.info("stopped after epoch %d: %s", epoch, self.progress.stopped)
 
+    def _mark(self, phase: str) -> None:
+        if self.monitor:
+            self.monitor.mark(phase)
+
     def _bar(self, epoch: int) -> "tqdm[Any]":
         text = f"epoch {epoch} of {self.settings.epochs}"
         return tqdm(desc=text, total=self.steps, unit="step", leave=False, disable=self.rank > 0 or None)
@@ -234,32 +241,28 @@ def train_rank(
         distributed.init_process_group("gloo" if device == "cpu" else "nccl")
     if arguments["rules"] and local == 0:
         monitor = TrainingMonitor(MonitorSettings(**arguments["rules"]))
+    torch.manual_seed(settings.seed)
+    classes = tuple(arguments["classes"])
+    network = BinNetwork(classes, settings.head)
+    load_start(network, Start(arguments["start"] and Path(arguments["start"]), ""))
+    index = DatasetIndex.read(Path(arguments["index"]))
+    train, val = (
+        open_photos(index, split, classes, settings.img, settings.squares) for split in ("train", "val")
+    )
+    trainer = BinTrainer(network, train, val, settings, Passes(device, settings.amp), monitor)
     try:
-        torch.manual_seed(settings.seed)
-        classes = tuple(arguments["classes"])
-        network = BinNetwork(classes, settings.head)
-        load_start(network, Start(arguments["start"] and Path(arguments["start"]), ""))
-        index = DatasetIndex.read(Path(arguments["index"]))
-        train, val = (
-            open_photos(index, split, classes, settings.img, settings.squares) for split in ("train", "val")
-        )
-        trainer = BinTrainer(network, train, val, settings, Passes(device, settings.amp), monitor)
-        trainer.fit(folder / "weights", on_epoch, bool(monitor or arguments["rules"]))
-    finally:
+        trainer.fit(folder, on_epoch, bool(monitor or arguments["rules"]))
+    finally:  # a training that failed is the one whose report is wanted most
         if monitor:
             (folder / "rules.txt").write_text(summary(monitor.finish()) + "\n")
             monitor.write_report(folder / "rules")
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
+    if ranks > 1:
+        distributed.destroy_process_group()
 
 
 def describe(metrics: Metrics) -> str:
     """The figures of an epoch in a line."""
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-
-
-def _ignore(_: str) -> None:
-    """In place of a monitor's `mark`."""
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """The verb `stocktake shelf train`: every flag of YOLOv5's train.py that has a setting here, and our own."""
 
 import argparse
-from dataclasses import fields
 from typing import Any
 
 from stocktake.shelf.sku110k_exclusions import EXCLUSIONS
 from stocktake.shelf.train_settings import TrainSettings
+from stocktake.verbs import add_setting_flags, read_settings
 
 TEXT = "train YOLOv5 and export it; photos that were not ingested yet are ingested and prepared first"
 EXAMPLE = "--data SKU110K_fixed --img 416 --batch 4 --epochs 3 --cache"
@@ -41,11 +41,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default="/data",
         help="SKU-110K folder, tar or URL, s3:// prefix, data.yaml, or a prepared index.parquet",
     )
-    defaults = TrainSettings()
-    for name, text in FLAGS.items():
-        default = getattr(defaults, name)
-        kind = OPTIONAL_TYPES.get(name, type(default))
-        parser.add_argument(f"--{name}", type=kind, default=default, help=text, **MORE.get(name, {}))
+    add_setting_flags(parser, TrainSettings(), FLAGS, OPTIONAL_TYPES, MORE)
     parser.add_argument(
         "--exclude", default="unreadable", choices=EXCLUSIONS, help="photos to leave out, see ingest"
     )
@@ -57,8 +53,7 @@ def run(options: argparse.Namespace) -> None:
     """Train, and print where the model is and how it scores."""
     from stocktake.shelf.workflow import train_from
 
-    wanted = {field.name for field in fields(TrainSettings)} & vars(options).keys()
-    settings = TrainSettings(**{name: getattr(options, name) for name in wanted})
+    settings = read_settings(options, TrainSettings)
     result = train_from(options.data, settings, options.exclude, options.limit, score=not options.no_score)
     print(f"{result.folder}: trained {result.training.epochs} epochs from {result.training.start}")
     for name, value in result.training.metrics.items():
