@@ -1,0 +1,137 @@
+"""A search on this machine: trials in processes of their own, a study that survives kills, the best refit."""
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stocktake import tracking
+from stocktake.dataset import DatasetIndex
+from stocktake.errors import SettingsError
+from stocktake.setting_checks import expect_devices, expect_folder_name, expect_whole
+from stocktake.tuning.search_lock import search_lock
+from stocktake.tuning.search_space import SearchSpace
+from stocktake.tuning.trial_index import trial_index
+from stocktake.tuning.trial_process import EXPERIMENT
+
+if TYPE_CHECKING:
+    from stocktake.tuning.study import TrialRow, TrialStudy
+
+log = logging.getLogger(__name__)
+
+STORAGE_FILE = "study.db"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What came out of a search."""
+
+    folder: Path
+    best: "TrialRow"
+    rows: "list[TrialRow]"
+    run_id: str  # of MLflow, above those of the trials
+    report: Path
+    model_dir: Path | None  # of the refit
+    metrics: dict[str, float]  # of the refit, on val photos
+
+
+def search(
+    index_path: Path,
+    out_dir: Path,
+    space: SearchSpace,
+    study: str = "bins",
+    storage: str | None = None,
+    trials: int | None = None,
+    workers: int = 1,
+    device: str = "",
+    refit: bool = True,
+    seed: int = 0,
+) -> SearchResult:
+    """Search the best settings of the bin counter, and train it with them.
+
+    A search that was killed continues when it is called again: finished trials count, running ones go on from
+    their last checkpoint. A trial that fails, for want of memory or otherwise, is one failed trial.
+
+    Args:
+        index_path: a prepared index.parquet.
+        out_dir: gets trials/, logs/, report.html, study.db and, with `refit`, model/.
+        space: what is searched, see `search_space.load`.
+        study: name in the storage.
+        storage: file of SQLite, `*.journal`, or a database URL; study.db in `out_dir` when None.
+        trials: in all, those of earlier calls included; the space's number when None.
+        workers: trials at a time, each in a process with its share of the cores.
+        device: as in `BinTrainSettings`; of a list each worker takes one, in turn.
+        refit: train with the best settings on all photos, and export a model dir.
+        seed: of the search; the trainings have `seed` in the space.
+
+    Raises:
+        SettingsError: an argument is impossible, the study is of something else, or no trial was completed.
+        DataError: the index can't be used.
+        StoreError: the disk is full, or a store can't be read.
+    """
+    from stocktake.tuning.search_report import publish
+    from stocktake.tuning.study import TrialStudy, quiet_optuna
+    from stocktake.tuning.trial_runner import TrialRunner, make_slots
+
+    trials = trials or space.trials
+    expect_whole("trials", trials, 1, 100_000)
+    expect_whole("workers", workers, 1, 1024)
+    expect_folder_name("study", study)
+    expect_devices(device)
+    out_dir = out_dir.absolute()
+    index = DatasetIndex.read(index_path)
+    with search_lock(out_dir), quiet_optuna():
+        known = TrialStudy.open(storage or str(out_dir / STORAGE_FILE), study, space, index.digest, seed)
+        interrupted = known.continue_interrupted()
+        if interrupted:
+            log.info("the search continues; trials %s were running when it ended", interrupted)
+        with tracking.start_run(
+            f"search {study}", EXPERIMENT, {"study": study}, run_id=known.run_id
+        ) as run_id:
+            known.run_id = run_id
+            tracking.log_params(space.identity, "search")
+            tracking.log_dataset(index, "training")
+            trial_photos = trial_index(index_path, space.photos, out_dir)
+            runner = TrialRunner(known, space, trial_photos, out_dir, run_id)
+            runner.run(trials, make_slots(workers, device))
+            best = _best(known, out_dir)
+            model_dir, metrics = None, {}
+            if refit:
+                model_dir = out_dir / "model"
+                metrics = _refit(best, space, index_path, trial_photos, model_dir, device)
+            report = publish(known, space, index, study, out_dir, metrics)
+    return SearchResult(out_dir, best, known.rows(), run_id, report, model_dir, metrics)
+
+
+def _best(study: "TrialStudy", out_dir: Path) -> "TrialRow":
+    if study.best is None:
+        rows = study.rows()
+        raise SettingsError(
+            f"none of {len(rows)} trials was completed; the last one: {rows[-1].reason or rows[-1].state}."
+            f" Their logs are in {out_dir / 'logs'}"
+        )
+    return study.best
+
+
+def _refit(
+    best: "TrialRow", space: SearchSpace, index_path: Path, trial_photos: Path, model_dir: Path, device: str
+) -> dict[str, float]:
+    """Train with the settings of the best trial on all photos; export, and return the figures on val photos.
+
+    Where that would repeat the trial in every respect its own checkpoint is exported.
+    """
+    from stocktake.bins.training import train
+
+    same = not space.refit and trial_photos == index_path
+    work_dir = model_dir.parent / ("trials" if same else "refit")
+    settings = space.settings(
+        {**best.parameters, **space.refit},
+        name=best.folder if same else "refit",
+        device=device,
+        project=str(work_dir),
+    )
+    with tracking.start_run("refit", EXPERIMENT):
+        tracking.log_params(asdict(settings), "train")
+        result = train(index_path, model_dir, settings, work_dir)
+        tracking.log_metrics(result.metrics)
+    return result.metrics

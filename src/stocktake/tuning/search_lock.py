@@ -1,0 +1,53 @@
+"""Locks on the folder of a search: one search at a time, and none before the last one's processes ended."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stocktake.errors import SettingsError
+
+WAIT_S = 30.0  # a killed search's processes and their loaders end within seconds
+POLL_S = 0.05
+
+
+@contextmanager
+def search_lock(folder: Path) -> Iterator[None]:
+    """Hold the folder for a search; enter only when no process of an earlier one is left.
+
+    The system lets go of both locks when their processes end, in whatever way.
+
+    Raises:
+        SettingsError: another search has it, or processes of a killed one do not end.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".search.lock").open("w") as search, (folder / ".trials.lock").open("w") as trials:
+        if not _take(search.fileno(), fcntl.LOCK_EX):
+            raise SettingsError(f"{folder} is in use by another search; wait for it, or take another --study")
+        deadline = time.monotonic() + WAIT_S
+        while not _take(trials.fileno(), fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                raise SettingsError(
+                    f"{folder}: trials of an earlier search still run; end the processes that"
+                    f" `fuser {folder / '.trials.lock'}` names"
+                )
+            time.sleep(POLL_S)
+        fcntl.flock(trials.fileno(), fcntl.LOCK_UN)
+        yield
+
+
+def hold_for_trials(folder: Path) -> int:
+    """Let this process and all that it forks count as processes of the search; returns the open file."""
+    lock = os.open(folder / ".trials.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    return lock
+
+
+def _take(file: int, kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

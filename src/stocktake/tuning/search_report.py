@@ -1,0 +1,110 @@
+"""What a search has found, as a page and in MLflow."""
+
+from pathlib import Path
+from typing import Any
+
+from stocktake import tracking
+from stocktake.dataset import DatasetIndex
+from stocktake.report import Report, Tile
+from stocktake.tuning.plots import history_figure, importance_figure, parallel_figure
+from stocktake.tuning.search_space import Choices, SearchSpace
+from stocktake.tuning.study import TrialRow, TrialStudy
+
+REPORT_FILE = "report.html"
+FOLDER = "search"  # in the run of MLflow
+
+
+def publish(
+    study: TrialStudy,
+    space: SearchSpace,
+    index: DatasetIndex,
+    name: str,
+    out_dir: Path,
+    refit: dict[str, float],
+) -> Path:
+    """Write `out_dir`/report.html and log it to the open run, with the table of trials and each plot.
+
+    Args:
+        study: with at least one complete trial.
+        space: what was searched.
+        index: the photos.
+        name: of the study.
+        out_dir: of the search.
+        refit: figures of the final training, empty where there was none.
+    """
+    rows, best = study.rows(), study.best
+    assert best is not None
+    figures = {"history": history_figure(rows, space), "parallel": parallel_figure(rows, space)}
+    importances = study.importances()
+    if importances:
+        figures["importance"] = importance_figure(importances)
+    report = Report(f"Search {name}", _facts(space, index), _summary(best, space))
+    report.tiles(_tiles(rows, best, space, refit))
+    report.section("Trials").figure(figures["history"], "Value of each trial, and of its epochs.")
+    header, cells = trial_table(rows, space)
+    chosen = [place for place, row in enumerate(rows) if row.number == best.number]
+    report.table(header, cells, "The best trial stands out.", highlight=chosen)
+    report.section("Parameters")
+    if "importance" in figures:
+        report.figure(figures["importance"], "Shares of the variance among complete trials.")
+    report.figure(figures["parallel"], "One line per complete trial; the best stands out.")
+    path = report.write(out_dir / REPORT_FILE)
+    for title, figure in figures.items():
+        tracking.log_figure(figure, f"{FOLDER}/{title}.png")
+    tracking.log_table([dict(zip(header, row, strict=True)) for row in cells], f"{FOLDER}/trials.json")
+    tracking.log_artifacts(path, FOLDER)
+    tracking.log_params(best.parameters, "best")
+    tracking.set_tags({"best_trial": str(best.number), "best_run": best.run_id})
+    return path
+
+
+def trial_table(rows: list[TrialRow], space: SearchSpace) -> tuple[list[str], list[list[Any]]]:
+    """Header and rows of the table of trials."""
+    header = ["trial", "state", space.metric, *space.parameters, "epochs done", "seconds", "remark"]
+    return header, [
+        [
+            row.number,
+            row.state,
+            row.value,
+            *(row.parameters.get(name) for name in space.parameters),
+            max(row.curve, default=0),
+            row.seconds,
+            row.reason or (f"continues {', '.join(map(str, row.continues))}" if row.continues else ""),
+        ]
+        for row in rows
+    ]
+
+
+def _facts(space: SearchSpace, index: DatasetIndex) -> dict[str, object]:
+    return {
+        "Photos": index.metadata.get("name") or "photos",
+        "Train photos": len(index.split("train")),
+        "Of these in a trial": space.photos or "all",
+        "Val photos": len(index.split("val")),
+        **{f"Searched: {name}": _describe(parameter) for name, parameter in space.parameters.items()},
+        **{f"Fixed: {name}": value for name, value in space.fixed.items()},
+    }
+
+
+def _describe(parameter: Any) -> str:
+    if isinstance(parameter, Choices):
+        return ", ".join(map(str, parameter.choices))
+    return f"{parameter.low:g} to {parameter.high:g}{', logarithmic' if parameter.log else ''}"
+
+
+def _summary(best: TrialRow, space: SearchSpace) -> str:
+    settings = ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in best.parameters.items()
+    )
+    return f"Best is trial {best.number} with {space.metric} {best.value:.3f}: {settings}."
+
+
+def _tiles(rows: list[TrialRow], best: TrialRow, space: SearchSpace, refit: dict[str, float]) -> list[Tile]:
+    states = [row.state for row in rows]
+    tiles = [Tile(f"Best {space.metric}", best.value, f"trial {best.number}", "good")]
+    if space.metric in refit:
+        tiles.append(Tile(f"{space.metric}, refit", refit[space.metric], "all train photos"))
+    tiles += [Tile(f"Trials {state}", states.count(state)) for state in ("complete", "pruned")]
+    failed = states.count("failed")
+    return [*tiles, Tile("Trials failed", failed, "", "bad" if failed else "plain")]
