@@ -1,4 +1,4 @@
-"""Time to find the voids of one photo, beside the seed's heuristic on the same boxes.
+"""Time to find the voids of one photo, beside the sliding-box heuristic on the same boxes.
 
     python benchmarks/voids.py --rounds 30
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from stocktake.shelf.seed_heuristic import find_voids_like_seed
+from stocktake.shelf.sliding_box import find_voids_by_sliding
 from stocktake.shelf.voids import find_voids
 from stocktake.synthetic.draw_settings import DrawSettings
 from stocktake.synthetic.shelves import draw_shelf
@@ -30,17 +30,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30, help="runs of each way (default: %(default)s)")
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    ours, blind, seed = [], [], []
+    ours, blind, sliding = [], [], []
     for number in range(args.shelves):
         boxes, scores, photo = large_shelf(np.random.default_rng(number))
         ours.append(fastest_ms(lambda b=boxes, s=scores, p=photo: find_voids(b, s, p), args.rounds))
         blind.append(fastest_ms(lambda b=boxes, s=scores: find_voids(b, s, None), args.rounds))
-        seed.append(fastest_ms(lambda b=boxes, s=scores, p=photo: find_voids_like_seed(b, s, p), args.rounds))
-    mine, geometry, theirs = (float(np.median(times)) for times in (ours, blind, seed))
+        sliding.append(
+            fastest_ms(lambda b=boxes, s=scores, p=photo: find_voids_by_sliding(b, s, p), args.rounds)
+        )
+    mine, geometry, theirs = (float(np.median(times)) for times in (ours, blind, sliding))
     print(
         f"{BOXES} boxes on {WIDTH}x{HEIGHT}, median of {args.shelves} shelves, one thread: {mine:.1f} ms with"
         f" the photo (goal: under {GOAL_MS:.0f}), {geometry:.1f} ms by geometry alone, {theirs:.1f} ms the"
-        f" seed's heuristic, ratio {mine / theirs:.2f}"
+        f" sliding-box heuristic, ratio {mine / theirs:.2f}"
     )
 
 

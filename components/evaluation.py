@@ -20,7 +20,7 @@ def evaluate_shelf_detector(
     report: dsl.Output[dsl.HTML],
     card: dsl.Output[dsl.Markdown],
 ) -> None:
-    """Score a model as it will be served, beside the champion, the seed's heuristic and constant boxes.
+    """Score a model as it will be served, beside the champion, the sliding-box heuristic and constant boxes.
 
     Args:
         index: What label preparation made.

@@ -178,7 +178,7 @@ def _summarise(out_dir: Path, result: RunResult, seconds: float) -> None:
         ("before/detector/ap50", "AP50 before this training"),
         ("detector/ap50", "AP50 after"),
         ("voids/f1_iou30", "void F1 at IoU .3, from pixels"),
-        ("seed/voids/f1_iou30", "  the seed's heuristic on the same boxes"),
+        ("sliding_box/voids/f1_iou30", "  the sliding-box heuristic on the same boxes"),
     ):
         if name in metrics:
             say(f"  {label:<42} {metrics[name]:.3f}")

@@ -47,7 +47,7 @@ def shelf_criteria(metrics: Mapping[str, float]) -> tuple[Criterion, ...]:
     voids = "voids/f1_iou30" if "voids/f1_iou30" in metrics else "voids_holdout/f1_iou30"
     return (
         Criterion("detector/ap50", tolerance=0.005, baseline="constant/detector/ap50"),
-        Criterion(voids, tolerance=0.01, baseline=f"seed/{voids}"),
+        Criterion(voids, tolerance=0.01, baseline=f"sliding_box/{voids}"),
     )
 
 

@@ -158,7 +158,7 @@ def test_promote(artifacts, prepared, trained, evaluated):
     found = evaluated.metrics.metadata
     beaten = [
         found["detector/ap50"] > found["constant/detector/ap50"],
-        found["voids/f1_iou30"] > found["seed/voids/f1_iou30"],
+        found["voids/f1_iou30"] > found["sliding_box/voids/f1_iou30"],
     ]
     assert promoted is all(beaten)
     assert "version 1" in reason

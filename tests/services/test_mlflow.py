@@ -111,7 +111,7 @@ def figures(score):
         "detector/ap50": score,
         "constant/detector/ap50": 0.1,
         "voids/f1_iou30": score,
-        "seed/voids/f1_iou30": 0.3,
+        "sliding_box/voids/f1_iou30": 0.3,
     }
 
 

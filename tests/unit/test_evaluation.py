@@ -111,7 +111,7 @@ def test_voids_are_scored_as_they_are_served(evaluated: EvaluationResult, model_
     assert evaluated.metrics["before/voids/f1_iou30"] == evaluated.metrics["voids/f1_iou30"]
 
 
-def test_the_seed_stands_beside_us_in_every_scene(evaluated: EvaluationResult):
+def test_the_sliding_box_heuristic_stands_beside_us_in_every_scene(evaluated: EvaluationResult):
     ours = {name for name in evaluated.metrics if name.startswith("voids")}
     scenes = {name.split("/")[0] for name in ours}
     assert scenes == {
@@ -119,7 +119,9 @@ def test_the_seed_stands_beside_us_in_every_scene(evaluated: EvaluationResult):
         "voids_tilt", "voids_tilt_true_boxes", "voids_tilt_holdout",
     }  # fmt: skip
     undefined_without_hits = "facing_error"
-    assert not {n for n in ours if f"seed/{n}" not in evaluated.metrics and undefined_without_hits not in n}
+    assert not {
+        n for n in ours if f"sliding_box/{n}" not in evaluated.metrics and undefined_without_hits not in n
+    }
 
 
 def test_baselines_that_do_not_look_score_below_one(evaluated: EvaluationResult):
@@ -141,7 +143,7 @@ def test_reports_say_on_what_data_and_show_photos(evaluated: EvaluationResult):
             "strict, 1 left out",
             "128 px",
             "300 boxes per photo",
-            "seed heuristic",
+            "sliding-box heuristic",
         ):
             assert fact in text
         assert str(evaluated.facts["Data digest"]) in text
@@ -206,7 +208,7 @@ def test_photos_without_known_voids_are_judged_by_hold_out(model_dir: Path, tmp_
     index = write_index(tmp_path, shelf_photos(tmp_path, "test", 3, known=False))
     result = evaluate(model_dir, index, tmp_path / "out", progress=False)
     assert "voids/f1_iou30" not in result.metrics
-    assert result.metrics["voids_holdout/f1_iou30"] > result.metrics["seed/voids_holdout/f1_iou30"]
+    assert result.metrics["voids_holdout/f1_iou30"] > result.metrics["sliding_box/voids_holdout/f1_iou30"]
     assert result.facts["Known voids"] == "not known"
     assert result.facts["Constant boxes fitted on"] == "test split"
 

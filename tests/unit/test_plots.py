@@ -35,12 +35,12 @@ def test_detection_curves(detection):
     assert line(thresholds, "served").get_xdata() == [0.25, 0.25]
 
 
-def test_void_curves_mark_what_is_served_and_the_seed():
+def test_void_curves_mark_what_is_served_and_the_heuristic():
     found = VoidSet.of_boxes([(0, 0, 10, 10), (50, 50, 60, 60), (20, 0, 30, 10)], [0.9, 0.6, 0.3])
     truth = VoidSet.of_boxes([(0, 0, 10, 10), (20, 0, 30, 10)])
     curve, _ = plots.void_figure(void_curve([found], [truth]), (0.4, 0.2), 0.5).axes
     assert line(curve, "served").get_xydata().tolist() == [[0.5, 0.5]]
-    assert line(curve, "seed").get_xydata().tolist() == [[0.4, 0.2]]
+    assert line(curve, "sliding-box").get_xydata().tolist() == [[0.4, 0.2]]
 
 
 def test_nothing_is_marked_where_nothing_is_served():
@@ -51,9 +51,9 @@ def test_nothing_is_marked_where_nothing_is_served():
 
 def test_scenes_are_bars_side_by_side():
     (axes,) = plots.scene_figure(["From pixels", "Hold-out"], [0.7, 0.9], [0.2, 0.4]).axes
-    ours, seed = axes.containers
+    ours, sliding = axes.containers
     assert [bar.get_width() for bar in ours] == [0.7, 0.9]
-    assert [bar.get_width() for bar in seed] == [0.2, 0.4]
+    assert [bar.get_width() for bar in sliding] == [0.2, 0.4]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["From pixels", "Hold-out"]
 
 

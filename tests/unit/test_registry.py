@@ -54,12 +54,12 @@ def index_of(*names):
 TEST = index_of("a.jpg", "b.jpg")
 
 
-def figures(ap, f1, seed=0.3):
+def figures(ap, f1, heuristic=0.3):
     return {
         "detector/ap50": ap,
         "constant/detector/ap50": 0.01,
         "voids/f1_iou30": f1,
-        "seed/voids/f1_iou30": seed,
+        "sliding_box/voids/f1_iou30": heuristic,
     }
 
 
@@ -210,7 +210,7 @@ def test_holdout_voids_stand_in_where_no_voids_are_known(tracked, make_model, st
         "detector/ap50": 0.5,
         "constant/detector/ap50": 0.01,
         "voids_holdout/f1_iou30": 0.8,
-        "seed/voids_holdout/f1_iou30": 0.45,
+        "sliding_box/voids_holdout/f1_iou30": 0.45,
     }
     register(make_model("a"), TEST, real, store)
     assert "voids_holdout/f1_iou30 0.8000 against 0.4500" in gate(TEST).reason

@@ -12,7 +12,7 @@ from stocktake.shelf.void_trials import (
     MISSING,
     OURS,
     PIXELS,
-    SEED,
+    SLIDING,
     TILTED,
     TILTED_HOLD_OUT,
     TILTED_TRUE_BOXES,
@@ -49,12 +49,12 @@ def test_every_scene_has_both_methods():
     photo, pixels = shelf()
     trials = try_annotated(photo, pixels, void_finders(VoidSettings()), 0)
     assert names(trials) == {
-        (scene, who) for scene in (TRUE_BOXES, HOLD_OUT, MISSING) for who in (OURS, SEED)
+        (scene, who) for scene in (TRUE_BOXES, HOLD_OUT, MISSING) for who in (OURS, SLIDING)
     }
-    watch = {OURS: VoidSet.of_boxes([]), SEED: VoidSet.of_boxes([])}
+    watch = {OURS: VoidSet.of_boxes([]), SLIDING: VoidSet.of_boxes([])}
     tilted = try_tilted(photo, pixels, lambda _: watch, void_finders(VoidSettings()), 0)
     scenes = (TILTED, TILTED_TRUE_BOXES, TILTED_HOLD_OUT)
-    assert names(tilted) == {(scene, who) for scene in scenes for who in (OURS, SEED)}
+    assert names(tilted) == {(scene, who) for scene in scenes for who in (OURS, SLIDING)}
     assert len(tilted) == 2 * len(names(tilted))  # to both sides
 
 
@@ -80,9 +80,11 @@ def test_the_void_is_found_with_true_boxes():
 def test_both_methods_face_the_same_removals():
     photo, pixels = shelf()
     trials = try_annotated(photo, pixels, void_finders(VoidSettings()), 3)
-    ours, seed = (next(t for t in trials if (t.scene, t.method) == (HOLD_OUT, who)) for who in (OURS, SEED))
+    ours, sliding = (
+        next(t for t in trials if (t.scene, t.method) == (HOLD_OUT, who)) for who in (OURS, SLIDING)
+    )
     assert len(ours.truth) > 0
-    assert ours.truth.boxes.tolist() == seed.truth.boxes.tolist()
+    assert ours.truth.boxes.tolist() == sliding.truth.boxes.tolist()
 
 
 def test_truth_is_none_only_where_it_is_not_known():

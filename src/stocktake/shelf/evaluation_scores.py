@@ -1,7 +1,7 @@
 """From what was found on each photo to the figures of an evaluation.
 
 Metric names are flat and safe for MLflow: '<who>/<scene>/<score>', where the model under evaluation has no
-<who>: 'detector/ap50', 'champion/detector/ap50', 'voids/f1_iou30', 'seed/voids_holdout/f1_iou30'.
+<who>: 'detector/ap50', 'champion/detector/ap50', 'voids/f1_iou30', 'sliding_box/voids_holdout/f1_iou30'.
 """
 
 from __future__ import annotations

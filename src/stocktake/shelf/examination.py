@@ -14,13 +14,13 @@ from stocktake.images import DecodedPhoto, Pixels, letterbox
 from stocktake.photo_pass import read_pixels
 from stocktake.shelf.constant_detector import ConstantDetector
 from stocktake.shelf.detector import Proposals, ShelfDetector
-from stocktake.shelf.seed_heuristic import find_voids_like_seed
+from stocktake.shelf.sliding_box import find_voids_by_sliding
 from stocktake.shelf.void_scoring import VoidSet
 from stocktake.shelf.void_trials import (
     ANY_CONFIDENCE,
     OURS,
     PIXELS,
-    SEED,
+    SLIDING,
     Trial,
     try_annotated,
     try_tilted,
@@ -65,9 +65,9 @@ class Sight:
         settings = self.detector.void_settings.model_copy(update={"min_confidence": 0.0})
         return VoidSet.of(find_voids(*self.support(threshold), self.decoded.photo, settings))
 
-    def voids_like_seed(self) -> VoidSet:
-        """What the seed's heuristic makes of the same boxes."""
-        return VoidSet.of(find_voids_like_seed(*self.support(), self.decoded.photo))
+    def voids_by_sliding(self) -> VoidSet:
+        """What the sliding-box heuristic makes of the same boxes."""
+        return VoidSet.of(find_voids_by_sliding(*self.support(), self.decoded.photo))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Examiner:
         truth = void_truth(photo)
         if truth is not None:
             trials += [Trial(PIXELS, who, sight.voids(), truth) for who, sight in sights.items()]
-            trials.append(Trial(PIXELS, SEED, sights[OURS].voids_like_seed(), truth))
+            trials.append(Trial(PIXELS, SLIDING, sights[OURS].voids_by_sliding(), truth))
             trials.append(Trial(ANY_CONFIDENCE, OURS, sights[OURS].voids_at_any_confidence(), truth))
         if tilted:
             watch = partial(_watch, self.detectors[OURS])
@@ -113,4 +113,4 @@ class Examiner:
 
 def _watch(detector: ShelfDetector, pixels: np.ndarray) -> dict[str, VoidSet]:
     sight = Sight.of(detector, pixels)
-    return {OURS: sight.voids(), SEED: sight.voids_like_seed()}
+    return {OURS: sight.voids(), SLIDING: sight.voids_by_sliding()}

@@ -40,8 +40,11 @@ def detection_figure(detectors: Mapping[str, DetectionScores], threshold: float)
     return figure
 
 
-def void_figure(ours: VoidCurve, seed: tuple[float, float] | None, threshold: float) -> Figure:
-    """Void precision over recall, with the seed's (recall, precision), and the scores over the confidence."""
+def void_figure(ours: VoidCurve, sliding: tuple[float, float] | None, threshold: float) -> Figure:
+    """Void precision over recall, and the scores over the confidence.
+
+    `sliding`: (recall, precision) of the sliding-box heuristic, None = not marked.
+    """
     figure, (curve, confidence) = new_figure(9.6, 3.7, columns=2)
     curve.step(ours.recall, ours.precision, where="post", color=OURS, lw=1.8, label="stocktake")
     chosen = _at(ours, threshold)
@@ -53,8 +56,8 @@ def void_figure(ours: VoidCurve, seed: tuple[float, float] | None, threshold: fl
             color=OURS,
             label=f"served, from {threshold:.2f}",
         )
-    if seed is not None:
-        curve.plot(*seed, "X", color=PALETTE[1], ms=9, label="seed heuristic")
+    if sliding is not None:
+        curve.plot(*sliding, "X", color=PALETTE[1], ms=9, label="sliding-box heuristic")
     dress(curve, "Void precision over recall, IoU .3", "recall", "precision")
     order = slice(None, None, -1)
     lines = (ours.precision[order], ours.recall[order], ours.f1[order])
@@ -63,13 +66,13 @@ def void_figure(ours: VoidCurve, seed: tuple[float, float] | None, threshold: fl
     return figure
 
 
-def scene_figure(scenes: list[str], ours: list[float], seed: list[float]) -> Figure:
+def scene_figure(scenes: list[str], ours: list[float], sliding: list[float]) -> Figure:
     """F1 of both methods, scene by scene, as bars."""
     figure, (axes,) = new_figure(9.6, 0.9 + 0.55 * len(scenes))
     rows = np.arange(len(scenes))[::-1]
     for values, offset, colour, name in (
         (ours, 0.19, OURS, "stocktake"),
-        (seed, -0.19, GREY, "seed heuristic"),
+        (sliding, -0.19, GREY, "sliding-box heuristic"),
     ):
         bars = axes.barh(rows + offset, values, height=0.34, color=colour, label=name)
         axes.bar_label(bars, fmt="%.2f", padding=4, fontsize=8.5, color="#475467")

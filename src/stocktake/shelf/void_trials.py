@@ -1,4 +1,4 @@
-"""What void finders are put through on one photo, each next to the seed's heuristic on the same boxes.
+"""What void finders are put through on one photo, each next to the sliding-box heuristic on the same boxes.
 
 A scene says where the boxes come from and what was done to them. Scenes with truth need a photo whose voids
 are known (a drawn one); the others make their own truth from the annotations and work on any photo.
@@ -16,7 +16,7 @@ import numpy as np
 from stocktake.boxes import FloatArray
 from stocktake.dataset import Photo
 from stocktake.shelf.holdout import false_alarms, hold_out
-from stocktake.shelf.seed_heuristic import find_voids_like_seed
+from stocktake.shelf.sliding_box import find_voids_by_sliding
 from stocktake.shelf.tilt import tilt_photo, tilt_products, tilt_voids
 from stocktake.shelf.void_scoring import VoidSet
 from stocktake.shelf.voids import VoidSettings, find_voids
@@ -24,7 +24,7 @@ from stocktake.shelf.voids import VoidSettings, find_voids
 MISSING_SHARE = 0.1
 TILTS = (-15.0, 15.0)  # degrees
 
-OURS, SEED = "stocktake", "seed"
+OURS, SLIDING = "stocktake", "sliding_box"
 PIXELS, TRUE_BOXES, HOLD_OUT = "voids", "voids_true_boxes", "voids_holdout"
 TILTED, TILTED_TRUE_BOXES, TILTED_HOLD_OUT = "voids_tilt", "voids_tilt_true_boxes", "voids_tilt_holdout"
 MISSING = "voids_missing"
@@ -56,10 +56,12 @@ class Trial:
 
 
 def void_finders(settings: VoidSettings) -> dict[str, VoidFinder]:
-    """Our method with the settings of a model, and the seed's heuristic."""
+    """Our method with the settings of a model, and the sliding-box heuristic."""
     return {
         OURS: lambda boxes, scores, photo, _size: VoidSet.of(find_voids(boxes, scores, photo, settings)),
-        SEED: lambda boxes, scores, photo, size: VoidSet.of(find_voids_like_seed(boxes, scores, photo, size)),
+        SLIDING: lambda boxes, scores, photo, size: VoidSet.of(
+            find_voids_by_sliding(boxes, scores, photo, size)
+        ),
     }
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from stocktake.errors import DataError
-from stocktake.shelf.seed_heuristic import find_voids_like_seed
+from stocktake.shelf.sliding_box import find_voids_by_sliding
 from stocktake.shelf.void_scoring import VoidSet, match_voids
 from stocktake.synthetic.draw_settings import DrawSettings
 from stocktake.synthetic.shelves import draw_shelf
@@ -12,7 +12,7 @@ SIZE = (150, 300)
 
 
 def found(boxes, photo=None, size=SIZE):
-    voids = find_voids_like_seed(boxes, np.full(len(boxes), 0.9), photo, size)
+    voids = find_voids_by_sliding(boxes, np.full(len(boxes), 0.9), photo, size)
     return [v.box for v in voids]
 
 
@@ -21,7 +21,7 @@ def test_gap_is_reported_twice_from_its_left_and_from_its_right():
 
 
 def test_void_carries_the_score_of_its_box_and_knows_no_tier():
-    left, right = find_voids_like_seed(ROW, np.array([0.25, 0.75]), None, SIZE)
+    left, right = find_voids_by_sliding(ROW, np.array([0.25, 0.75]), None, SIZE)
     assert (left.confidence, right.confidence) == (0.25, 0.75)
     assert (left.tier, left.position, left.facings, left.kind) == (0, 0, 1, "gap")
 
@@ -73,7 +73,7 @@ def test_nothing_and_degenerate_boxes_are_no_reason_to_crash():
     broken = np.array([[0, 0, np.nan, 5], [5, 5, 5, 9], [9, 9, 2, 2]], np.float32)
     assert found(np.vstack([ROW, broken])) == found(ROW)
     with pytest.raises(DataError):
-        find_voids_like_seed(np.zeros((2, 3)), np.zeros(2), None)
+        find_voids_by_sliding(np.zeros((2, 3)), np.zeros(2), None)
 
 
 def test_drawn_shelves_at_default_difficulty_are_too_hard_for_it():
@@ -82,7 +82,7 @@ def test_drawn_shelves_at_default_difficulty_are_too_hard_for_it():
         shelf = draw_shelf(np.random.default_rng([1, index]), DrawSettings())
         scores = np.ones(len(shelf.boxes))
         truth = VoidSet.of(shelf.voids)
-        match = match_voids(VoidSet.of(find_voids_like_seed(shelf.boxes, scores, shelf.photo)), truth)
+        match = match_voids(VoidSet.of(find_voids_by_sliding(shelf.boxes, scores, shelf.photo)), truth)
         hits, false = hits + int((match >= 0).sum()), false + int((match == -1).sum())
         known += int((~truth.ignored).sum())
     assert known >= 6

@@ -1,10 +1,10 @@
 """The void heuristic to beat: slide each box sideways by its own width, and call what is dark there a void.
 
-Written anew from a description of the method, quirks included: neighbours only within 320 px whatever the
-photo's size, an overlap that comes out positive for boxes that miss each other diagonally, no tiers, no
-merging of the two reports of one gap. Only its crashes (no boxes, one box) are gone. Where the description
-leaves a choice, such as when a neighbour is near, the reading that scores better on held-out SKU-110K
-products is taken.
+This project grew from it. Written anew from a description of the method, quirks included: neighbours only
+within 320 px whatever the photo's size, an overlap that comes out positive for boxes that miss each other
+diagonally, no tiers, no merging of the two reports of one gap. Only its crashes (no boxes, one box) are gone.
+Where the description leaves a choice, such as when a neighbour is near, the reading that scores better on
+held-out SKU-110K products is taken.
 """
 
 import cv2
@@ -20,7 +20,7 @@ MOST_OVERLAP = 0.1
 DARK = 50.0  # mean grey level, 0..255
 
 
-def find_voids_like_seed(
+def find_voids_by_sliding(
     boxes: ArrayLike,
     scores: ArrayLike,
     photo: NDArray[np.uint8] | None,
