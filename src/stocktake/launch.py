@@ -13,6 +13,11 @@ from stocktake.errors import ModelError, StocktakeError
 EpochHook = Callable[[dict[str, float], int], None]  # metrics of an epoch and its number, from 1
 
 POLL_SECONDS = 0.5
+LOST_RANK = (
+    "one of its processes ended without a word: it was killed, or memory ran out; the log above says which."
+    " The same call continues from the last epoch"
+)
+LOST_SIGNS = ("closed by peer", "reset by peer", "gloo", "nccl")  # what the others say then
 
 
 def launch_ranks(
@@ -54,7 +59,7 @@ def launch_ranks(
         process.wait()
         raise
     if process.returncode:
-        reason = error_file.read_text() if error_file.exists() else "the log above has its reason"
+        reason = error_file.read_text() if error_file.exists() else LOST_RANK
         raise ModelError(f"a rank of the training over {ranks} devices failed: {reason}")
 
 
@@ -69,9 +74,18 @@ def be_rank(train: Callable[[dict[str, Any], EpochHook], object]) -> None:
     try:
         train(run["arguments"], append)
     except Exception as error:
-        name = "" if isinstance(error, StocktakeError) else f"{type(error).__name__}: "
-        Path(run["error_file"]).write_text(f"{name}{error}")
+        # the first to fail knows why; the others only know that they have lost it
+        with contextlib.suppress(FileExistsError), Path(run["error_file"]).open("x") as file:
+            file.write(_explain(error))
         raise
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, StocktakeError):
+        return str(error)
+    if isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in LOST_SIGNS):
+        return f"{LOST_RANK} ({str(error).splitlines()[0]})"
+    return f"{type(error).__name__}: {error}"
 
 
 def _hand_on(epochs_file: Path, seen: int, on_epoch: EpochHook) -> int:

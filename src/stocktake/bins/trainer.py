@@ -25,11 +25,11 @@ from stocktake.bins.ranks import my_part, share_buffers, sum_over_ranks, tell_al
 from stocktake.bins.train_settings import BinTrainSettings
 from stocktake.bins.weights import Start, load_start
 from stocktake.dataset import DatasetIndex
-from stocktake.devices import use_cores
+from stocktake.devices import advise_on_memory, use_cores
 from stocktake.errors import ModelError
 from stocktake.launch import EpochHook, be_rank
-from stocktake.monitoring.monitor import MonitorSettings, TrainingMonitor
-from stocktake.monitoring.results import StopTraining, summary
+from stocktake.monitoring.monitor import StopTraining, TrainingMonitor
+from stocktake.monitoring.run_files import RECORDING_FILE, leave_answers, rank_monitor
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ class BinTrainer:
             )
         if self.monitor:
             self.monitor.keep_in(run_dir / "watch.json", self.progress.epoch)
+            self.monitor.keep_in(folder.parent / RECORDING_FILE, self.progress.epoch)
             self.monitor.start(self.model, self.optimizer, self.threads)
         for epoch in range(self.progress.epoch + 1, self.settings.epochs + 1):
             if self.progress.stopped:
@@ -239,8 +240,7 @@ def train_rank(
     use_cores(ranks if device == "cpu" else 1)
     if ranks > 1:
         distributed.init_process_group("gloo" if device == "cpu" else "nccl")
-    if arguments["rules"] and local == 0:
-        monitor = TrainingMonitor(MonitorSettings(**arguments["rules"]))
+    monitor = rank_monitor(arguments["rules"], local == 0, monitor)
     torch.manual_seed(settings.seed)
     classes = tuple(arguments["classes"])
     network = BinNetwork(classes, settings.head)
@@ -250,12 +250,13 @@ def train_rank(
         open_photos(index, split, classes, settings.img, settings.squares) for split in ("train", "val")
     )
     trainer = BinTrainer(network, train, val, settings, Passes(device, settings.amp), monitor)
+    batch = f"a batch of {settings.batch_size} photos of {settings.img} px"
     try:
-        trainer.fit(folder, on_epoch, bool(monitor or arguments["rules"]))
+        with advise_on_memory(batch, "batch_size or img"):
+            trainer.fit(folder, on_epoch, bool(monitor or arguments["rules"]))
     finally:  # a training that failed is the one whose report is wanted most
         if monitor:
-            (folder / "rules.txt").write_text(summary(monitor.finish()) + "\n")
-            monitor.write_report(folder / "rules")
+            leave_answers(monitor, folder)
     if ranks > 1:
         distributed.destroy_process_group()
 

@@ -13,10 +13,11 @@ from stocktake import tracking
 from stocktake.bins.train_settings import BinTrainSettings
 from stocktake.bins.weights import resolve_weights
 from stocktake.dataset import DatasetIndex
-from stocktake.devices import advise_on_memory, check_amp, check_devices, let_threads_sleep
+from stocktake.devices import check_amp, check_devices, let_threads_sleep
 from stocktake.errors import DataError, StoreError
 from stocktake.files import atomic_path, explain_os_error, require_room
 from stocktake.launch import EpochHook, launch_ranks
+from stocktake.monitoring.run_files import log_answers, read_summary
 from stocktake.run_folder import RunFolder, State, open_run
 from stocktake.settings import load_settings
 
@@ -193,6 +194,7 @@ def _run_epochs(
         log.info("resuming %s after %d of %d epochs", run.path, done, wanted)
     if state is not State.TRAINED:
         _train(run, arguments, settings, on_epoch, monitor)
+        log_answers(run.path)
     _write_result(run)
     return done
 
@@ -206,31 +208,31 @@ def _train(
 ) -> None:
     ranks = len(settings.devices)
     try:
-        with advise_on_memory(
-            f"a batch of {settings.batch_size} photos of {settings.img} px", "batch_size or img"
-        ):
-            if ranks > 1:
-                arguments = {**arguments, "rules": monitor and asdict(monitor.settings)}
-                launch_ranks("stocktake.bins.trainer", arguments, ranks, run.path, on_epoch)
-            else:
-                from stocktake.bins.trainer import train_rank
+        if ranks > 1:
+            arguments = {**arguments, "rules": monitor and asdict(monitor.settings)}
+            launch_ranks("stocktake.bins.trainer", arguments, ranks, run.path, on_epoch)
+            if monitor:
+                tracking.log_artifacts(run.path / "rules", "rules")
+        else:
+            from stocktake.bins.trainer import train_rank
 
-                train_rank(arguments, on_epoch, monitor)
+            train_rank(arguments, on_epoch, monitor)
     except OSError as error:
         raise StoreError(explain_os_error(error, error.filename or run.path)) from error
 
 
 def _write_result(run: RunFolder) -> None:
+    from stocktake.bins.checkpoints import strip
     from stocktake.bins.network import read_checkpoint
 
     progress = read_checkpoint(run.last)["training"]["progress"]
-    rules = run.path / "rules.txt"
     result = {
         "metrics": progress["best"],
         "best_epoch": progress["best_epoch"],
         "epochs": progress["epoch"],
         "stopped": progress["stopped"],
-        "rules": rules.read_text().strip() if rules.is_file() else "",
+        "rules": read_summary(run.path),
     }
     with atomic_path(run.result) as part:
         part.write_text(json.dumps(result, indent=2))
+    strip(run.last)
