@@ -203,8 +203,9 @@ class LoadBalancing(MachineRule):
 
 def percentiles(values: np.ndarray, prefix: str) -> dict[str, float]:
     """Largest, smallest and percentiles, named as in SageMaker's reports: gpu_max, gpu_95 …"""
-    found = {f"{prefix}_max": float(values.max()), f"{prefix}_min": float(values.min())}
-    return found | {f"{prefix}_{p}": round(float(np.percentile(values, p)), 2) for p in PERCENTILES}
+    found = {"max": values.max(), "min": values.min()}
+    found |= {str(p): np.percentile(values, p) for p in PERCENTILES}
+    return {f"{prefix}_{name}": float(f"{value:.4g}") for name, value in found.items()}
 
 
 def _scans(count: int, patience: int, every: int) -> list[int]:

@@ -27,10 +27,11 @@ def write_report(seen: Recording, results: list[RuleResult], preset: str, out_di
     return rules_report(seen, results, members, preset).write(out_dir / "report.html")
 
 
-def log_report(out_dir: Path, results: list[RuleResult]) -> None:
+def log_report(out_dir: Path) -> None:
     """Put the files of `write_report` into the open run of MLflow as rules/, the states into its tags."""
+    rules = json.loads((out_dir / "rules.json").read_text())["rules"]
     tracking.log_artifacts(out_dir, "rules")
-    tracking.set_tags({f"rule.{result.rule}": result.state.value for result in results})
+    tracking.set_tags({f"rule.{result['rule']}": result["state"] for result in rules})
 
 
 def answers_of_members(seen: Recording, preset: str) -> list[RuleResult]:

@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from stocktake.monitoring.rule_flags import add_rule_flags, read_rules
 from stocktake.shelf.sku110k_exclusions import EXCLUSIONS
 from stocktake.shelf.train_settings import TrainSettings
 from stocktake.verbs import add_setting_flags, read_settings
@@ -42,6 +43,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="SKU-110K folder, tar or URL, s3:// prefix, data.yaml, or a prepared index.parquet",
     )
     add_setting_flags(parser, TrainSettings(), FLAGS, OPTIONAL_TYPES, MORE)
+    add_rule_flags(parser)
     parser.add_argument(
         "--exclude", default="unreadable", choices=EXCLUSIONS, help="photos to leave out, see ingest"
     )
@@ -51,13 +53,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train, and print where the model is and how it scores."""
+    from stocktake.monitoring.monitor import TrainingMonitor
     from stocktake.shelf.workflow import train_from
 
-    settings = read_settings(options, TrainSettings)
-    result = train_from(options.data, settings, options.exclude, options.limit, score=not options.no_score)
+    settings, rules = read_settings(options, TrainSettings), read_rules(options)
+    monitor = TrainingMonitor(rules) if rules else None
+    score = not options.no_score
+    result = train_from(options.data, settings, options.exclude, options.limit, score, monitor)
     print(f"{result.folder}: trained {result.training.epochs} epochs from {result.training.start}")
     for name, value in result.training.metrics.items():
         print(f"  {name} {value:.3f}")
+    print(result.training.rules)
     print(result.training.model_dir)
     if result.evaluation:
         print(result.folder / "evaluation" / "report.html")

@@ -13,6 +13,9 @@ from stocktake.devices import use_cores
 from stocktake.errors import ModelError
 from stocktake.files import atomic_path
 from stocktake.launch import EpochHook, be_rank
+from stocktake.monitoring.monitor import TrainingMonitor
+from stocktake.monitoring.run_files import leave_answers, rank_monitor
+from stocktake.shelf import watching
 from stocktake.shelf.train_settings import NMS_IOU
 from stocktake.shelf.ultralytics_setup import load_ultralytics
 
@@ -57,6 +60,9 @@ class ShelfTrainer(DetectionTrainer):
         if on_cpu and not self.cpu_ranks:
             use_cores()  # ultralytics, whenever it chooses the CPU, leaves one idle
         self.bad_steps = 0
+        self.monitor: TrainingMonitor | None = None
+        self.steps_done = 0  # of the optimizer
+        self.stopped_by = ""  # the rule that ended the training, and why
 
     def set_model_attributes(self) -> None:
         """Put the model into channels_last on CPU as well, which is a fifth to a third faster."""
@@ -89,7 +95,12 @@ class ShelfTrainer(DetectionTrainer):
                 f"the loss is no longer a number in epoch {self.epoch + 1} of {self.epochs}; train again with"
                 f" a lower lr0 (it is {self.args.lr0:g}) or without mixed precision (amp is {self.amp})"
             )
+        if self.monitor:
+            self.monitor.step(self.steps_done, self.loss, self.scaler.get_scale())
         super().optimizer_step()
+        self.steps_done += 1
+        if self.monitor:
+            self.monitor.mark("optimizer")
 
     def save_model(self) -> bool:
         """Write last.pt, and best.pt if it is the best, each whole or not at all."""
@@ -130,19 +141,38 @@ def answers_finite(model: torch.nn.Module, device_type: str) -> bool:
     return bool(torch.isfinite(decoded).all())
 
 
-def train_rank(overrides: dict[str, Any], on_epoch: EpochHook | None = None) -> Path:
+def train_rank(
+    overrides: dict[str, Any], on_epoch: EpochHook | None = None, monitor: TrainingMonitor | None = None
+) -> Path:
     """Train as this rank of the run, or alone; return the run's folder, with weights/{best,last}.pt in it.
 
     Args:
-        overrides: ultralytics' arguments.
+        overrides: ultralytics' arguments; and rules, the settings of the monitor that rank 0 makes for
+            itself where none can be handed over.
         on_epoch: called on rank 0 after each epoch with its metrics and its number, from 1.
+        monitor: watches the training; its report goes to rules/ in the run's folder.
     """
-    trainer = ShelfTrainer(overrides=overrides)
-    if on_epoch is not None and RANK in {-1, 0}:
-        trainer.add_callback(
-            "on_fit_epoch_end", lambda state: on_epoch(epoch_metrics(state), state.epoch + 1)
-        )
-    trainer.train()
+    ours = dict(overrides)
+    monitor = rank_monitor(ours.pop("rules", None), RANK in {-1, 0}, monitor)
+    trainer = ShelfTrainer(overrides=ours)
+
+    def end_epoch(state: ShelfTrainer) -> None:
+        metrics = epoch_metrics(state)
+        if on_epoch is not None:
+            on_epoch(metrics, state.epoch + 1)
+        if monitor:
+            watching.end_epoch(state, metrics)
+
+    if RANK in {-1, 0}:
+        trainer.add_callback("on_fit_epoch_end", end_epoch)
+    if not monitor:
+        trainer.train()
+        return Path(trainer.save_dir)
+    watching.watch(trainer, monitor)
+    try:
+        trainer.train()
+    finally:
+        leave_answers(monitor, Path(trainer.save_dir))
     return Path(trainer.save_dir)
 
 

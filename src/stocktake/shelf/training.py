@@ -6,7 +6,7 @@ import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stocktake import tracking
 from stocktake.dataset import DatasetIndex
@@ -14,6 +14,7 @@ from stocktake.devices import advise_on_memory, check_devices
 from stocktake.errors import DataError, StoreError
 from stocktake.files import atomic_path, explain_os_error, require_room
 from stocktake.launch import EpochHook, launch_ranks
+from stocktake.monitoring.run_files import log_answers, read_summary
 from stocktake.run_folder import RunFolder, State
 from stocktake.settings import load_settings
 from stocktake.shelf.hyp import load_hyp
@@ -22,6 +23,9 @@ from stocktake.shelf.run_folder import open_run
 from stocktake.shelf.train_settings import NMS_IOU, TrainSettings
 from stocktake.shelf.weights import Start, resolve_weights
 from stocktake.shelf.yolo_labels import write_tree
+
+if TYPE_CHECKING:
+    from stocktake.monitoring.monitor import TrainingMonitor
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +44,7 @@ class TrainResult:
     metrics: dict[str, float]  # val/ap50, val/ap, val/precision, val/recall, val/f1
     score_threshold: float
     epochs: int
+    rules: str  # a line for each training rule; '' where nobody watched
     resumed_from: int  # epochs that an earlier process had done
     seconds: float
 
@@ -50,6 +55,7 @@ def train(
     settings: TrainSettings | None = None,
     work_dir: Path | None = None,
     on_epoch: EpochHook | None = None,
+    monitor: "TrainingMonitor | None" = None,
 ) -> TrainResult:
     """Train YOLOv5 on the train photos of an index, choose by its val photos, export to a model dir.
 
@@ -65,6 +71,8 @@ def train(
             `settings.project` when None.
         on_epoch: called after every epoch with its metrics and its number, from 1, instead of `tracking`;
             an exception from it stops the training.
+        monitor: of `monitoring`; its rules may end the run early, which is no error. Over several devices
+            the first rank watches with a monitor of the same settings.
 
     Raises:
         SettingsError: a setting is impossible, here or on this machine.
@@ -93,7 +101,7 @@ def train(
     run = open_run(root, settings.name, identity, settings.resume)
     log.info("training %s on %d photos in %s", start.description, len(index.split("train")), run.path)
     resumed_from = _run_epochs(
-        run, index, start, overrides, settings, cache_dir, on_epoch or tracking.log_metrics
+        run, index, start, overrides, settings, cache_dir, on_epoch or tracking.log_metrics, monitor
     )
     result = json.loads(run.result.read_text())
     export_model(
@@ -111,6 +119,7 @@ def train(
         run_dir=run.path,
         weights=run.best,
         start=start.description,
+        rules=read_summary(run.path),
         resumed_from=resumed_from,
         seconds=seconds,
         **result,
@@ -184,6 +193,7 @@ def _run_epochs(
     settings: TrainSettings,
     cache_dir: Path,
     on_epoch: EpochHook,
+    monitor: "TrainingMonitor | None",
 ) -> int:
     """Bring a run to its end from wherever it is; return the epochs that had been done before."""
     state = run.state()
@@ -200,21 +210,29 @@ def _run_epochs(
     else:
         arguments["model"] = start.model
     if state is not State.TRAINED:
-        _train(run, arguments, settings, on_epoch)
+        _train(run, arguments, settings, on_epoch, monitor)
+        log_answers(run.path)
     _measure(run, data_yaml, settings)
     return done
 
 
-def _train(run: RunFolder, arguments: dict[str, Any], settings: TrainSettings, on_epoch: EpochHook) -> None:
+def _train(
+    run: RunFolder,
+    arguments: dict[str, Any],
+    settings: TrainSettings,
+    on_epoch: EpochHook,
+    monitor: "TrainingMonitor | None",
+) -> None:
     ranks = len(settings.devices)
     try:
         with advise_on_memory(f"a batch of {settings.batch} photos of {settings.img} px", "batch or img"):
             if ranks > 1:
+                arguments = {**arguments, "rules": monitor and asdict(monitor.settings)}
                 launch_ranks("stocktake.shelf.trainer", arguments, ranks, run.path, on_epoch)
             else:
                 from stocktake.shelf.trainer import train_rank
 
-                train_rank(arguments, on_epoch)
+                train_rank(arguments, on_epoch, monitor)
     except OSError as error:
         raise StoreError(explain_os_error(error, error.filename or run.path)) from error
 

@@ -9,6 +9,7 @@ from stocktake.dataset import DatasetIndex
 from stocktake.devices import check_devices
 from stocktake.errors import SettingsError
 from stocktake.evaluation_files import EvaluationResult
+from stocktake.monitoring.monitor import TrainingMonitor
 from stocktake.shelf.evaluation import evaluate
 from stocktake.shelf.hyp import load_hyp
 from stocktake.shelf.label_prep import prepare
@@ -39,6 +40,7 @@ def train_from(
     exclude: str = "unreadable",
     limit: int | None = None,
     score: bool = True,
+    monitor: TrainingMonitor | None = None,
 ) -> WorkflowResult:
     """Ingest, prepare, train, export and evaluate; the same call continues after a kill.
 
@@ -51,6 +53,7 @@ def train_from(
         exclude: photos to leave out, see `ingest`; only of photos in SKU-110K's layout.
         limit: at most this many photos per split, for a quick look; only of photos in SKU-110K's layout.
         score: evaluate on the test photos, or on the val photos where there are none.
+        monitor: watches the training, see `train`.
 
     Raises:
         SettingsError: the folder belongs to a training of other data or settings, or `exclude` or `limit` is
@@ -65,7 +68,9 @@ def train_from(
     index = DatasetIndex.read(index_path)
     with tracking.start_run(settings.name, tags={"dataset": index.digest}):
         tracking.log_params(asdict(settings), "train")
-        trained = train(index_path, folder / "model", replace(settings, name="train"), folder)
+        trained = train(
+            index_path, folder / "model", replace(settings, name="train"), folder, monitor=monitor
+        )
         set_thresholds(trained.model_dir, index_path)
         evaluation = None
         split = "test" if index.split("test") else "val"
