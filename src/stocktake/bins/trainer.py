@@ -89,8 +89,7 @@ class BinTrainer:
                 folder / "last.pt", self.network, self.optimizer, self.scaler, self.average
             )
         if self.monitor:
-            self.monitor.keep_in(run_dir / "watch.json", self.progress.epoch)
-            self.monitor.keep_in(folder.parent / RECORDING_FILE, self.progress.epoch)
+            self.monitor.keep_in(run_dir / RECORDING_FILE, self.progress.epoch)
             self.monitor.start(self.model, self.optimizer, self.threads)
         for epoch in range(self.progress.epoch + 1, self.settings.epochs + 1):
             if self.progress.stopped:
