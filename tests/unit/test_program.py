@@ -1,5 +1,6 @@
 import errno
 import logging
+import signal
 
 import pytest
 
@@ -39,6 +40,13 @@ def test_an_error_is_one_line_and_an_exit_status(error, status, said, capsys):
 def test_stopped_without_a_hint(capsys):
     assert run_program("count", raising(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == "\ncount: stopped\n"
+
+
+def test_a_cluster_stops_it_as_a_person_does(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    assert run_program("count", lambda: signal.raise_signal(signal.SIGTERM), "run it again") == 130
+    assert capsys.readouterr().err == "\ncount: stopped; run it again\n"
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize(("level", "shown"), [(logging.DEBUG, True), (logging.INFO, False)])

@@ -1,11 +1,11 @@
 """The verb `stocktake bins train`: the flags of Udacity's starter, and our own."""
 
-import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
 from stocktake.bins.train_settings import HEADS, Amp, BinTrainSettings, Optimizer
-from stocktake.monitoring.monitor_settings import RULES, MonitorSettings, Preset
+from stocktake.monitoring.rule_flags import add_rule_flags, read_rules
 from stocktake.verbs import Options, add_setting_flags, add_verb, read_settings
 
 # Flags that set the field of BinTrainSettings of their name; its default and type are theirs.
@@ -49,39 +49,25 @@ def add_to_verbs(verbs: Any) -> None:
     add_rule_flags(parser)
 
 
-def add_rule_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say how a training is watched."""
-    parser.add_argument(
-        "--rules",
-        default="ours",
-        choices=(*get_args(Preset), "none"),
-        help="watch the training with our parameters, with those of SageMaker Debugger, or not at all",
-    )
-    parser.add_argument(
-        "--stop-on",
-        nargs="+",
-        default=(),
-        choices=RULES,
-        metavar="RULE",
-        help=f"end the training when one of these rules finds an issue: {', '.join(RULES)}",
-    )
-
-
-def read_rules(options: Options) -> MonitorSettings | None:
-    """What `add_rule_flags` was given; None = do not watch."""
-    if options.rules == "none":
-        return None
-    return MonitorSettings(preset=options.rules, stop_on=tuple(options.stop_on))
-
-
 def run(options: Options) -> None:
-    """Train, and print where the model is and how it counts."""
+    """Train within a run of MLflow; print a line for each epoch, where the model is and how it counts."""
+    from stocktake import tracking
+    from stocktake.bins.counter import TASK
+    from stocktake.bins.epoch_line import epoch_line
     from stocktake.bins.training import train
     from stocktake.monitoring.monitor import TrainingMonitor
 
     settings, rules = read_settings(options, BinTrainSettings), read_rules(options)
     model_dir = Path(settings.project) / settings.name / "model"
-    result = train(options.data, model_dir, settings, monitor=TrainingMonitor(rules) if rules else None)
+
+    def on_epoch(metrics: dict[str, float], epoch: int) -> None:
+        tracking.log_metrics(metrics, epoch)
+        print(epoch_line(metrics, epoch), flush=True)
+
+    with tracking.start_run(settings.name, TASK):
+        tracking.log_params(asdict(settings), "train")
+        monitor = TrainingMonitor(rules) if rules else None
+        result = train(options.data, model_dir, settings, on_epoch=on_epoch, monitor=monitor)
     print(f"{result.run_dir}: trained {result.epochs} epochs from {result.start}")
     if result.stopped:
         print(f"stopped early: {result.stopped}")

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stocktake import tracking
+from stocktake.bins.counter import TASK
 from stocktake.dataset import DatasetIndex
 from stocktake.errors import SettingsError
 from stocktake.setting_checks import expect_devices, expect_folder_name, expect_whole
 from stocktake.tuning.search_lock import search_lock
 from stocktake.tuning.search_space import SearchSpace
 from stocktake.tuning.trial_index import trial_index
-from stocktake.tuning.trial_process import EXPERIMENT
 
 if TYPE_CHECKING:
     from stocktake.tuning.study import TrialRow, TrialStudy
@@ -85,9 +85,7 @@ def search(
         interrupted = known.continue_interrupted()
         if interrupted:
             log.info("the search continues; trials %s were running when it ended", interrupted)
-        with tracking.start_run(
-            f"search {study}", EXPERIMENT, {"study": study}, run_id=known.run_id
-        ) as run_id:
+        with tracking.start_run(f"search {study}", TASK, {"study": study}, run_id=known.run_id) as run_id:
             known.run_id = run_id
             tracking.log_params(space.identity, "search")
             tracking.log_dataset(index, "training")
@@ -130,7 +128,7 @@ def _refit(
         device=device,
         project=str(work_dir),
     )
-    with tracking.start_run("refit", EXPERIMENT):
+    with tracking.start_run("refit", TASK):
         tracking.log_params(asdict(settings), "train")
         result = train(index_path, model_dir, settings, work_dir)
         tracking.log_metrics(result.metrics)
