@@ -2,13 +2,14 @@
 
 KServe 0.21 turns the binary tensors of a REST request into lists and text (`InferRequest.from_bytes`), on
 which a JPEG fails, and answers many malformed requests with 500. So REST requests are taken apart here; over
-gRPC KServe's own conversion is right. From `photos_of` on, all ways in are one.
+gRPC KServe's own conversion is right. From `sent_of` on, all ways in are one.
 """
 
 import base64
 import binascii
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from pydantic import BaseModel, Field, StrictBool, StrictFloat, StrictInt, Stric
 
 from stocktake.errors import BadRequest
 
+IMAGE, QUANTITY = "image", "expected_quantity"  # the inputs that there are
+MAX_QUANTITY = 2**31 - 1  # what an INT32 holds
 HEADER_LENGTH = "inference-header-content-length"
 MAX_PHOTOS = 64
 MAX_DIGITS = 12  # of a length in a header
@@ -28,6 +31,8 @@ DATATYPES = {np.dtype(np.float32): "FP32", np.dtype(np.int32): "INT32", np.dtype
 Parameters = dict[str, StrictBool | StrictInt | StrictFloat | StrictStr]
 Size = Annotated[int, Field(strict=True, ge=0)]
 Tensors = Mapping[str, NDArray[Any]]
+
+_NO_INSTANCE = 'instances[{}]: is not {{"image": {{"b64": …}}}}'
 
 # What an error may repeat of a request: the protocol's own names and the places in its lists.
 _FIELDS = {
@@ -111,19 +116,56 @@ def parse_infer_request(body: bytes, header_length: str | None, model_name: str)
     )
 
 
-def photos_of(request: InferRequest | dict[str, Any]) -> list[bytes]:
-    """The encoded photos of a request of any protocol, in its order.
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The photos of a request, encoded, and the quantity that was recorded for each, None where none came."""
 
-    v2: one input `image`, BYTES of shape [N]; in JSON its elements are base64. v1: `{"instances": [{"image":
-    {"b64": …}}]}`.
+    photos: list[bytes]
+    quantities: list[int | None]
+
+    @property
+    def has_quantities(self) -> bool:
+        """Whether all photos have one."""
+        return None not in self.quantities
+
+
+def sent_of(request: InferRequest | dict[str, Any], inputs: Sequence[str] = (IMAGE,)) -> Sent:
+    """What a request of any protocol sends, in its order.
+
+    v2: the input `image`, BYTES of shape [N]; in JSON its elements are base64. Where the model knows it, also
+    `expected_quantity`, INT32 of shape [N]. v1: `{"instances": [{"image": {"b64": …}}]}`, an instance may
+    have its `expected_quantity`.
+
+    Args:
+        request: a v2 request, or the object of a v1 request.
+        inputs: those that the model knows: `image`, and perhaps `expected_quantity`.
 
     Raises:
-        BadRequest: another input, shape or datatype, no photo, or more than MAX_PHOTOS.
+        BadRequest: another input, shape or datatype, no photo, more than MAX_PHOTOS, or a quantity that is no
+            whole number of items.
     """
-    photos = _v2_photos(request) if isinstance(request, InferRequest) else _v1_photos(request)
+    if isinstance(request, InferRequest):
+        tensors = _tensors(request, inputs)
+        photos = _v2_photos(tensors[IMAGE])
+        given = tensors.get(QUANTITY)
+        quantities: list[int | None] = _v2_quantities(given) if given else [None] * len(photos)
+    else:
+        instances = _v1_instances(request)
+        photos = [_v1_photo(instance, number) for number, instance in enumerate(instances)]
+        known = QUANTITY in inputs
+        quantities = [
+            _quantity(instance[QUANTITY], f"instances[{number}].{QUANTITY}")
+            if known and QUANTITY in instance
+            else None
+            for number, instance in enumerate(instances)
+        ]
     if not 1 <= len(photos) <= MAX_PHOTOS:
         raise BadRequest(f"found {len(photos)} photos; send 1 to {MAX_PHOTOS} in a request")
-    return photos
+    if len(quantities) != len(photos):
+        raise BadRequest(
+            f"input '{QUANTITY}': has {len(quantities)} elements for {len(photos)} photos; send one for each"
+        )
+    return Sent(photos, quantities)
 
 
 def requested_outputs(request: InferRequest, available: Sequence[str]) -> list[str]:
@@ -191,36 +233,76 @@ def parse_v1(body: bytes) -> dict[str, Any]:
     return payload
 
 
-def _v1_photos(payload: dict[str, Any]) -> list[bytes]:
+def quantity_of_text(text: str) -> int:
+    """The `expected_quantity` of a photo that is posted as it is, from the query. Raises BadRequest."""
+    is_number = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
+    return _quantity(int(text) if is_number else text, f"query parameter {QUANTITY}")
+
+
+def _quantity(value: Any, where: str) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_QUANTITY:  # a bool is an int, too
+        raise BadRequest(f"{where}: is not a whole number of items from 0 to {MAX_QUANTITY}")
+    return value
+
+
+def _v1_instances(payload: dict[str, Any]) -> list[dict[str, Any]]:
     instances = payload.get("instances")
     if not isinstance(instances, list):
         raise BadRequest('instances: there is no such list; send {"instances": [{"image": {"b64": …}}]}')
-    photos = []
     for number, instance in enumerate(instances):
-        image = instance.get("image") if isinstance(instance, dict) else None
-        if isinstance(image, dict) and set(image) == {"b64"}:
-            image = _from_base64(image["b64"], f"instances[{number}].image.b64")
-        if not isinstance(image, bytes):  # bytes: a photo that was posted as it is
-            raise BadRequest(f'instances[{number}]: is not {{"image": {{"b64": …}}}}')
-        photos.append(image)
-    return photos
+        if not isinstance(instance, dict):
+            raise BadRequest(_NO_INSTANCE.format(number))
+    return instances
 
 
-def _v2_photos(request: InferRequest) -> list[bytes]:
+def _v1_photo(instance: dict[str, Any], number: int) -> bytes:
+    image = instance.get(IMAGE)
+    if isinstance(image, dict) and set(image) == {"b64"}:
+        image = _from_base64(image["b64"], f"instances[{number}].image.b64")
+    if not isinstance(image, bytes):  # bytes: a photo that was posted as it is
+        raise BadRequest(_NO_INSTANCE.format(number))
+    return image
+
+
+def _tensors(request: InferRequest, known: Sequence[str]) -> dict[str, InferInput]:
     names = [tensor.name for tensor in request.inputs]
-    if names != ["image"]:
-        raise BadRequest(f"found {len(names)} inputs; send one, called 'image'")
-    tensor = request.inputs[0]
-    if tensor.datatype != "BYTES" or len(tensor.shape) != 1 or tensor.shape[0] < 0:
-        raise BadRequest("input 'image': datatype must be BYTES and shape [N], one element for each photo")
-    try:
-        elements = tensor.as_numpy().tolist()
-    except (ValueError, struct.error):
-        raise BadRequest("input 'image': its data does not fit its shape") from None
+    if IMAGE not in names or not set(names) <= set(known) or len(set(names)) < len(names):
+        optional = f", and if you like one called '{known[1]}'" if len(known) > 1 else ""
+        raise BadRequest(f"found {len(names)} inputs; send one, called '{IMAGE}'{optional}")
+    return dict(zip(names, request.inputs, strict=True))
+
+
+def _v2_photos(tensor: InferInput) -> list[bytes]:
+    _check_tensor(tensor, "BYTES")
     return [
-        element if isinstance(element, bytes) else _from_base64(element, f"input 'image': element {number}")
-        for number, element in enumerate(elements)
+        element if isinstance(element, bytes) else _from_base64(element, f"input '{IMAGE}': element {number}")
+        for number, element in enumerate(_elements(tensor))
     ]
+
+
+def _v2_quantities(tensor: InferInput) -> list[int | None]:
+    _check_tensor(tensor, "INT32")
+    _check_quantities(tensor.data or ())  # numpy would take True, "3" and 3.7 for whole numbers
+    return [*_check_quantities(_elements(tensor))]
+
+
+def _check_quantities(values: Sequence[Any]) -> list[int]:
+    return [_quantity(value, f"input '{QUANTITY}': element {number}") for number, value in enumerate(values)]
+
+
+def _check_tensor(tensor: InferInput, datatype: str) -> None:
+    """Its name is one of ours, so that errors may say it."""
+    if tensor.datatype != datatype or len(tensor.shape) != 1 or tensor.shape[0] < 0:
+        raise BadRequest(
+            f"input '{tensor.name}': datatype must be {datatype} and shape [N], one element for each photo"
+        )
+
+
+def _elements(tensor: InferInput) -> list[Any]:
+    try:
+        return list(tensor.as_numpy().tolist())
+    except (ValueError, struct.error):
+        raise BadRequest(f"input '{tensor.name}': its data does not fit its shape") from None
 
 
 def _from_base64(text: Any, where: str) -> bytes:

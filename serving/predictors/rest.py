@@ -18,10 +18,13 @@ from starlette.exceptions import HTTPException
 from serving.predictors.errors import BodyTooLarge, ClientError, status_of
 from serving.predictors.protocol import (
     HEADER_LENGTH,
+    IMAGE,
     MAX_DIGITS,
+    QUANTITY,
     encode_infer_response,
     parse_infer_request,
     parse_v1,
+    quantity_of_text,
 )
 from stocktake.errors import BadRequest
 
@@ -55,7 +58,7 @@ def add_routes(app: FastAPI, dataplane: DataPlane, max_body_bytes: int) -> None:
         body = await _read_body(request, max_body_bytes)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind.startswith("image/"):
-            payload: dict[str, Any] = {"instances": [{"image": body}]}
+            payload: dict[str, Any] = {"instances": [{IMAGE: body, **_recorded(request)}]}
         else:
             payload = await run_in_threadpool(parse_v1, body)
         return JSONResponse(await _run(dataplane, model_name, payload, request))
@@ -84,6 +87,16 @@ async def _run(
         logger.exception("%s failed", model_name)
         raise InternalError from error
     return response
+
+
+def _recorded(request: Request) -> dict[str, int]:
+    """What was recorded for a photo that is the body: it goes into the query, where curl can put it."""
+    match request.query_params.getlist(QUANTITY):
+        case []:
+            return {}
+        case [value]:
+            return {QUANTITY: quantity_of_text(value)}
+    raise BadRequest(f"query parameter {QUANTITY}: give it once")
 
 
 async def _read_body(request: Request, limit: int) -> bytes:

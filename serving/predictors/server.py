@@ -1,25 +1,30 @@
 """KServe's model server with our routes, honest readiness and a closed model repository."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import cv2
 import kserve.model_server
+import uvicorn.config
 from kserve import Model, ModelRepository, ModelServer
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.utils.utils import cpu_count
 
+from serving.predictors.bin_counter import BinCounterModel
+from serving.predictors.client_log import OneLineForClients
 from serving.predictors.rest import add_routes
 from serving.predictors.shelf_detector import ShelfDetectorModel
-from stocktake.errors import ModelError
-from stocktake.model_card import CARD_FILE, ModelCard
+from stocktake.model_card import ModelCard, Task
 
 logger = logging.getLogger(__name__)
 
-MODELS: dict[str, type[Model]] = {"shelf-detector": ShelfDetectorModel}
+MODELS: dict[Task, Callable[[str, Path, int], Model]] = {
+    "shelf-detector": ShelfDetectorModel,
+    "bin-counter": BinCounterModel,
+}
 MAX_BODY_BYTES = 128 << 20
 
 
@@ -68,11 +73,6 @@ def load_models(model_dirs: Mapping[str, Path], threads: int | None = None) -> l
     models = []
     for name, model_dir in model_dirs.items():
         card = ModelCard.read(model_dir)
-        if card.task not in MODELS:
-            raise ModelError(
-                f"{model_dir / CARD_FILE}: there is no predictor for task {card.task}; there is one for "
-                f"{', '.join(MODELS)}"
-            )
         models.append(MODELS[card.task](name, model_dir, threads or cpu_count()))
         logger.info("loaded %s from %s: %s, dataset %s", name, model_dir, card.name, card.dataset)
     return models
@@ -82,6 +82,8 @@ def serve(models: list[Model], http_port: int, grpc_port: int, max_body_bytes: i
     """Serve until SIGTERM or SIGINT."""
     cv2.setNumThreads(1)  # photos are decoded in parallel already
     logging.getLogger("kserve.trace").setLevel(logging.WARNING)  # two lines for each request
+    logging.getLogger("kserve").addFilter(OneLineForClients())
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = "serving.predictors.http_protocol:JsonErrorProtocol"
     server = ModelServer(http_port=http_port, grpc_port=grpc_port, workers=1, enable_latency_logging=False)
     server.dataplane = PredictorDataPlane(server.registered_models, models)
     server.model_repository_extension = ClosedRepository(server.registered_models)

@@ -1,20 +1,16 @@
 """The shelf detector as a KServe model."""
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
-from kserve import InferRequest, InferResponse, Model
 
-from serving.predictors.errors import ClientError
-from serving.predictors.protocol import Tensors, answer, photos_of, requested_outputs
-from stocktake.errors import BadRequest
-from stocktake.shelf.detector import ShelfDetector, ShelfReport
+from serving.predictors.photo_model import PhotoModel, bytes_tensor
+from serving.predictors.protocol import Tensors
+from stocktake.images import DecodedPhoto, Pixels
+from stocktake.shelf.detector import Proposals, ShelfDetector, ShelfReport
 
-INPUTS: list[dict[str, Any]] = [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
 OUTPUTS: list[dict[str, Any]] = [
     {"name": "boxes", "datatype": "FP32", "shape": [-1, 4]},
     {"name": "scores", "datatype": "FP32", "shape": [-1]},
@@ -29,62 +25,33 @@ OUTPUTS: list[dict[str, Any]] = [
 ]
 
 
-class ShelfDetectorModel(Model):
-    """Photos in, products, voids and a report for each photo out, over v1 and v2.
-
-    Decoding and interpreting run in a pool of `threads`, the model in a thread of its own that uses all
-    cores: the event loop stays free to answer probes, and one photo is decoded while another is looked at.
-    """
+class ShelfDetectorModel(PhotoModel):
+    """Photos in, products, voids and a report for each photo out."""
 
     def __init__(self, name: str, model_dir: Path, threads: int):
-        super().__init__(name)
+        super().__init__(name, threads)
         self.detector = ShelfDetector.load(model_dir, threads)
         self.ready = True
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="photos")
-        self._engine = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        # A decoded photo takes up to 240 MB: however many wait, only a few are unpacked.
-        self._unpacked = asyncio.Semaphore(threads + 1)
-
-    def get_input_types(self) -> list[dict[str, Any]]:
-        """The v2 inputs, -1 for a size that may vary."""
-        return INPUTS
 
     def get_output_types(self) -> list[dict[str, Any]]:
-        """The v2 outputs, -1 for a size that may vary."""
+        """The v2 outputs."""
         return OUTPUTS
 
-    async def predict(
-        self, payload: InferRequest | dict[str, Any], _headers: dict[str, str] | None = None
-    ) -> InferResponse | dict[str, Any]:
-        """Answer a request of any protocol. Raises ClientError if it can't be answered."""
-        try:
-            if isinstance(payload, InferRequest):  # before the work, not after
-                requested_outputs(payload, [output["name"] for output in OUTPUTS])
-            photos = await asyncio.get_running_loop().run_in_executor(self._pool, photos_of, payload)
-            reports = await self._detect_all(photos)
-        except BadRequest as error:
-            raise ClientError(error) from error
-        if isinstance(payload, InferRequest):
-            return answer(payload, to_tensors(reports))
-        return {"predictions": [report.to_json() for report in reports]}
+    def decode(self, data: bytes) -> DecodedPhoto:
+        """See `ShelfDetector.decode`."""
+        return self.detector.decode(data)
 
-    async def _detect_all(self, photos: list[bytes]) -> list[ShelfReport]:
-        tasks = [asyncio.create_task(self._detect(number, data)) for number, data in enumerate(photos)]
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:  # one bad photo fails the request
-                task.cancel()
+    def infer(self, batch: Pixels) -> list[Proposals]:
+        """See `ShelfDetector.infer`."""
+        return self.detector.infer(batch)
 
-    async def _detect(self, number: int, data: bytes) -> ShelfReport:
-        run = asyncio.get_running_loop().run_in_executor
-        async with self._unpacked:
-            try:
-                decoded = await run(self._pool, self.detector.decode, data)
-            except BadRequest as error:
-                raise type(error)(f"photo {number}: {error}") from error
-            proposals = await run(self._engine, self.detector.infer, decoded.tensor[None])
-            return await run(self._pool, self.detector.interpret, proposals[0], decoded)
+    def interpret(self, answer: Proposals, decoded: DecodedPhoto, _quantity: int | None) -> ShelfReport:
+        """See `ShelfDetector.interpret`."""
+        return self.detector.interpret(answer, decoded)
+
+    def to_tensors(self, reports: list[ShelfReport]) -> Tensors:
+        """See `to_tensors`."""
+        return to_tensors(reports)
 
 
 def to_tensors(reports: list[ShelfReport]) -> Tensors:
@@ -98,9 +65,9 @@ def to_tensors(reports: list[ShelfReport]) -> Tensors:
         "void_scores": np.array([void.confidence for void in voids], np.float32),
         "void_facings": np.array([void.facings for void in voids], np.int32),
         "void_tiers": np.array([void.tier for void in voids], np.int32),
-        "void_kinds": _bytes([void.kind.encode() for void in voids]),
+        "void_kinds": bytes_tensor([void.kind.encode() for void in voids]),
         "void_image_index": _index([len(report.voids) for report in reports]),
-        "report": _bytes([orjson.dumps(report.to_json()) for report in reports]),
+        "report": bytes_tensor([orjson.dumps(report.to_json()) for report in reports]),
     }
 
 
@@ -110,9 +77,3 @@ def _stack(arrays: list[np.ndarray], empty: tuple[int, ...], dtype: type) -> np.
 
 def _index(counts: list[int]) -> np.ndarray:
     return np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-
-
-def _bytes(values: list[bytes]) -> np.ndarray:
-    array = np.empty(len(values), np.object_)
-    array[:] = values
-    return array

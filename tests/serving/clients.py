@@ -1,4 +1,4 @@
-"""KServe's own clients, and each way to ask a shelf detector, as one call that returns arrays by name."""
+"""KServe's own clients, and each way to ask a predictor, as one call that returns arrays by name."""
 
 import asyncio
 import base64
@@ -22,12 +22,21 @@ def photo_input(photos, form):
     return tensor
 
 
-def ask(server, photos, way, outputs=None, model="shelf-detector"):
+def quantity_input(quantities, form):
+    if form in ("json", "typed"):
+        return InferInput("expected_quantity", [len(quantities)], "INT32", list(quantities))
+    tensor = InferInput("expected_quantity", [len(quantities)], "INT32")
+    tensor.set_data_from_numpy(np.array(quantities, np.int32))
+    return tensor
+
+
+def ask(server, photos, way, outputs=None, model="shelf-detector", quantities=None):
     """`way`: rest-json, rest-binary, grpc-raw or grpc-typed. `outputs`: names, or None for all."""
     protocol, form = way.split("-")
+    recorded = [] if quantities is None else [quantity_input(quantities, form)]
     request = InferRequest(
         model,
-        [photo_input(photos, form)],
+        [photo_input(photos, form), *recorded],
         parameters={"binary_data_output": True} if way == "rest-binary" else {},
         request_outputs=None if outputs is None else [RequestedOutput(name) for name in outputs],
     )

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import tiny_counter
 from tests.tiny_model import draw_photo, write_model_dir
 
 ROOT = Path(__file__).parents[2]
-NAME = "shelf-detector"
+NAME, BINS = "shelf-detector", "bin-counter"
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,12 @@ def _wait_until_ready(server, seconds=180):
 
 @pytest.fixture(scope="session")
 def model_dirs(tmp_path_factory):
-    """A detector, and one that takes about a second for a photo."""
+    """A detector, one that takes about a second for a photo, and a bin counter."""
     folder = tmp_path_factory.mktemp("models")
     return {
         NAME: write_model_dir(folder / "quick"),
         "slow": write_model_dir(folder / "slow", delay=40, name="slow"),
+        BINS: tiny_counter.write_model_dir(folder / "bins"),
     }
 
 
@@ -87,7 +89,9 @@ def model_dirs(tmp_path_factory):
 def server(model_dirs, tmp_path_factory):
     log = tmp_path_factory.mktemp("server") / "server.log"
     arguments = ["--model_name", NAME, "--model_dir", model_dirs[NAME]]
-    with serve(log, *arguments, "--model", f"slow={model_dirs['slow']}", "--threads", 2) as server:
+    for name in ("slow", BINS):
+        arguments += ["--model", f"{name}={model_dirs[name]}"]
+    with serve(log, *arguments, "--threads", 2) as server:
         yield server
 
 
@@ -97,6 +101,20 @@ def detector(model_dirs):
     from stocktake.shelf.detector import ShelfDetector
 
     return ShelfDetector.load(model_dirs[NAME], threads=1)
+
+
+@pytest.fixture(scope="session")
+def counter(model_dirs):
+    """The same bin counter without a server."""
+    from stocktake.bins.counter import BinCounter
+
+    return BinCounter.load(model_dirs[BINS], threads=1)
+
+
+@pytest.fixture(scope="session")
+def bins():
+    """Encoded photos of 1, 2 and 5 items, and of something between 3 and 4."""
+    return [encode(tiny_counter.draw_bin(items), "PNG") for items in (1, 2, 5, 3.5)]
 
 
 def encode(pixels, kind, **options):

@@ -1,4 +1,3 @@
-import json
 import re
 import socket
 import subprocess
@@ -7,7 +6,7 @@ import sys
 import pytest
 
 from serving.predictors.__main__ import main
-from stocktake.model_card import CARD_FILE, MODEL_FILE, write_sums
+from stocktake.model_card import MODEL_FILE
 from tests.serving.conftest import ROOT, free_ports
 from tests.tiny_model import write_model_dir
 
@@ -90,15 +89,3 @@ def test_a_damaged_model_ends_the_process_with_the_reason(model_dir):
     assert done.returncode == 1
     assert re.search(rf"^error: .*{MODEL_FILE}: its SHA-256 is", done.stderr, re.MULTILINE)
     assert "Traceback" not in done.stderr
-
-
-def test_a_task_without_predictor(model_dir):
-    from serving.predictors.server import load_models
-    from stocktake.errors import ModelError
-
-    card = json.loads((model_dir / CARD_FILE).read_text())
-    (model_dir / CARD_FILE).write_text(json.dumps({**card, "task": "bin-counter"}))
-    write_sums(model_dir)
-
-    with pytest.raises(ModelError, match=rf"{CARD_FILE}: there is no predictor for task bin-counter"):
-        load_models({"bins": model_dir})

@@ -195,7 +195,9 @@ def test_health_and_metadata_over_both_protocols(server):
     assert metadata["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
     assert [output["name"] for output in metadata["outputs"]] == list(SHAPES)
     assert httpx.get(f"{server.url}/v2").json()["extensions"] == ["binary_tensor_data"]
-    assert httpx.get(f"{server.url}/v2/models").json() == {"models": ["shelf-detector", "slow"]}
+    assert httpx.get(f"{server.url}/v2/models").json() == {
+        "models": ["shelf-detector", "slow", "bin-counter"]
+    }
     assert "request_predict_seconds" in httpx.get(f"{server.url}/metrics").text
 
 
@@ -236,5 +238,5 @@ def test_the_serving_process_has_no_training_libraries(server):
     lines = server.log.read_text().splitlines()
     imported = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
 
-    assert {"kserve", "onnxruntime", "stocktake.shelf.detector"} <= imported
+    assert {"kserve", "onnxruntime", "stocktake.shelf.detector", "stocktake.bins.counter"} <= imported
     assert not imported & {"torch", "torchvision", "ultralytics", "kfp", "mlflow", "matplotlib"}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kserve import Model, ModelRepository
 
-from serving.predictors.protocol import answer, encode_infer_response, parse_infer_request, photos_of
+from serving.predictors.protocol import answer, encode_infer_response, parse_infer_request, sent_of
 from serving.predictors.rest import add_routes
 from serving.predictors.server import PredictorDataPlane
 from stocktake.errors import BadRequest
@@ -51,7 +51,7 @@ def test_no_request_breaks_the_parser(body, tail, length):
     header = str(len(head)) if length == "fit" else None if length is None else str(length)
     try:
         request = parse_infer_request(head + tail, header, "model")
-        photos = photos_of(request)
+        photos = sent_of(request).photos
         response = answer(request, {"a": np.zeros((0, 4), np.float32), "b": np.zeros(2, np.int32)})
         encode_infer_response(request, response)
     except BadRequest:
@@ -66,7 +66,7 @@ def test_binary_elements_arrive_as_they_were_sent(elements):
     tensor = {"name": "image", "shape": [len(elements)], "datatype": "BYTES"}
     head = json.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": len(raw)}}]}).encode()
 
-    assert photos_of(parse_infer_request(head + raw, str(len(head)), "model")) == elements
+    assert sent_of(parse_infer_request(head + raw, str(len(head)), "model")).photos == elements
 
 
 class Echo(Model):
