@@ -1,7 +1,8 @@
 """The trainer of shelf detectors: ultralytics' detection trainer with what it lacks for us.
 
-Importing this module imports torch and ultralytics. `python -m stocktake.shelf.trainer FILE` is one rank of
-`launch_ranks`.
+Importing this module imports torch and ultralytics, and hence calls `load_ultralytics`: a class must know its
+base, and ultralytics reads its environment when it is imported. `python -m stocktake.shelf.trainer FILE` is
+one rank of `launch_ranks`.
 """
 
 import math

@@ -22,6 +22,7 @@ _INTEGRATIONS = ("sync", "clearml", "comet", "dvc", "mlflow", "raytune", "tensor
 def load_ultralytics() -> ModuleType:
     """Import ultralytics without network, home folder and integrations; every use of it comes through here.
 
+    It reads the environment once, when it is imported, so this must have been called before.
     Its settings live in a folder of this process, which goes when the process ends, unless the environment
     names one (YOLO_CONFIG_DIR). The environment variables also reach the ranks that this process starts.
     """
@@ -31,8 +32,7 @@ def load_ultralytics() -> ModuleType:
         folder = tempfile.mkdtemp(prefix="stocktake-ultralytics-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         os.environ["YOLO_CONFIG_DIR"] = folder
-    before = logging.getLogger("ultralytics").level
-    logging.getLogger("ultralytics").setLevel(logging.WARNING)
+    logging.getLogger("ultralytics").addFilter(_is_news)
     import ultralytics
     from ultralytics.utils import SETTINGS, USER_CONFIG_DIR
 
@@ -40,8 +40,13 @@ def load_ultralytics() -> ModuleType:
     wanted = {name: False for name in _INTEGRATIONS if SETTINGS.get(name)}
     if wanted:
         SETTINGS.update(wanted)
-    logging.getLogger("ultralytics").setLevel(before or logging.INFO)
     return ultralytics
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Leave out where ultralytics keeps its settings, and the 110 arguments of each training."""
+    about_settings = record.module == "__init__" or record.funcName == "print_args"
+    return record.levelno >= logging.WARNING or not about_settings
 
 
 def _give_font(path: Path) -> None:
