@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from stocktake.calibration import CalibrationBins
 from stocktake.report import PALETTE, new_figure, title_axes
 
 if TYPE_CHECKING:
@@ -14,33 +13,28 @@ if TYPE_CHECKING:
 
 OURS = PALETTE[0]
 GREY = "#98a2b3"
-CALIBRATION_BINS = 10
 
 
 def reliability_figure(
-    confidence: np.ndarray, hit: np.ndarray, title: str, true: str = "right", false: str = "wrong"
+    bins: CalibrationBins, title: str, right: str = "right", wrong: str = "wrong"
 ) -> Figure:
-    """How often answers of a confidence are right, over bins of equal width (a reliability diagram).
+    """How often answers of a confidence are right, and how many there are.
 
     Args:
-        confidence: (n,) in 0..1.
-        hit: (n,) bool.
+        bins: see `calibration_bins`.
         title: what is shown.
-        true: what an answer is that hits.
-        false: what it is otherwise.
+        right: what an answer is that hits.
+        wrong: what it is otherwise.
     """
     figure, (axes, counts) = new_figure(9.6, 3.4, columns=2)
-    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
-    place = np.clip(np.digitize(confidence, edges) - 1, 0, CALIBRATION_BINS - 1)
-    total = np.bincount(place, minlength=CALIBRATION_BINS)
-    real = np.bincount(place, weights=hit, minlength=CALIBRATION_BINS)
-    said = np.bincount(place, weights=confidence, minlength=CALIBRATION_BINS)
-    filled = total > 0
+    filled = bins.total > 0
+    said, true = (values[filled] / bins.total[filled] for values in (bins.confidence, bins.hits))
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="perfectly calibrated")
-    axes.plot(said[filled] / total[filled], real[filled] / total[filled], "o-", color=OURS, label="stocktake")
-    dress(axes, title, "confidence", f"share that is {true}")
-    counts.bar(edges[:-1] + 0.05, total, width=0.085, color=GREY, label=false)
-    counts.bar(edges[:-1] + 0.05, real, width=0.085, color=OURS, label=true)
+    axes.plot(said, true, "o-", color=OURS, label="stocktake")
+    dress(axes, title, "confidence", f"share that is {right}")
+    width = bins.edges[1]
+    for values, colour, label in ((bins.total, GREY, wrong), (bins.hits, OURS, right)):
+        counts.bar(bins.edges[:-1] + width / 2, values, width=0.85 * width, color=colour, label=label)
     title_axes(counts, "How many, by confidence")
     counts.set_xlabel("confidence")
     counts.legend(frameon=False, fontsize=8.5)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stocktake.calibration import calibration_bins
 from stocktake.plots import GREY, OURS, dress, reliability_figure
 from stocktake.report import PALETTE, new_figure
 from stocktake.shelf.average_precision import RECALL_STEPS, DetectionScores
@@ -15,6 +16,8 @@ from stocktake.shelf.void_scoring import VoidCurve
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+CALIBRATION_BINS = 10
 
 
 def detection_figure(detectors: Mapping[str, DetectionScores], threshold: float) -> Figure:
@@ -87,7 +90,8 @@ def scene_figure(scenes: list[str], ours: list[float], sliding: list[float]) -> 
 
 def calibration_figure(confidence: np.ndarray, hit: np.ndarray) -> Figure:
     """How often voids of a confidence are real: `confidence` (n,) in 0..1, `hit` (n,) bool."""
-    return reliability_figure(confidence, hit, "How often a void is real, IoU .3", "real", "false")
+    bins = calibration_bins(confidence, hit, CALIBRATION_BINS)
+    return reliability_figure(bins, "How often a void is real, IoU .3", "real", "false")
 
 
 def _over_threshold(
