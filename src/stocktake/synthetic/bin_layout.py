@@ -87,12 +87,11 @@ def stow_one(
 ) -> tuple[Item, ...]:
     """Put one more item in; the others stay where they are, unless that leaves no room."""
     product = _next_product(rng, settings, space, [item.product for item in items])
-    for _ in range(3):
+    for attempt in range(1, 6):
         filled = _put(rng, settings, space, items, product)
         if filled is not None:
             return filled
-        if product not in [item.product for item in items]:
-            product = product.scaled(_SHRINK**3)
+        product = draw_product(rng, settings, space.opening).scaled(0.85**attempt)
     return fill_bin(rng, settings, space, len(items) + 1)
 
 
@@ -181,19 +180,24 @@ def _is_free(space: BinSpace, items: tuple[Item, ...], new: Item) -> bool:
 
 
 def visible_shares(space: BinSpace, items: Sequence[Item]) -> np.ndarray:
-    """Share of each item's front that no other item hides, (n,) float64; flanks and lean left aside."""
+    """Share of each item's front that no other item hides, (n,) float64; on a grid, lean left aside."""
     owner = np.full((int(space.opening * _GRID) + 1, _GRID), -1, np.int16)
-    cells = np.ones(len(items))
     for i in paint_order(items):
         item = items[i]
-        left, bottom = space.behind(item.left, item.base, item.setback)
-        right, top = space.behind(item.right, item.top, item.setback)
-        rows = slice(round(bottom * _GRID), max(round(top * _GRID), round(bottom * _GRID) + 1))
-        columns = slice(round(left * _GRID), max(round(right * _GRID), round(left * _GRID) + 1))
-        owner[rows, columns] = i
-        cells[i] = max((rows.stop - rows.start) * (columns.stop - columns.start), 1)
-    seen = np.bincount(owner[owner >= 0], minlength=len(items))
-    return np.minimum(seen / cells, 1.0)
+        front = _cells(space, item, item.setback)
+        if item.product.stackable:  # its flank hides, too
+            rear = _cells(space, item, min(item.setback + item.product.depth, 1.0))
+            owner[front[0], min(front[1].start, rear[1].start) : max(front[1].stop, rear[1].stop)] = i
+        owner[front] = i
+    fronts = [owner[_cells(space, item, item.setback)] == i for i, item in enumerate(items)]
+    return np.array([front.mean() for front in fronts])
+
+
+def _cells(space: BinSpace, item: Item, setback: float) -> tuple[slice, slice]:
+    """Rows and columns of the grid that an item's front covers, were it `setback` deep; at least one cell."""
+    left, bottom = (int(v * _GRID) for v in space.behind(item.left, item.base, setback))
+    right, top = (round(v * _GRID) for v in space.behind(item.right, item.top, setback))
+    return slice(bottom, max(top, bottom + 1)), slice(max(left, 0), max(right, left + 1))
 
 
 def jitter(rng: np.random.Generator, items: Sequence[Item]) -> tuple[Item, ...]:
