@@ -1,11 +1,19 @@
 """What a step asks of a cluster; a run on this machine ignores all of it."""
 
+from collections.abc import Iterable
+
 from kfp import kubernetes
 from kfp.dsl import PipelineTask, pipeline_channel
 
-ENDPOINTS = "endpoints"  # ConfigMap that says where MLflow and the stores are
-S3_CREDENTIALS = "s3-credentials"  # Secret, optional: pods may have an identity of their own
-SCRATCH = "/scratch"  # an emptyDir: fetched photos, checkpoints of the pod's life
+from stocktake.cluster.namespace import (
+    ENDPOINTS,
+    OPTIONAL_ENDPOINTS,
+    REQUIRED_ENDPOINTS,
+    S3_CREDENTIALS,
+    S3_KEYS,
+    SCRATCH,
+)
+
 HOUR_S = 3600
 
 
@@ -24,12 +32,12 @@ def place(task: PipelineTask, cpu: str, memory: str, hours: int) -> PipelineTask
     task.set_env_variable("STOCKTAKE_WORK_DIR", f"{SCRATCH}/work")
     kubernetes.empty_dir_mount(task, volume_name="scratch", mount_path=SCRATCH)
     kubernetes.set_timeout(task, seconds=hours * HOUR_S)
-    _from_config_map(task, ["MLFLOW_TRACKING_URI", "STOCKTAKE_STORE"], optional=False)
-    _from_config_map(task, ["S3_ENDPOINT_URL", "AWS_REGION"], optional=True)
+    _from_config_map(task, REQUIRED_ENDPOINTS, optional=False)
+    _from_config_map(task, OPTIONAL_ENDPOINTS, optional=True)
     kubernetes.use_secret_as_env(
         task,
         secret_name=S3_CREDENTIALS,
-        secret_key_to_env={name: name for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")},
+        secret_key_to_env={name: name for name in S3_KEYS},
         optional=True,
     )
     return task
@@ -54,7 +62,7 @@ def give_gpus(
     return task
 
 
-def _from_config_map(task: PipelineTask, names: list[str], optional: bool) -> None:
+def _from_config_map(task: PipelineTask, names: Iterable[str], optional: bool) -> None:
     kubernetes.use_config_map_as_env(
         task,
         config_map_name=ENDPOINTS,

@@ -1,6 +1,5 @@
 """Compiles pipelines: YAML for the Kubeflow UI, and manifests for `kubectl apply`."""
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from kfp.compiler.compiler_utils import KubernetesManifestOptions
 from kfp.dsl.base_component import BaseComponent
 
 from components.image import TRAIN_IMAGE
+from stocktake.cluster.images import check_image
 from stocktake.code_version import code_version
 from stocktake.errors import SettingsError
 from stocktake.files import explain_os_error
@@ -58,21 +58,6 @@ def compile_manifest(pipeline: BaseComponent, path: Path) -> Path:
         ),
     )
     return path
-
-
-def check_image(image: str) -> None:
-    """Refuse an image whose content may change under its name.
-
-    Raises:
-        SettingsError: it has neither a digest nor a tag, or its tag is `latest`.
-    """
-    tag = image.rpartition("/")[2].partition(":")[2]
-    if "@sha256:" not in image and (tag in ("", "latest") or not re.fullmatch(r"[\w][\w.-]{0,127}", tag)):
-        raise SettingsError(
-            f"STOCKTAKE_TRAIN_IMAGE is {image!r}: give a version tag or a digest, such as "
-            "registry.example.org/stocktake-train@sha256:…; cached steps are found by the image's name, so a "
-            "name that moves brings back what an older image made"
-        )
 
 
 def _code_version(pipeline: BaseComponent) -> dict[str, str]:

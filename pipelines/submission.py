@@ -16,7 +16,8 @@ import urllib3
 from kfp.dsl.base_component import BaseComponent
 
 from components.image import TRAIN_IMAGE
-from pipelines.compiling import check_image, compile_one
+from pipelines.compiling import compile_one
+from stocktake.cluster.images import check_image
 from stocktake.code_version import code_version
 from stocktake.errors import SettingsError, StocktakeError
 

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from pipelines.catalogue import PIPELINES
-from pipelines.compiling import check_image, compile_all
+from pipelines.compiling import compile_all
+from stocktake.cluster.images import check_image
 from stocktake.code_version import code_version
 from stocktake.errors import SettingsError
 

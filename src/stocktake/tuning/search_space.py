@@ -11,11 +11,10 @@ The names of parameters are those of `BinTrainSettings`, and so are the limits o
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -31,11 +30,9 @@ from pydantic import (
 from stocktake.bins.train_settings import BinTrainSettings
 from stocktake.errors import SettingsError
 from stocktake.files import read_yaml
+from stocktake.tuning.space_checks import check_space, setting_types
 
-# what each epoch is measured by, and which way is better
-METRICS = {"val/accuracy": "maximize", "val/rmse": "minimize", "val/mae": "minimize", "val/loss": "minimize"}
 SUFFIXES = (".yaml", ".yml")
-PLACE = ("device", "squares", "project", "name", "resume")  # settings that the search itself decides
 
 
 def _number(value: Any) -> int | float:
@@ -81,14 +78,17 @@ class Range(_Part):
             raise ValueError(f"step is {self.step}; it must be above 0")
         if self.log and self.step is not None:
             raise ValueError("log and step exclude each other; leave one out")
-        if isinstance(self.low, int) and isinstance(self.step, float):
-            raise ValueError(f"step is {self.step} and low is {self.low}; take whole numbers or neither")
         return self
 
     @property
     def values(self) -> list[Value]:
         """Its ends."""
         return [self.low, self.high]
+
+    def converted(self, convert: Callable[[Any], Any]) -> Self:
+        """The same range with its numbers in another type."""
+        step = None if self.step is None else convert(self.step)
+        return self.model_copy(update={"low": convert(self.low), "high": convert(self.high), "step": step})
 
 
 class Choices(_Part):
@@ -108,6 +108,10 @@ class Choices(_Part):
     def values(self) -> list[Value]:
         """All of them."""
         return list(self.choices)
+
+    def converted(self, convert: Callable[[Any], Any]) -> Self:
+        """The same choices in another type."""
+        return self.model_copy(update={"choices": tuple(map(convert, self.choices))})
 
 
 class Pruning(_Part):
@@ -154,7 +158,7 @@ class SearchSpace(_Part):
 
     def is_whole(self, name: str) -> bool:
         """Whether a parameter takes whole numbers only."""
-        return float not in _types(name)
+        return float not in setting_types(name)
 
 
 def load(source: str | Path, fixed: Mapping[str, Value] | None = None) -> SearchSpace:
@@ -169,16 +173,15 @@ def load(source: str | Path, fixed: Mapping[str, Value] | None = None) -> Search
     """
     path = _find(source)
     content = read_yaml(path, SettingsError)
-    if fixed:
-        content["fixed"] = {**(content.get("fixed") or {}), **fixed}
     try:
         space = SearchSpace.model_validate(content)
+        space = space.model_copy(update={"fixed": {**space.fixed, **(fixed or {})}})
     except ValidationError as error:
         raise SettingsError(
             "; ".join(f"{path}: {_describe(problem)}" for problem in error.errors())
         ) from None
     try:
-        return _checked(space)
+        return check_space(space)
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from None
 
@@ -198,65 +201,6 @@ def _find(source: str | Path) -> Path:
             f"{source}: no such search space; give a .yaml file or one of {', '.join(names())}"
         )
     return Path(str(resources.files("stocktake.tuning").joinpath("spaces", f"{source}.yaml")))
-
-
-def _checked(space: SearchSpace) -> SearchSpace:
-    """The space with its numbers in the settings' own types, if the settings take all of them."""
-    better = METRICS.get(space.metric)
-    if better is None:
-        raise SettingsError(f"metric: {space.metric!r} is not measured; take one of {', '.join(METRICS)}")
-    if space.goal != better:
-        raise SettingsError(f"goal: it is {space.goal}, but of {space.metric} one wants to {better}")
-    for section in ("fixed", "refit"):
-        for name, value in getattr(space, section).items():
-            _check_name(name, section)
-            _check_value(name, value, f"{section}.{name}", {})
-    parameters = {}
-    for name, parameter in space.parameters.items():
-        _check_name(name, "parameters")
-        if name in space.fixed:
-            raise SettingsError(f"fixed.{name}: it is searched, too; leave it out in one of the places")
-        for value in parameter.values:
-            _check_value(name, value, f"parameters.{name}", space.fixed)
-        parameters[name] = _in_type(space, name, parameter)
-    return space.model_copy(update={"parameters": parameters})
-
-
-def _check_name(name: str, section: str) -> None:
-    """Refuse what is no setting, what is not for a search space, and a search that would change nothing."""
-    decides = BinTrainSettings().identity
-    known = [
-        field.name
-        for field in fields(BinTrainSettings)
-        if field.name not in PLACE and (section != "parameters" or field.name in decides)
-    ]
-    if name not in known:
-        raise SettingsError(f"{section}.{name}: no setting that can stand here; take {', '.join(known)}")
-
-
-def _check_value(name: str, value: Value, place: str, fixed: Mapping[str, Value]) -> None:
-    types = _types(name)
-    if type(value) not in types and not (float in types and type(value) is int):
-        wanted = " or ".join(sorted(kind.__name__ for kind in types))
-        raise SettingsError(f"{place}: found {value!r}; {name} takes {wanted}")
-    try:
-        BinTrainSettings(**{**fixed, name: value})  # type: ignore[arg-type]
-    except SettingsError as error:
-        raise SettingsError(f"{place}: {error}") from None
-
-
-def _in_type(space: SearchSpace, name: str, parameter: Range | Choices) -> Range | Choices:
-    if isinstance(parameter, Choices) or space.is_whole(name):
-        return parameter
-    step = None if parameter.step is None else float(parameter.step)
-    return Range(low=float(parameter.low), high=float(parameter.high), log=parameter.log, step=step)
-
-
-def _types(name: str) -> set[type]:
-    hint = get_type_hints(BinTrainSettings)[name]
-    if get_origin(hint) is Literal:
-        return {type(value) for value in get_args(hint)}
-    return set(get_args(hint) or (hint,)) - {type(None)}
 
 
 def _describe(problem: Any) -> str:

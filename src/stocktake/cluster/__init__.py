@@ -1,0 +1,1 @@
+"""What runs on Kubernetes, and how it is asked for there."""

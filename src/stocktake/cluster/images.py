@@ -1,0 +1,27 @@
+"""The names of the images that a cluster is told to run."""
+
+import os
+import re
+from importlib.metadata import version
+
+from stocktake.errors import SettingsError
+
+
+def train_image() -> str:
+    """The training image: STOCKTAKE_TRAIN_IMAGE, or stocktake-train with the tag of this version."""
+    return os.environ.get("STOCKTAKE_TRAIN_IMAGE") or f"stocktake-train:{version('stocktake')}"
+
+
+def check_image(image: str) -> None:
+    """Refuse an image whose content may change under its name.
+
+    Raises:
+        SettingsError: it has neither a digest nor a tag, or its tag is `latest`.
+    """
+    tag = image.rpartition("/")[2].partition(":")[2]
+    if "@sha256:" not in image and (tag in ("", "latest") or not re.fullmatch(r"[\w][\w.-]{0,127}", tag)):
+        raise SettingsError(
+            f"image {image!r} (STOCKTAKE_TRAIN_IMAGE): give a version tag or a digest, such as "
+            "registry.example.org/stocktake-train@sha256:…; under a name that moves, cached steps bring back "
+            "what an older image made, and trials of one search may run different code"
+        )
