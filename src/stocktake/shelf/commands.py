@@ -1,12 +1,11 @@
 """The verbs of `stocktake shelf`: arguments in, one library call, a line on what came out."""
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stocktake.dataset import SPLITS
-from stocktake.shelf import train_command
+from stocktake.shelf import find_command, train_command
 from stocktake.shelf.sku110k_exclusions import EXCLUSIONS
 from stocktake.verbs import Options, add_verb, say_written
 
@@ -29,7 +28,7 @@ def add_to(groups: Any) -> None:
         _add_export,
         _add_evaluate,
         _add_register,
-        _add_find,
+        find_command.add_to_verbs,
     ):
         add(verbs)
 
@@ -192,29 +191,3 @@ def _register(options: Options) -> None:
         options.model, options.index, options.evaluation, options.name, options.split, options.store
     )
     print(decision.reason)
-
-
-def _add_find(verbs: Any) -> None:
-    text = "find products and voids on photos, and paint them"
-    parser = _verb(verbs, "find", _find, text, "photo.jpg --model runs/demo/model --out found")
-    parser.add_argument("photos", type=Path, nargs="+", metavar="photo", help="JPEG, PNG or WebP file")
-    parser.add_argument("--model", type=Path, required=True, help="model dir")
-    parser.add_argument("--out", type=Path, help="folder for painted photos; none are painted if not given")
-
-
-def _find(options: Options) -> None:
-    from stocktake.files import read_file
-    from stocktake.images import decode_photo, encode_jpeg
-    from stocktake.shelf.detector import ShelfDetector
-    from stocktake.shelf.drawing import draw_report
-
-    detector = ShelfDetector.load(options.model)
-    if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-    for path in options.photos:
-        data = read_file(path)
-        report = detector.detect(data)
-        print(json.dumps({"photo": path.name, **report.to_json()}))
-        if options.out:
-            painted = draw_report(decode_photo(data), report)
-            (options.out / f"{path.stem}.jpg").write_bytes(encode_jpeg(painted))
