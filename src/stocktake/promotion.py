@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from stocktake.dataset import DatasetIndex
 from stocktake.evaluation_files import read_evaluation
-from stocktake.model_card import verify_sums
 from stocktake.registry import GateDecision, gate, register
 from stocktake.settings import load_settings
 
@@ -24,7 +24,7 @@ def promote(
     """Upload a model dir, make it challenger, and champion if it is better on the photos it was scored on.
 
     Only figures that this code made on these photos are compared: a version that has none is scored again
-    first, into `evaluation_dir`/again/<digest>.
+    first; its report is in its run of MLflow.
 
     Args:
         model_dir: what training exported.
@@ -44,6 +44,7 @@ def promote(
     register(model_dir, index, metrics, store or load_settings().store, name, split, str(facts.get("Code")))
 
     def score_again(model: Path) -> Mapping[str, float]:
-        return score(model, index_path, evaluation_dir / "again" / verify_sums(model)[:12], split)
+        with TemporaryDirectory(prefix="stocktake-evaluation-") as folder:
+            return score(model, index_path, Path(folder), split)
 
     return gate(index, name, split, evaluate=score_again)

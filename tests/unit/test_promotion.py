@@ -3,13 +3,13 @@
 import json
 
 import cv2
+import mlflow
 import numpy as np
 import pytest
 
 from stocktake.dataset import DatasetIndex, Photo
 from stocktake.errors import DataError
 from stocktake.files import sha256_file
-from stocktake.model_card import verify_sums
 from stocktake.shelf.evaluation import evaluate
 from stocktake.shelf.promotion import promote
 from tests.tiny_model import write_model_dir
@@ -32,6 +32,15 @@ def scored(tmp_path, tracked, monkeypatch):
     return model, index, tmp_path / "evaluation"
 
 
+def files_of(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def evaluations():
+    named = "run_name LIKE 'evaluate %'"
+    return mlflow.search_runs(search_all_experiments=True, filter_string=named, output_format="list")
+
+
 def rewrite(path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
@@ -47,15 +56,21 @@ def test_figures_of_this_code_are_not_made_again(scored):
     decision = promote(*scored)
     assert decision.promoted
     assert "detector/ap50 0.7500 against 0.5000" in decision.reason
-    assert not (scored[2] / "again").exists()
+    assert not mlflow.search_runs(
+        search_all_experiments=True, filter_string="run_name LIKE 'evaluate %'"
+    ).size
 
 
 def test_figures_of_other_code_are_made_again(scored):
     rewrite(scored[2] / "facts.json", Code="0.0.1-older")
     rewrite(scored[2] / "metrics.json", **{"detector/ap50": 0.75})
+    before = files_of(scored[2])
     decision = promote(*scored)
     assert {row.metric: row.challenger for row in decision.comparison.rows}["detector/ap50"] == 1.0
-    assert (scored[2] / "again" / verify_sums(scored[0])[:12] / "report.html").exists()
+    (run,) = evaluations()
+    kept = {file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
+    assert "report.html" in kept
+    assert files_of(scored[2]) == before
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"detector/ap50": "high"}'])
