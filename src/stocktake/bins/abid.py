@@ -149,18 +149,18 @@ def _merge(parts: Parts, out_dir: Path, done: Run, begun: float) -> Path:
     """Apply quota and limit over all shards, group, write."""
     selection = _selection(parts.about)
     bins: list[Bin] = []
-    beyond = 0
+    skus: dict[str, tuple[str, ...]] = {}
     for found in parts.bins():
         if selection.is_full:
             break
+        skus[found.id] = found.skus
         if found.quantity is not None and not selection.wants(found.quantity):
-            beyond += 1
             continue
         if found.quantity is not None and not found.reason:
             selection.taken[found.quantity] += 1
         bins.append(found)
     digests = {found.id: found.sha256 for found in bins if not found.reason}
-    groups = group_bins({found.id: found.skus for found in bins}, digests)
+    groups = group_bins(skus, digests)
     photos = [_photo(found, groups[found.id]) for found in bins if not found.reason]
     about = parts.about
     metadata = {key: about[key] for key in ("name", "source", "licence", "selection")}
@@ -169,7 +169,7 @@ def _merge(parts: Parts, out_dir: Path, done: Run, begun: float) -> Path:
         if found.reason:
             metadata["left_out"][found.reason] = metadata["left_out"].get(found.reason, 0) + 1
     index = DatasetIndex(photos, about["store"], metadata)
-    report = make_report(index, bins, parts, beyond, done, time.monotonic() - begun)
+    report = make_report(index, bins, parts, len(skus) - len(bins), done, time.monotonic() - begun)
     _check_outcome(report, out_dir)
     path = out_dir / INDEX
     index.write(path)

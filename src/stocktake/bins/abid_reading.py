@@ -161,7 +161,7 @@ class Reading:
         if found.quantity is None or found.reason:
             return found
         if not self.selection.wants(found.quantity):
-            return Bin(found.id, found.quantity)
+            return Bin(found.id, found.quantity, found.skus)  # may still link its neighbours
         self.selection.taken[found.quantity] += 1
         return found
 

@@ -1,0 +1,254 @@
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from stocktake.bins.split import (
+    assign_splits,
+    check_classes,
+    leak,
+    place_of,
+    prepare,
+    random_leak,
+    split_at,
+    split_bins,
+)
+from stocktake.dataset import SPLITS, DatasetIndex, Photo
+from stocktake.errors import DataError, SettingsError
+
+CLASSES = (1, 2, 3, 4, 5)
+
+
+def photo(bin_id: str, quantity: int | None, group: str = "", split: str = "") -> Photo:
+    boxes = np.zeros((0, 4), np.float32)
+    return Photo(f"{bin_id}.jpg", bin_id, 10, bin_id, 8, 8, split, group or bin_id, boxes, quantity=quantity)
+
+
+def bins(count: int, per_group: int = 1, seed: int = 0, first: int = 1) -> list[Photo]:
+    """Bins of 1 to 5 items, the photos of a group one apart."""
+    rng = np.random.default_rng([seed, first])
+    photos = []
+    for number in range(count):
+        group, quantity = number // per_group * per_group, int(rng.integers(1, 6))
+        photos.append(photo(f"{first + number:06d}", quantity, f"{first + group:06d}"))
+    return photos
+
+
+def splits_of(photos: list[Photo], seed: int = 0) -> dict[str, str]:
+    return assign_splits(photos, seed)[0]
+
+
+def index_of(photos: list[Photo]) -> DatasetIndex:
+    return DatasetIndex(photos, "store", {"name": "test", "licence": "ours", "source": "here"})
+
+
+def test_places_are_even_and_known():
+    assert place_of("00001", 0) == place_of("00001", 0) != place_of("00001", 1)
+    assert place_of("00001", 0) != place_of("1", 0)
+    # the first 8 bytes of sha256("0:00001"), as any other tool would work them out
+    assert round(place_of("00001", 0), 6) == 0.564492
+    counts = Counter(int(place_of(str(number), 0) * 10) for number in range(5000))
+    assert set(counts) == set(range(10))
+    assert all(430 < count < 570 for count in counts.values())
+
+
+def test_borders_are_at_eight_and_nine_tenths():
+    places = [0, 0.7999, 0.8, 0.8999, 0.9, 0.9999]
+    assert [split_at(place) for place in places] == ["train", "train", "val", "val", "test", "test"]
+
+
+def test_many_bins_are_split_by_their_hash_alone():
+    photos = bins(20_000)
+    splits, moved = assign_splits(photos, 0)
+    assert moved == {}
+    assert all(splits[photo.group] == split_at(place_of(photo.group, 0)) for photo in photos)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("count", [300, 1000])
+def test_each_class_is_split_eight_to_one_to_one(count, seed):
+    photos = bins(count)
+    splits = splits_of(photos, seed)
+    for quantity in CLASSES:
+        shares = Counter(splits[photo.group] for photo in photos if photo.quantity == quantity)
+        total = shares.total()
+        for split in ("val", "test"):
+            assert 0.08 <= shares[split] / total <= 0.12
+
+
+def test_a_group_is_in_one_split_and_counts_for_the_class_of_its_first_photo():
+    photos = bins(900, per_group=3)
+    splits, _ = assign_splits(photos, 0)
+    assert set(splits) == {photo.group for photo in photos}
+    firsts = {photo.group: photo.quantity for photo in reversed(photos)}
+    for quantity in CLASSES:
+        shares = Counter(splits[photo.group] for photo in photos if firsts[photo.group] == quantity)
+        assert 0.08 <= shares["test"] / shares.total() <= 0.12
+        assert 0.08 <= shares["val"] / shares.total() <= 0.12
+
+
+def test_the_order_of_photos_does_not_matter():
+    photos = bins(500, per_group=2)
+    assert splits_of(photos) == splits_of(photos[::-1])
+
+
+def test_another_seed_splits_in_another_way():
+    photos = bins(500)
+    other = splits_of(photos, 1)
+    changed = sum(split != other[group] for group, split in splits_of(photos).items())
+    assert 0.2 < changed / 500 < 0.5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_added_data_moves_few_and_no_photo_from_train_to_test(seed):
+    old = bins(600, per_group=2, seed=seed)
+    new = bins(600, per_group=2, seed=seed, first=5001)
+    before, after = splits_of(old, seed), splits_of(old + new, seed)
+    changed = [(before[group], after[group]) for group in before if before[group] != after[group]]
+    assert len(changed) <= 0.06 * len(before)
+    assert not {("train", "test"), ("test", "train")} & set(changed)
+
+
+def test_added_data_moves_nothing_in_a_large_set():
+    old, new = bins(10_000), bins(10_000, first=50_001)
+    before, after = splits_of(old), splits_of(old + new)
+    assert all(after[group] == split for group, split in before.items())
+
+
+def test_moved_groups_are_named():
+    photos = bins(100)
+    splits, moved = assign_splits(photos, 0)
+    assert moved
+    quantity = {photo.group: photo.quantity for photo in photos}
+    for group, text in moved.items():
+        hashed = split_at(place_of(group, 0))
+        assert splits[group] != hashed
+        assert text == f"from {hashed} to {splits[group]}, for the shares of {quantity[group]}"
+    assert all(splits[group] == split_at(place_of(group, 0)) for group in splits if group not in moved)
+    assert list(moved) == sorted(moved)
+
+
+def test_the_groups_nearest_to_a_border_are_the_ones_that_move():
+    for seed in range(8):
+        photos = [photo(f"{number:05d}", 1) for number in range(60)]
+        splits = splits_of(photos, seed)
+        ranked = sorted(splits, key=lambda group: place_of(group, seed))
+        order = [SPLITS.index(splits[group]) for group in ranked]
+        assert order == sorted(order)
+
+
+def test_three_bins_of_a_class_make_one_of_each_split():
+    for seed in range(6):
+        splits = splits_of([photo("1", 1), photo("2", 1), photo("3", 1)], seed)
+        assert sorted(splits.values()) == ["test", "train", "val"]
+
+
+def test_one_large_group_cannot_take_the_place_of_a_split():
+    photos = [photo(f"{number}", 1, "1") for number in range(1, 40)] + [photo("90", 1), photo("95", 1)]
+    for seed in range(6):
+        assert sorted(splits_of(photos, seed).values()) == ["test", "train", "val"]
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_too_few_bins_of_a_class_are_an_error(groups):
+    photos = bins(200) + [photo(f"9{number:05d}", 9, f"9{number % groups:05d}") for number in range(8)]
+    with pytest.raises(
+        DataError, match=rf"all photos with 9 items are of {groups} bins?, too few for train, val"
+    ):
+        assign_splits(photos, 0)
+
+
+def test_the_leak_is_the_share_of_test_photos_with_a_mate_in_train():
+    photos = [
+        photo("1", 1, "1", "train"), photo("2", 1, "1", "test"), photo("3", 1, "1", "test"),
+        photo("4", 1, "4", "test"), photo("5", 1, "4", "val"), photo("6", 1, "6", "test"),
+    ]  # fmt: skip
+    assert leak(photos) == 0.5
+    assert leak(photos[:1]) == 0
+    assert leak([]) == 0
+
+
+def test_a_random_split_leaks_what_chance_says():
+    pairs = bins(4000, per_group=2)
+    assert random_leak(pairs, 0) == pytest.approx(0.8, abs=0.02)
+    triples = bins(4000, per_group=3)
+    assert random_leak(triples, 0) == pytest.approx(1 - 0.2**2, abs=0.02)
+    assert random_leak(bins(4000), 0) == 0
+    assert random_leak(pairs[:2], 0) == 0
+    assert random_leak(pairs, 0) == random_leak(pairs, 0) != random_leak(pairs, 1)
+
+
+def test_prepare_keeps_the_classes_and_reports(tmp_path):
+    photos = [*bins(400, per_group=2), photo("70001", 0), photo("70002", 7), photo("70003", 7)]
+    index = index_of(photos)
+    index.write(tmp_path / "index.parquet")
+    path = prepare(tmp_path / "index.parquet", tmp_path / "out")
+    assert path == tmp_path / "out/index.parquet"
+    prepared = DatasetIndex.read(path)
+    assert prepared.metadata == {
+        **index.metadata,
+        "classes": [1, 2, 3, 4, 5],
+        "seed": 0,
+        "made_from": index.digest,
+    }
+    assert prepared.store == "store"
+    assert sum(len(prepared.split(split)) for split in SPLITS) == 400
+    assert all(photo.quantity in CLASSES for photo in prepared.photos)
+    assert leak(prepared.photos) == 0
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert (report["photos_read"], report["photos_kept"]) == (403, 400)
+    assert report["other_counts"] == {"0": 1, "7": 2}
+    assert report["leak"] == 0
+    assert 0.7 < report["leak_by_photo"] < 0.9
+    assert sum(report["groups"].values()) == 200
+    for quantity in CLASSES:
+        found = Counter(photo.split for photo in prepared.photos if photo.quantity == quantity)
+        assert report["classes"][str(quantity)] == {split: found[split] for split in SPLITS}
+    page = (tmp_path / "out/report.html").read_text()
+    assert "leak" in page
+    assert "400 of 403 photos kept" in page
+
+
+def test_preparing_again_gives_the_same(tmp_path):
+    index_of(bins(300)).write(tmp_path / "index.parquet")
+    digests = {
+        DatasetIndex.read(prepare(tmp_path / "index.parquet", tmp_path / name)).digest
+        for name in ("a", "b", "a")
+    }
+    assert len(digests) == 1
+    other = prepare(tmp_path / "index.parquet", tmp_path / "a", seed=1)
+    assert DatasetIndex.read(other).digest not in digests
+    again = prepare(tmp_path / "a/index.parquet", tmp_path / "c", classes=(2, 1))
+    assert DatasetIndex.read(again).metadata["classes"] == [1, 2]
+
+
+def test_an_empty_class_is_an_error(tmp_path):
+    photos = [photo for photo in bins(300) if photo.quantity not in (2, 4)]
+    with pytest.raises(
+        DataError, match=r"no photo has 2 or 4 items .photos by count: 1: \d+, 3: \d+, 5: \d+.; ing"
+    ):
+        split_bins(index_of(photos), CLASSES, 0)
+    with pytest.raises(DataError, match="photos by count: none"):
+        split_bins(index_of([]), CLASSES, 0)
+
+
+def test_an_index_of_something_else_is_an_error(tmp_path):
+    index_of([*bins(3), photo("shelf", None)]).write(tmp_path / "index.parquet")
+    with pytest.raises(DataError, match=r"shelf\.jpg has no quantity"):
+        prepare(tmp_path / "index.parquet", tmp_path / "out")
+
+
+@pytest.mark.parametrize("classes", [(), (1,), (1, 1), (1, 2, 2), (1, -1), (1, 256), (1, 2.5), (1, True)])
+def test_impossible_classes_are_refused(classes):
+    with pytest.raises(SettingsError, match="class"):
+        check_classes(classes)
+
+
+def test_an_impossible_seed_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="seed is -1"):
+        prepare(tmp_path / "index.parquet", tmp_path / "out", seed=-1)
+
+
+def test_classes_are_in_order():
+    assert check_classes([5, 0, 255]) == (0, 5, 255)

@@ -1,0 +1,77 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stocktake.bins.abid import ingest
+from stocktake.bins.verify import verify
+from stocktake.dataset import DatasetIndex
+from stocktake.errors import DataError
+from tests.plain_bins import write_bins
+
+
+@pytest.fixture
+def store(tmp_path) -> Path:
+    source = write_bins(tmp_path / "bins", 120)
+    ingest(str(source), tmp_path / "out", store=str(tmp_path / "store"), copy=True, progress=False)
+    return tmp_path / "store"
+
+
+def shards(store: Path) -> list[Path]:
+    return sorted(store.glob("datasets/bins/*.tar"))
+
+
+def test_a_whole_store_is_whole(store):
+    report = verify(str(store), progress=False)
+    assert (report.expected, report.present, report.is_whole) == (120, 120, True)
+    assert report.indexes == [str(store / "datasets/bins/index.parquet")]
+    assert report.summary() == "120 expected, 120 present, 0 missing, 0 with a wrong digest"
+    assert verify(str(store / "datasets/bins"), progress=False).present == 120
+
+
+def test_a_store_can_be_verified_where_it_was_moved(store, tmp_path):
+    shutil.move(store, tmp_path / "moved")
+    assert verify(str(tmp_path / "moved"), progress=False).present == 120
+
+
+def test_missing_and_changed_photos_are_named(store):
+    first, second = shards(store)
+    first.unlink()
+    index = DatasetIndex.read(store / "datasets/bins/index.parquet")
+    photo = next(photo for photo in index.photos if photo.uri == second.name)
+    data = bytearray(second.read_bytes())
+    data[(photo.offset or 0) + 30] ^= 1
+    second.write_bytes(data)
+    report = verify(str(store), progress=False)
+    assert (report.expected, report.present, report.is_whole) == (120, 20, False)
+    assert set(report.missing.values()) == {str(first)}
+    assert list(report.missing) == [f"{number:05d}.jpg" for number in range(1, 100)]
+    assert report.wrong == {photo.name: str(second)}
+
+
+def test_a_shard_that_is_cut_short_has_wrong_photos(store):
+    last = shards(store)[1]
+    last.write_bytes(last.read_bytes()[:2000])
+    report = verify(str(store), progress=False)
+    assert len(report.wrong) == 20
+    assert not report.is_whole
+
+
+def test_photos_in_place_are_verified_by_their_index(tmp_path):
+    source = write_bins(tmp_path / "bins", 10)
+    index = ingest(str(source), tmp_path / "out", progress=False)
+    assert verify(str(index), progress=False).present == 10
+    (source / "bin-images/00003.jpg").unlink()
+    (source / "bin-images/00004.jpg").write_bytes(b"other")
+    with (source / "bin-images/00005.jpg").open("ab") as file:
+        file.write(b"more")
+    report = verify(str(index), progress=False)
+    assert list(report.missing) == ["00003.jpg"]
+    assert sorted(report.wrong) == ["00004.jpg", "00005.jpg"]
+
+
+def test_a_store_without_an_index_is_an_error(tmp_path):
+    with pytest.raises(DataError, match=r"no index\.parquet in it"):
+        verify(str(tmp_path), progress=False)
+    with pytest.raises(DataError, match="there is no such index"):
+        verify(str(tmp_path / "index.parquet"), progress=False)
