@@ -1,5 +1,6 @@
 """What a search has found, as a page and in MLflow."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,10 @@ def publish(
     report = Report(f"Search {name}", _facts(space, index), _summary(best, space))
     report.tiles(_tiles(rows, best, space, refit))
     report.section("Trials").figure(figures["history"], "Value of each trial, and of its epochs.")
-    header, cells = trial_table(rows, space)
+    table = trial_rows(rows, space)
     chosen = [place for place, row in enumerate(rows) if row.number == best.number]
-    report.table(header, cells, "The best trial stands out.", highlight=chosen)
+    cells = [list(readable(row).values()) for row in table]
+    report.table(list(table[0]), cells, "The best trial stands out.", highlight=chosen)
     report.section("Parameters")
     if "importance" in figures:
         report.figure(figures["importance"], "Shares of the variance among complete trials.")
@@ -51,28 +53,36 @@ def publish(
     path = report.write(out_dir / REPORT_FILE)
     for title, figure in figures.items():
         tracking.log_figure(figure, f"{FOLDER}/{title}.png")
-    tracking.log_table([dict(zip(header, row, strict=True)) for row in cells], f"{FOLDER}/trials.json")
+    tracking.log_table(table, f"{FOLDER}/trials.json")
     tracking.log_artifacts(path, FOLDER)
     tracking.log_params(best.parameters, "best")
     tracking.set_tags({"best_trial": str(best.number), "best_run": best.run_id})
     return path
 
 
-def trial_table(rows: list[TrialRow], space: SearchSpace) -> tuple[list[str], list[list[Any]]]:
-    """Header and rows of the table of trials."""
-    header = ["trial", "state", space.metric, *space.parameters, "epochs done", "seconds", "remark"]
-    return header, [
-        [
-            row.number,
-            row.state,
-            row.value,
-            *(row.parameters.get(name) for name in space.parameters),
-            max(row.curve, default=0),
-            row.seconds,
-            row.reason or (f"continues {', '.join(map(str, row.continues))}" if row.continues else ""),
-        ]
+def trial_rows(rows: list[TrialRow], space: SearchSpace) -> list[dict[str, Any]]:
+    """The trials as rows of a table."""
+    return [
+        {
+            "trial": row.number,
+            "state": row.state,
+            space.metric: row.value,
+            **{name: row.parameters.get(name) for name in space.parameters},
+            "epochs done": max(row.curve, default=0),
+            "seconds": row.seconds,
+            "remark": row.reason or _continued(row),
+        }
         for row in rows
     ]
+
+
+def readable(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row for people: three digits of each number, so that a learning rate of 0.00123 keeps its own."""
+    return {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in row.items()}
+
+
+def _continued(row: TrialRow) -> str:
+    return f"continues {', '.join(map(str, row.continues))}" if row.continues else ""
 
 
 def _facts(space: SearchSpace, index: DatasetIndex) -> dict[str, object]:
@@ -93,10 +103,7 @@ def _describe(parameter: Any) -> str:
 
 
 def _summary(best: TrialRow, space: SearchSpace) -> str:
-    settings = ", ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in best.parameters.items()
-    )
+    settings = ", ".join(f"{name} {value}" for name, value in readable(best.parameters).items())
     return f"Best is trial {best.number} with {space.metric} {best.value:.3f}: {settings}."
 
 
