@@ -1,6 +1,8 @@
-"""How many small faults in the void finder the unit tests notice.
+"""How many small faults in modules of pure logic the unit tests notice.
 
     python benchmarks/mutation.py --mutants 120
+    python benchmarks/mutation.py --modules bins --mutants 100
+    python benchmarks/mutation.py --modules monitoring/curve_rules --tests tests/unit/monitoring
 
 Draws mutants from all places where an operator, a comparison, a number or a condition can be changed, runs
 the tests of the mutated module on each in a copy of the package, and prints the share that made a test fail.
@@ -33,6 +35,11 @@ TESTS = {
     "shelf/voids": ["voids"],
     "shelf/void_scoring": ["void_scoring"],
     "shelf/holdout": ["holdout"],
+    "bins/split": ["bins/split"],
+    "bins/abid_groups": ["bins/abid_groups"],
+    "bins/abid_ids": ["bins/abid_groups"],
+    "bins/abid_metadata": ["bins/abid_metadata"],
+    "bins/abid_selection": ["bins/abid_metadata", "bins/abid"],
 }
 COMPARED = {
     ast.Lt: ast.GtE, ast.LtE: ast.Gt, ast.Gt: ast.LtE, ast.GtE: ast.Lt,
@@ -64,21 +71,48 @@ def main() -> None:
     parser.add_argument("--mutants", type=int, default=120, help="how many to draw (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the draw (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="tests at a time (default: %(default)s)")
-    parser.add_argument("--modules", nargs="+", default=list(TESTS), choices=list(TESTS), metavar="MODULE")
+    parser.add_argument(
+        "--modules", nargs="+", default=["boxes", "shelf"], metavar="MODULE",
+        help="such as shelf/voids, or bins for all of them that have tests here (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tests", nargs="+", type=Path, help="files or folders, for modules without tests here"
+    )
     args = parser.parse_args()
-    places = [place for module in args.modules for place in places_in(module)]
+    modules = chosen(args.modules)
+    tests = {module: args.tests or test_files(module) for module in modules}
+    places = [place for module in modules for place in places_in(module)]
     drawn = random.Random(args.seed).sample(places, min(args.mutants, len(places)))
     sample = [mutant_at(*place) for place in drawn]
     with ThreadPoolExecutor(args.workers) as pool:
-        killed = list(tqdm(pool.map(is_killed, sample), total=len(sample), unit="mutant"))
+        ran = pool.map(lambda mutant: is_killed(mutant, tests[mutant.module]), sample)
+        killed = list(tqdm(ran, total=len(sample), unit="mutant"))
     for mutant, dead in zip(sample, killed, strict=True):
         if not dead:
             print(f"survived: {mutant.module}.py:{mutant.line}  {mutant.before}  ->  {mutant.after}")
-    for module in args.modules:
+    for module in modules:
         mine = [dead for mutant, dead in zip(sample, killed, strict=True) if mutant.module == module]
         print(f"{module:20} {sum(mine):3} of {len(mine):3} killed")
     share = sum(killed) / len(sample)
     print(f"{sum(killed)} of {len(sample)} mutants killed ({share:.0%}), drawn from {len(places)}")
+
+
+def chosen(names: list[str]) -> list[str]:
+    """The modules that were asked for, a group by its folder's name."""
+    modules: list[str] = []
+    for name in names:
+        group = [module for module in TESTS if module.startswith(f"{name}/")]
+        if not group and not (ROOT / "src/stocktake" / f"{name}.py").is_file():
+            raise SystemExit(f"{name}: no such module; name it like shelf/voids")
+        modules += group or [name]
+    return modules
+
+
+def test_files(module: str) -> list[Path]:
+    """The test files that TESTS names for a module."""
+    if module not in TESTS:
+        raise SystemExit(f"{module}: name its tests with --tests")
+    return [(ROOT / "tests/unit" / name).with_name(f"test_{Path(name).name}.py") for name in TESTS[module]]
 
 
 def places_in(module: str) -> list[tuple[str, int]]:
@@ -133,15 +167,14 @@ def _change(node: ast.AST) -> tuple[str, object] | None:
     return None
 
 
-def is_killed(mutant: Mutant) -> bool:
-    """Whether a test of the module fails, or hangs, with the mutant in place."""
+def is_killed(mutant: Mutant, tests: list[Path]) -> bool:
+    """Whether one of `tests` fails, or hangs, with the mutant in place."""
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "stocktake"
         shutil.copytree(ROOT / "src/stocktake", package, ignore=shutil.ignore_patterns("__pycache__", "*.pt"))
         (package / f"{mutant.module}.py").write_text(mutant.source)
-        tests = [str(ROOT / f"tests/unit/test_{name}.py") for name in TESTS[mutant.module]]
         quick = ["-x", "-q", "-p", "no:cacheprovider", "-k", "not drawn"]
-        command = [sys.executable, "-m", "pytest", *quick, *tests]
+        command = [sys.executable, "-m", "pytest", *quick, *(str(path.absolute()) for path in tests)]
         # what is found first is imported, so the copy goes before the installed package
         env = os.environ | {"PYTHONPATH": os.pathsep.join([folder, str(ROOT)]), "OMP_NUM_THREADS": "1"}
         try:
