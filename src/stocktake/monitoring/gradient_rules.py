@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stocktake.monitoring.recording import ABSENT, FirstSteps, Recording, table
+from stocktake.monitoring.recording import ABSENT, FirstSteps, Gradients, Recording, table
 from stocktake.monitoring.results import RuleResult, State
 from stocktake.monitoring.rule import Rule, run_lengths
 
@@ -18,13 +18,15 @@ class VanishingGradient(Rule):
     SageMaker Debugger compares mean |gradient| of every tensor with an absolute threshold. A network that
     has converged falls below it, and so does a bias before a batch norm, whose gradient is nought by
     construction. What vanishing means is that layers far from the loss get next to nothing while others
-    get much; hence `relative`.
+    get much; hence `relative`. A detector's branch for large objects gets nothing where all objects are
+    small, and that is as it should be; hence `share`.
     """
 
     threshold: float = 1e-7  # of mean |gradient|; 0 = none
     relative: float = 0.0  # share of the largest mean |gradient| of the network at that step
     patience: int = 1  # looks in a row
     weights_only: bool = False  # leave out biases and norms
+    share: float = 0.0  # of the tensors that has to vanish at once; 0 = one is enough
 
     def check(self, seen: Recording) -> RuleResult:
         """Look at every recorded row; rows with NaN or infinity are LossNotDecreasing's matter."""
@@ -40,6 +42,7 @@ class VanishingGradient(Rule):
         largest = rows.max(axis=1, keepdims=True)
         small = (rows < self.threshold) | (rows <= self.relative * largest)
         small &= (rows != ABSENT) & chosen
+        small &= small.sum(axis=1, keepdims=True) >= self.share * chosen.sum()
         fired = run_lengths(small) >= self.patience
         details = {
             "tensors": self._worst(rows, small, fired, gradients.names),
@@ -77,15 +80,20 @@ class PoorWeightInitialization(Rule):
     """Weights to start from that keep a network from learning: too large, too small, or all alike.
 
     SageMaker Debugger's thresholds hold for a plain chain of equal layers; with those, every ResNet fires.
-    Ours are wide enough for real networks, look at ratios instead of absolute gradients, and see symmetry:
-    units that are still copies of one another after the first steps will stay so.
+    Ours are wide enough for real networks, look at ratios instead of absolute gradients, want what they see
+    to last (a branch that begins at nought on purpose moves after one step), and see symmetry: units that are
+    still copies of one another after the first steps will stay so.
     """
 
-    threshold: float = 10.0  # largest over smallest variance of the layers' outputs in a step
+    threshold: float = 10.0  # largest over smallest variance of the layers' outputs
     distribution_range: float = 0.001  # smallest 95th - 5th percentile of a tensor's gradient
     patience: int = 5  # steps in a row without a new lowest loss; 0 = do not look
     steps: int = 10  # that are looked at
+    lasting: bool = False  # variances and gradients have to be bad in every one of them; else one is enough
     relative: bool = False  # distribution_range is a share of the largest tensor's
+    share: float = (
+        0.0  # of the weights whose gradients have to be that narrow; 0 = one of all tensors is enough
+    )
     symmetry: bool = False  # look for units that are copies
 
     def check(self, seen: Recording) -> RuleResult:
@@ -98,7 +106,7 @@ class PoorWeightInitialization(Rule):
             return self.insufficient(looked, self.steps, "steps")
         found = [
             *self._variances(first),
-            *self._spreads(first, seen.gradients.names),
+            *self._spreads(first, seen.gradients),
             *self._loss(np.asarray(seen.steps.loss[: self.steps], float)),
             *([f"the units of {first.identical[0]} are copies of one another"] if self._alike(first) else []),
         ]
@@ -116,26 +124,25 @@ class PoorWeightInitialization(Rule):
         if not np.isfinite(rows).all():
             layer = int((~np.isfinite(rows)).any(axis=0).argmax())
             return [f"the output of {first.layers[layer]} is not finite"]
-        row = int(_ratios(rows).argmax())
-        ratio = _ratios(rows)[row]
-        if ratio <= self.threshold:
+        ratios = _ratios(rows)
+        row = int(ratios.argmin() if self.lasting else ratios.argmax())
+        if ratios[row] <= self.threshold:
             return []
-        low, high = (first.layers[int(rows[row].argmin())], first.layers[int(rows[row].argmax())])
-        return [f"the outputs of {high} vary {ratio:.1e} times as much as those of {low}"]
+        low, high = first.layers[int(rows[row].argmin())], first.layers[int(rows[row].argmax())]
+        return [f"the outputs of {high} vary {ratios[row]:.1e} times as much as those of {low}"]
 
-    def _spreads(self, first: FirstSteps, names: list[str]) -> list[str]:
-        rows = table(first.spread, len(names))[: self.steps]
-        rows = np.where((rows != ABSENT) & np.isfinite(rows), rows, np.nan)
-        rows = rows[~np.isnan(rows).all(axis=1)]
-        if not len(rows):
-            return []
-        limit = self.distribution_range * (np.nanmax(rows, axis=1) if self.relative else 1)
-        under = np.nanmin(rows, axis=1) < limit
-        if not under.any():
+    def _spreads(self, first: FirstSteps, gradients: Gradients) -> list[str]:
+        rows = table(first.spread, len(gradients.names))[: self.steps]
+        chosen = np.asarray(gradients.is_weight, bool) | (not self.share)
+        known = chosen & (rows != ABSENT) & np.isfinite(rows)
+        largest = np.where(known, rows, 0.0).max(axis=1, keepdims=True)
+        narrow = known & (rows < self.distribution_range * (largest if self.relative else 1.0))
+        under = narrow.sum(axis=1) >= max(1, self.share * chosen.sum())
+        if not (under.all() if self.lasting else under.any()):
             return []
         row = int(under.argmax())
-        column = int(np.nanargmin(rows[row]))
-        return [f"the gradients of {names[column]} spread over {rows[row, column]:.1e} only"]
+        column = int(np.where(narrow[row], rows[row], np.inf).argmin())
+        return [f"the gradients of {gradients.names[column]} spread over {rows[row, column]:.1e} only"]
 
     def _loss(self, losses: np.ndarray) -> list[str]:
         if not self.patience:

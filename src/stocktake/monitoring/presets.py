@@ -52,11 +52,17 @@ SEED: tuple[Rule, ...] = (
 # a minute of warm-up and windows of two minutes: the published ones need over eight minutes to say anything
 _GPU = LowGPUUtilization(patience=120, window=240)
 OURS: tuple[Rule, ...] = (
-    VanishingGradient(threshold=0.0, relative=1e-5, patience=3, weights_only=True),
+    VanishingGradient(threshold=0.0, relative=1e-6, patience=3, weights_only=True, share=0.2),
     Overfit(patience=3, rise=0.02, floor=0.05, eval_mode=True),
     Overtraining(delta=0.01, relative=True),
     PoorWeightInitialization(
-        threshold=1e6, distribution_range=1e-6, patience=0, relative=True, symmetry=True
+        threshold=1e6,
+        distribution_range=1e-6,
+        patience=0,
+        lasting=True,
+        relative=True,
+        share=0.2,
+        symmetry=True,
     ),
     LossNotDecreasing(num_steps=50, diff_percent=1.0, patience=3, windows=True, rise_percent=50.0),
     _GPU,
@@ -72,7 +78,7 @@ OURS: tuple[Rule, ...] = (
             MaxInitializationTime(threshold=5.0),
             OverallSystemUsage(),
             FrameworkMetrics(),
-            StepOutlier(n_outliers=0, factor=2.0, share=0.05),
+            StepOutlier(n_outliers=0, factor=2.0, share=0.1),
         )
     ),
 )
