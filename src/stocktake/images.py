@@ -140,17 +140,19 @@ def encode_jpeg(pixels: Pixels, quality: int = 90) -> bytes:
     return encoded.tobytes()
 
 
-def letterbox(photo: Pixels, size: int) -> Letterbox:
+def letterbox(photo: Pixels, size: int, antialias: bool = False) -> Letterbox:
     """Fit a photo (H, W, 3) into a square of `size` px, centred, the rest filled with grey.
 
     The arithmetic of the LetterBox that ultralytics validates and predicts with: bilinear, sides rounded to
-    whole pixels, an odd pixel of padding at the right or bottom.
+    whole pixels, an odd pixel of padding at the right or bottom. With `antialias`, a pixel of a shrunk photo
+    is the mean of all that it covers: of fine threads or print, bilinear shrinking keeps a pattern of its own.
     """
     height, width = photo.shape[:2]
     scale = min(size / height, size / width)
     inner_width, inner_height = max(round(width * scale), 1), max(round(height * scale), 1)
     if (inner_width, inner_height) != (width, height):
-        photo = cv2.resize(photo, (inner_width, inner_height), interpolation=cv2.INTER_LINEAR)
+        how = cv2.INTER_AREA if antialias and scale < 1 else cv2.INTER_LINEAR
+        photo = cv2.resize(photo, (inner_width, inner_height), interpolation=how)
     left, top = (size - inner_width) // 2, (size - inner_height) // 2
     square = np.full((size, size, 3), PADDING, np.uint8)
     square[top : top + inner_height, left : left + inner_width] = photo

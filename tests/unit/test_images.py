@@ -212,6 +212,18 @@ def test_letterbox_is_the_one_of_training(height, width, size):
     assert (fitted.square == LetterBox(new_shape=(size, size))(image=photo)).all()
 
 
+def test_antialiasing_takes_every_pixel_of_a_shrunk_photo_in():
+    threads = np.zeros((400, 800, 3), np.uint8)
+    threads[::8] = 240  # one row of eight: their mean is 30
+
+    smooth, bilinear = (letterbox(threads, 100, antialias).square[25:75] for antialias in (True, False))
+
+    assert (smooth == 30).all()
+    assert (bilinear != 30).all()
+    small = threads[:20, :50]
+    assert (letterbox(small, 100, antialias=True).square == letterbox(small, 100).square).all()
+
+
 def test_letterbox_maps_boxes_back():
     photo = np.zeros((300, 600, 3), np.uint8)
     fitted = letterbox(photo, 320)

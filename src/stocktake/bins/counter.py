@@ -112,7 +112,7 @@ class BinCounter:
             UnsupportedImage, PhotoTooLarge: see `images.decode_photo`.
         """
         photo = decode_photo(data, max_pixels)
-        return DecodedPhoto(photo, letterbox(photo, self.card.input_size))
+        return DecodedPhoto(photo, letterbox(photo, self.card.input_size, antialias=True))
 
     def infer(self, batch: Pixels) -> Probabilities:
         """Run the model on (N, S, S, 3) uint8, the photos' tensors stacked. Returns (N, K)."""

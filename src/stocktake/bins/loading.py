@@ -74,7 +74,7 @@ class PhotoFiles:
             DataError: the photo can't be decoded; names it.
         """
         try:
-            return letterbox(decode_photo(self.paths[row].read_bytes()), self.img).square
+            return letterbox(decode_photo(self.paths[row].read_bytes()), self.img, antialias=True).square
         except UnsupportedImage as error:
             raise DataError(f"{self.names[row]}: {error}; ingest it again") from error
         except OSError as error:
