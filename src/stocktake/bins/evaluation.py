@@ -1,0 +1,208 @@
+"""How good a bin counter is, next to what it has to beat, on photos that it has not seen.
+
+Nothing is chosen here. Thresholds come from the model card; `thresholds.set_thresholds` sets them on the
+validation split.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stocktake.bins import evaluation_report
+from stocktake.bins.blob_count import count_blobs
+from stocktake.bins.counter import BinCounter
+from stocktake.bins.evaluation_scores import OURS, Said, Truth, score
+from stocktake.bins.examples import pick_examples
+from stocktake.bootstrap import ROUNDS
+from stocktake.code_version import code_version
+from stocktake.dataset import DatasetIndex, Photo
+from stocktake.errors import DataError
+from stocktake.evaluation_files import (
+    SEEN_BEFORE,
+    EvaluationResult,
+    make_folder,
+    photos_to_score,
+    track_evaluation,
+    write_evaluation,
+)
+from stocktake.images import Pixels, letterbox
+from stocktake.photo_pass import each_photo, read_pixels
+
+_log = logging.getLogger(__name__)
+
+
+def evaluate(
+    model_dir: Path,
+    index_path: Path,
+    out_dir: Path,
+    split: str = "test",
+    before: Path | None = None,
+    champion: Path | None = None,
+    workers: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> EvaluationResult:
+    """Score a model dir on one split; write its figures and report to `out_dir`.
+
+    That is metrics.json, facts.json, report.html, summary.md and photos/. Figures, tables, plots and photos
+    also go to the open MLflow run, if there is one. Figures of train or val photos come with a warning.
+
+    Args:
+        model_dir: the model under evaluation.
+        index_path: a prepared index.parquet.
+        out_dir: made if needed; files in it are replaced.
+        split: train, val or test.
+        before: model dir of the weights that training began with, scored alongside.
+        champion: model dir of the present champion, scored alongside.
+        workers: threads; one per core, eight at most, when None.
+        seed: of the bootstrap.
+        progress: show a bar on a terminal.
+
+    Raises:
+        DataError: the split is empty, a photo is not what the index says, its quantity is unknown or no class
+            of the model, or `out_dir` can't be written.
+        ModelError: a model dir is damaged or not a bin counter's.
+    """
+    index = DatasetIndex.read(index_path)
+    photos = photos_to_score(index, split, index_path)
+    if caveat := SEEN_BEFORE.get(split):
+        _log.warning("split %s: %s", split, caveat)
+    make_folder(out_dir)
+    given = {OURS: model_dir, "before": before, "champion": champion}
+    counters = {who: BinCounter.load(path) for who, path in given.items() if path is not None}
+    truth = truth_of(photos, counters[OURS].classes, index_path)
+    said = _count_all(index, photos, truth, counters, workers, progress)
+    baselines, fitted_on = _constant_counters(index, split, truth)
+    ours = counters[OURS]
+    scores = score(truth, {**said, **baselines}, ours.verification, seed)
+    examples = pick_examples(index, photos, truth, said[OURS])
+    facts = _facts(index, split, photos, counters, fitted_on, seed)
+    title = f"Evaluation of {ours.card.name}"
+    report = evaluation_report.build_report(title, facts, scores, examples).render()
+    summary = evaluation_report.build_summary(title, facts, scores)
+    pictures = {example.rank: example.photo for example in examples}
+    result = write_evaluation(out_dir, scores.metrics(), facts, report, summary, pictures)
+    tables: dict[str, Sequence[Mapping[str, object]]] = {
+        "counters": evaluation_report.counter_rows(scores),
+        "classes": scores.classes,
+        "calibration": scores.probabilities[OURS].calibration.rows(),
+        "verdicts": evaluation_report.verdict_rows(scores),
+        "verification": evaluation_report.rule_rows(scores),
+    }
+    track_evaluation(index, split, result, tables, evaluation_report.figures(scores), pictures)
+    return result
+
+
+def truth_of(photos: Sequence[Photo], classes: tuple[int, ...], index_path: Path) -> Truth:
+    """What was recorded for photos that a model of these classes is scored on.
+
+    Raises:
+        DataError: a photo has no quantity, or one that is no class.
+    """
+    for photo in photos:
+        if photo.quantity not in classes:
+            known = ", ".join(map(str, classes))
+            found = "no quantity" if photo.quantity is None else f"the quantity {photo.quantity}"
+            raise DataError(
+                f"{index_path}: {photo.name} has {found}, the model counts {known}; prepare the index with "
+                "these classes"
+            )
+    counts = np.array([photo.quantity for photo in photos], np.int64)
+    _, group_of = np.unique([photo.group for photo in photos], return_inverse=True)
+    return Truth(counts, group_of, np.array(classes, np.int64))
+
+
+def infer_all(counters: Mapping[str, BinCounter], pixels: Pixels) -> dict[str, np.ndarray]:
+    """The probabilities (K,) that each counter gives for one photo, (H, W, 3) uint8 RGB."""
+    squares = {
+        size: letterbox(pixels, size, antialias=True).square[None]
+        for size in {counter.card.input_size for counter in counters.values()}
+    }
+    return {who: counter.infer(squares[counter.card.input_size])[0] for who, counter in counters.items()}
+
+
+def _count_all(
+    index: DatasetIndex,
+    photos: Sequence[Photo],
+    truth: Truth,
+    counters: Mapping[str, BinCounter],
+    workers: int | None,
+    progress: bool,
+) -> dict[str, Said]:
+    """What the counters say, and the connected components; each photo is decoded once."""
+
+    def look(photo: Photo) -> tuple[dict[str, np.ndarray], int]:
+        pixels = read_pixels(index, photo)
+        return infer_all(counters, pixels), count_blobs(pixels)
+
+    seen = each_photo(look, photos, workers, progress, "evaluate")
+    said = {}
+    for who, counter in counters.items():
+        classes, probabilities = np.array(counter.classes), np.stack([found[who] for found, _ in seen])
+        counts = classes[probabilities.argmax(axis=1)]
+        said[who] = Said(counts, _over_classes(probabilities, classes, truth.classes))
+    return {**said, "blobs": Said(np.array([blobs for _, blobs in seen]))}
+
+
+def _over_classes(probabilities: np.ndarray, classes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Probabilities (n, J) of `classes` (J,) as (n, K) of the `wanted` ones, 0 for one that is not there."""
+    return probabilities @ (classes[:, None] == wanted[None]).astype(probabilities.dtype)
+
+
+def _constant_counters(index: DatasetIndex, split: str, truth: Truth) -> tuple[dict[str, Said], str]:
+    """The counters that never look: the middle class, and the most frequent count.
+
+    The latter is fitted on training photos if there are any, at worst on those it is tried on.
+    """
+    for name in ("train", "val", split):
+        known = [photo.quantity for photo in index.split(name) if photo.quantity in truth.classes]
+        if known:
+            break
+    place = np.searchsorted(truth.classes, np.array(known))
+    share = np.bincount(place, minlength=len(truth.classes)) / len(known)
+    shares = np.broadcast_to(share, (len(truth.counts), len(share)))
+    middle = truth.classes[len(truth.classes) // 2]
+    return {
+        "constant": Said(np.full_like(truth.counts, middle)),
+        "prior": Said(np.full_like(truth.counts, truth.classes[share.argmax()]), shares),
+    }, name
+
+
+def _facts(
+    index: DatasetIndex,
+    split: str,
+    photos: Sequence[Photo],
+    counters: Mapping[str, BinCounter],
+    fitted_on: str,
+    seed: int,
+) -> dict[str, object]:
+    """On what data, how many, which exclusions, which settings."""
+    ours = counters[OURS]
+    chosen = ours.verification
+    caveat = SEEN_BEFORE.get(split)
+    excluded, rule = index.metadata.get("excluded", []), index.metadata.get("exclude", "none")
+    return {
+        "Model": ours.card.name,
+        "Model digest": ours.digest[:12],
+        **{f"Digest of {who}": counter.digest[:12] for who, counter in counters.items() if who != OURS},
+        "Code": code_version(),
+        "Data": str(index.metadata.get("name") or "unnamed data"),
+        "Data digest": index.digest[:12],
+        "Split": split,
+        **({"Caveat": caveat} if caveat else {}),
+        "Photos": len(photos),
+        "Groups": len({photo.group for photo in photos}),
+        "Classes": ", ".join(map(str, ours.classes)),
+        "Exclusions": f"{rule}, {len(excluded)} left out",
+        "Input size": f"{ours.card.input_size} px",
+        "Count": "the most probable one",
+        "Accepted above": f"{chosen.accept_above:.4f}, chosen for {chosen.error_rate:.0%} wrong accepts",
+        "Rejected below": f"{chosen.reject_below:.4f}, chosen for {chosen.error_rate:.0%} wrong rejects",
+        "Wrong records": "half off by one, half any other count",
+        "Intervals": f"95%, {ROUNDS:,} resamples of groups, seed {seed}",
+        "Most frequent count": f"of the {fitted_on} split",
+    }

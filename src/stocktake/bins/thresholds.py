@@ -1,0 +1,69 @@
+"""Thresholds of verification, chosen on val photos and written to the card; test photos take no part."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from stocktake.bins.counter import BinCounter
+from stocktake.bins.evaluation import infer_all, truth_of
+from stocktake.bins.evaluation_scores import OURS
+from stocktake.bins.verification import ERROR_RATE, VerificationSettings, choose_settings
+from stocktake.dataset import DatasetIndex, Photo
+from stocktake.evaluation_files import photos_to_score
+from stocktake.model_card import ModelCard, write_sums
+from stocktake.photo_pass import each_photo, read_pixels
+
+_log = logging.getLogger(__name__)
+
+
+def set_thresholds(
+    model_dir: Path, index_path: Path, split: str = "val", error_rate: float = ERROR_RATE
+) -> str:
+    """Choose thresholds on one split of an index.parquet and write them to the model dir.
+
+    Returns:
+        The new digest of the model dir.
+
+    Raises:
+        DataError, ModelError: as `choose_thresholds` does.
+    """
+    chosen = choose_thresholds(model_dir, index_path, split, error_rate)
+    card = ModelCard.read(model_dir)
+    card.model_copy(update={"verification": chosen.model_dump()}).write(model_dir)
+    return write_sums(model_dir)
+
+
+def choose_thresholds(
+    model_dir: Path,
+    index_path: Path,
+    split: str = "val",
+    error_rate: float = ERROR_RATE,
+    workers: int | None = None,
+    progress: bool = True,
+) -> VerificationSettings:
+    """Choose from which support to accept a record, and below which to reject it, see `choose_settings`.
+
+    Raises:
+        DataError: the split is empty, a photo is not what the index says, or its quantity is no class.
+        ModelError: the model dir is damaged or not a bin counter's.
+    """
+    index, counter = DatasetIndex.read(index_path), BinCounter.load(model_dir)
+    photos = photos_to_score(index, split, index_path)
+    truth = truth_of(photos, counter.classes, index_path)
+
+    def look(photo: Photo) -> np.ndarray:
+        return infer_all({OURS: counter}, read_pixels(index, photo))[OURS]
+
+    probabilities = np.stack(each_photo(look, photos, workers, progress, "choose thresholds"))
+    groups = len(np.unique(truth.group_of))
+    chosen = choose_settings(probabilities, truth.index, truth.classes, groups, error_rate)
+    if chosen == VerificationSettings(error_rate=error_rate):
+        _log.warning(
+            "split %s has %d groups of photos, too few to promise at most %g wrong accepts: until there are "
+            "more, a person is asked about every record",
+            split,
+            groups,
+            error_rate,
+        )
+    return chosen
