@@ -145,7 +145,7 @@ def letterbox(photo: Pixels, size: int, antialias: bool = False) -> Letterbox:
 
     The arithmetic of the LetterBox that ultralytics validates and predicts with: bilinear, sides rounded to
     whole pixels, an odd pixel of padding at the right or bottom. With `antialias`, a pixel of a shrunk photo
-    is the mean of all that it covers: of fine threads or print, bilinear shrinking keeps a pattern of its own.
+    is the mean of all that it covers: bilinear shrinking makes patterns of its own of threads and print.
     """
     height, width = photo.shape[:2]
     scale = min(size / height, size / width)
