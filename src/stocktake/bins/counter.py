@@ -111,7 +111,10 @@ class BinCounter:
         Raises:
             UnsupportedImage, PhotoTooLarge: see `images.decode_photo`.
         """
-        photo = decode_photo(data, max_pixels)
+        return self.see(decode_photo(data, max_pixels))
+
+    def see(self, photo: Pixels) -> DecodedPhoto:
+        """A photo that is decoded already, (H, W, 3) uint8 RGB, upright, with what the model sees of it."""
         return DecodedPhoto(photo, letterbox(photo, self.card.input_size, antialias=True))
 
     def infer(self, batch: Pixels) -> Probabilities:

@@ -29,7 +29,7 @@ from stocktake.evaluation_files import (
     track_evaluation,
     write_evaluation,
 )
-from stocktake.images import Pixels, letterbox
+from stocktake.images import Pixels
 from stocktake.photo_pass import each_photo, read_pixels
 
 _log = logging.getLogger(__name__)
@@ -118,11 +118,7 @@ def truth_of(photos: Sequence[Photo], classes: tuple[int, ...], index_path: Path
 
 def infer_all(counters: Mapping[str, BinCounter], pixels: Pixels) -> dict[str, np.ndarray]:
     """The probabilities (K,) that each counter gives for one photo, (H, W, 3) uint8 RGB."""
-    squares = {
-        size: letterbox(pixels, size, antialias=True).square[None]
-        for size in {counter.card.input_size for counter in counters.values()}
-    }
-    return {who: counter.infer(squares[counter.card.input_size])[0] for who, counter in counters.items()}
+    return {who: counter.infer(counter.see(pixels).tensor[None])[0] for who, counter in counters.items()}
 
 
 def _count_all(

@@ -3,13 +3,14 @@
 import json
 import re
 
+import cv2
 import mlflow
 import numpy as np
 import pytest
 
 from stocktake import tracking
 from stocktake.bins.counter import BinCounter
-from stocktake.bins.evaluation import evaluate
+from stocktake.bins.evaluation import evaluate, infer_all
 from stocktake.bins.thresholds import set_thresholds
 from stocktake.dataset import DatasetIndex, read_photo_bytes
 from stocktake.errors import DataError, ModelError
@@ -72,6 +73,15 @@ def test_the_same_figures_come_from_the_served_answers(evaluated, model_dir, ind
     for verdict in ("accept", "reject", "ask"):
         share = np.mean([report.verdict == verdict for report in right])
         assert evaluated.metrics[f"verification/right_{verdict}ed"] == pytest.approx(share)
+
+
+def test_a_photo_of_any_shape_is_seen_as_it_is_served(model_dir):
+    """Rows of light and dark that shrinking with another filter would turn into another brightness."""
+    photo = np.zeros((413, 267, 3), np.uint8)
+    photo[::7] = 250
+    counter = BinCounter.load(model_dir)
+    served = counter.count(cv2.imencode(".png", photo)[1].tobytes())
+    assert infer_all({"ours": counter}, photo)["ours"] == pytest.approx(served.probabilities)
 
 
 def test_wrong_records_get_a_verdict_each(evaluated, model_dir, index_path):
