@@ -65,7 +65,8 @@ def ingest(
         shard: 'K/N', 1-based: only the K-th of N parts, for N machines. It writes no index, but what `merge`
             makes one of, and the outcome does not depend on N.
         name: of the data set; the source's own name when None.
-        licence: of the photos; ABID's when None.
+        licence: of the photos; when None the first line of the source's licence.txt, which drawn bins have,
+            or else ABID's.
         progress: show a bar on a terminal.
 
     Returns:
@@ -88,7 +89,7 @@ def ingest(
     about: dict[str, Any] = {
         "name": name,
         "source": public_url(source),
-        "licence": licence or LICENCE,
+        "licence": licence or origin.licence() or LICENCE,
         "selection": _describe(file_list, quota, limit),
         "quota": None if per_count is None else {str(key): most for key, most in per_count.items()},
         "limit": limit,

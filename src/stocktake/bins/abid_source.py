@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from stocktake.bins.abid_ids import bucket_of, bucket_order, order, shard_of
 from stocktake.bins.abid_selection import FileList
+from stocktake.dataset import LICENCE_FILE
 from stocktake.errors import DataError
 from stocktake.parallel import map_in_order
 from stocktake.settings import Settings
@@ -73,6 +74,12 @@ class Source:
     description: str
     in_place: bool
 
+    def licence(self) -> str | None:
+        """The first line of its licence.txt, where it has one."""
+        if not self.store.exists(LICENCE_FILE):
+            return None
+        return self.store.get(LICENCE_FILE).decode("utf-8", "replace").partition("\n")[0].strip() or None
+
 
 def open_source(source: str, settings: Settings) -> Source:
     """Find out what `source` is; a network is not asked.
@@ -101,13 +108,14 @@ def list_all(source: Source, shard: Shard) -> Listing:
     Raises:
         DataError: it is empty or has another layout.
     """
-    listing, seen = Listing(), 0
+    listing, seen, known = Listing(), 0, 0
     for found in source.store.list():
         seen += 1
         photo, metadata = _PHOTO.fullmatch(found.key), _METADATA.fullmatch(found.key)
         match = photo or metadata
+        known += match is not None
         if match is None:
-            listing.other_files += 1
+            listing.other_files += found.key != LICENCE_FILE
         elif shard.has(match[1]):
             entry = listing.entries.setdefault(match[1], Entry(match[1]))
             if photo and entry.photo:
@@ -116,7 +124,7 @@ def list_all(source: Source, shard: Shard) -> Listing:
             entry.photo = found.key if photo else entry.photo
             entry.metadata = found.key if metadata else entry.metadata
             entry.add(found)
-    if seen == listing.other_files:
+    if not known:
         what = f"none of its {seen} files is a bin's" if seen else "empty"
         raise DataError(f"{source.description}: {what}; {LAYOUT}")
     return listing

@@ -45,7 +45,7 @@ def _add_ingest(verbs: Any) -> None:
     parser.add_argument("--workers", type=int, help="threads; one per core if not given")
     parser.add_argument("--shard", metavar="K/N", help="only the K-th of N parts; then merge them")
     parser.add_argument("--name", help="of the data set; the source's own if not given")
-    parser.add_argument("--licence", help="of the photos; ABID's if not given")
+    parser.add_argument("--licence", help="of the photos; if not given the source's licence.txt, or ABID's")
 
 
 def _ingest(options: Options) -> None:

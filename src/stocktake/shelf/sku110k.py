@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from stocktake.archive import public_url
-from stocktake.dataset import DatasetIndex
+from stocktake.dataset import DRAWN_LICENCE, DatasetIndex
 from stocktake.errors import BadRequest, DataError, SettingsError
 from stocktake.images import check_photo
 from stocktake.journal import Journal
@@ -29,7 +29,6 @@ from stocktake.storage import Store, join_uri, open_store
 logger = logging.getLogger(__name__)
 
 LICENCE = "SKU-110K: academic and non-commercial use only, no redistribution"
-DRAWN_LICENCE = "drawn by stocktake: no photo of anyone's"
 
 
 def ingest(

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from stocktake.dataset import DRAWN_LICENCE, LICENCE_FILE
 from stocktake.errors import DataError, SettingsError
 from stocktake.files import explain_os_error
 from stocktake.images import encode_jpeg
@@ -126,7 +127,8 @@ def write_dataset(
 ) -> Path:
     """Write `count` photos in ABID's layout; same seed, count and settings give the same bytes.
 
-    bin-images/<id>.jpg and metadata/<id>.json with BIN_FCSKU_DATA and EXPECTED_QUANTITY. Neighbouring ids
+    bin-images/<id>.jpg, metadata/<id>.json with BIN_FCSKU_DATA and EXPECTED_QUANTITY, and beside them a
+    licence.txt that says whose photos these are, which ingest takes for their licence. Neighbouring ids
     often show one bin before and after a pick. A photo does not depend on how many there are or on `workers`
     (processes). Raises SettingsError for a count below zero, DataError when the folder cannot be written or
     holds other photos.
@@ -139,6 +141,7 @@ def write_dataset(
         for folder in ("bin-images", "metadata"):
             (out_dir / folder).mkdir(parents=True, exist_ok=True)
         check_leftovers(out_dir / "bin-images", {f"{photo}.jpg" for run in runs for photo in run.ids})
+        (out_dir / LICENCE_FILE).write_text(f"{DRAWN_LICENCE}\n")
         draw = partial(_write_run, out_dir=out_dir, settings=settings, seed=seed)
         with tqdm(total=count, desc="drawing bins", unit="photo", disable=None if progress else True) as bar:
             for written in map_processes(draw, runs, workers, chunk=16):

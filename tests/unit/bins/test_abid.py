@@ -43,6 +43,15 @@ def test_a_folder_is_indexed_in_place(tmp_path):
     assert "3 of 3 bins kept" in (tmp_path / "out/report.html").read_text()
 
 
+def test_a_licence_beside_the_photos_counts(tmp_path):
+    source = write_bins(tmp_path / "bins", 2)
+    (source / "licence.txt").write_text("ours, all of it\nmore\n")
+    index, report = ingested(source, tmp_path / "out")
+    assert (index.metadata["licence"], report["other_files"]) == ("ours, all of it", 0)
+    index, _ = ingested(source, tmp_path / "out", licence="mine")
+    assert index.metadata["licence"] == "mine"
+
+
 def test_padded_and_plain_ids_stay_two_bins(tmp_path):
     write_bin(tmp_path / "bins", "01044", {"B0": 1})
     write_bin(tmp_path / "bins", "1044", {"B0": 5})
