@@ -62,6 +62,7 @@ class Ended:
     value: float | None = None
     reason: str = ""
     hopeless: bool = False  # other trials would fail in the same way
+    died: bool = False  # the process could not even end its run of MLflow
 
 
 Message = Begun | Epoch | Ended
@@ -88,7 +89,7 @@ class TrialProcess:
             return self.connection.recv()
         except (EOFError, OSError):
             self._process.join()
-            return Ended(reason=_explain_exit(self._process.exitcode or 0))
+            return Ended(reason=_explain_exit(self._process.exitcode or 0), died=True)
 
     def stop(self) -> None:
         """End it, whatever it is doing."""

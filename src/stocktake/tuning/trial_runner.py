@@ -147,6 +147,8 @@ class TrialRunner:
 
     def _fail(self, trial: Trial, ended: Ended) -> None:
         self.study.fail(trial, ended.reason)
+        if ended.died and (run_id := self.study.row(trial.number).run_id):
+            tracking.fail_run(run_id, ended.reason)
         log.warning("trial %d failed: %s", trial.number, ended.reason)
         if ended.hopeless:
             raise StoreError(ended.reason)
