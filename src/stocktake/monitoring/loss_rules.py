@@ -151,7 +151,8 @@ class LossNotDecreasing(Rule):
                                violations=int(bad.sum()), datapoints=len(losses))  # fmt: skip
         values, at = self._values(losses)
         if len(values) <= self.patience:
-            needed = (self.patience + 1) * self.num_steps + (not self.windows)
+            whole = self.num_steps if self.windows else 1
+            needed = self.patience * self.num_steps + whole
             return self.insufficient(len(losses), needed, "steps")
         before = values[0] if self.windows else values[:-1]
         stuck = ~(values[1:] < before * (1 - self.diff_percent / 100))

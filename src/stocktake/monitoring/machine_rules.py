@@ -19,13 +19,18 @@ class MachineRule(Rule):
 
     patience: int = 1000  # samples
 
+    @property
+    def needed(self) -> int:
+        """Samples that it takes to judge."""
+        return self.patience + 1
+
     def check(self, seen: Recording) -> RuleResult:
         """Judge the samples after the first `patience`, or say why there is nothing to judge."""
         samples = seen.samples
         if not samples.gpus:
             return self.not_evaluated(samples.why_no_gpu)
-        if len(samples.gpu) <= self.patience:
-            return self.insufficient(len(samples.gpu), self.patience + 1, "samples")
+        if len(samples.gpu) < self.needed:
+            return self.insufficient(len(samples.gpu), self.needed, "samples")
         return self.judge(samples, table(samples.gpu, len(samples.gpus)))
 
     def judge(self, samples: Samples, gpu: np.ndarray) -> RuleResult:
@@ -34,22 +39,36 @@ class MachineRule(Rule):
 
 
 @dataclass(frozen=True)
-class LowGPUUtilization(MachineRule):
+class WindowRule(MachineRule):
+    """A rule over percentiles of the last samples, asked again and again."""
+
+    window: int = 500  # last samples that the percentiles are of
+    scan: int = 120  # samples between two judgements; a minute at 2 Hz
+
+    @property
+    def needed(self) -> int:
+        """Samples that it takes to judge: those of the first judgement."""
+        return self.patience + self.scan
+
+    def windows(self, count: int) -> list[tuple[int, slice]]:
+        """Number of samples at each judgement, every `scan` and at the end of `count`, and its window."""
+        scans = sorted({*range(self.needed, count, self.scan), count})
+        return [(at, slice(max(self.patience, at - self.window), at)) for at in scans]
+
+
+@dataclass(frozen=True)
+class LowGPUUtilization(WindowRule):
     """A GPU that has too little to do, or waits again and again."""
 
     threshold_p95: float = 70.0  # a 95th percentile under it: the GPU is under-used
     threshold_p5: float = 10.0  # a 5th percentile under it, where the 95th is not: it fluctuates
-    window: int = 500  # last samples that the percentiles are of
-    scan: int = 120  # samples between two judgements; a minute at 2 Hz
 
     def judge(self, samples: Samples, gpu: np.ndarray) -> RuleResult:
         """Look at the last window of every minute and of the end, per GPU."""
-        scans = _scans(len(gpu), self.patience, self.scan)
         violations = 0
         findings: dict[int, tuple[str, float, float, int]] = {}
-        for at in scans:
-            window = gpu[max(self.patience, at - self.window) : at]
-            low, high = np.percentile(window, (5, 95), axis=0)
+        for at, window in self.windows(len(gpu)):
+            low, high = np.percentile(gpu[window], (5, 95), axis=0)
             for number in range(gpu.shape[1]):
                 if high[number] < self.threshold_p95 or low[number] < self.threshold_p5:
                     violations += 1
@@ -70,22 +89,19 @@ class LowGPUUtilization(MachineRule):
 
 
 @dataclass(frozen=True)
-class BatchSize(MachineRule):
+class BatchSize(WindowRule):
     """CPU, GPU and GPU memory all half idle: a larger batch would fit, or a smaller machine would do."""
 
     cpu_threshold_p95: float = 70.0
     gpu_threshold_p95: float = 70.0
     gpu_memory_threshold_p95: float = 70.0
-    window: int = 500
-    scan: int = 120
 
     def judge(self, samples: Samples, gpu: np.ndarray) -> RuleResult:
         """Look at the last window of every minute and of the end, per GPU."""
         memory = table(samples.gpu_memory, gpu.shape[1])
         cpu = np.asarray(samples.cpu, float)
         violations, first = 0, None
-        for at in _scans(len(gpu), self.patience, self.scan):
-            part = slice(max(self.patience, at - self.window), at)
+        for at, part in self.windows(len(gpu)):
             cpu_95 = np.percentile(cpu[part], 95)
             gpu_95, memory_95 = (np.percentile(values[part], 95, axis=0) for values in (gpu, memory))
             idle = (gpu_95 < self.gpu_threshold_p95) & (memory_95 < self.gpu_memory_threshold_p95)
@@ -206,8 +222,3 @@ def percentiles(values: np.ndarray, prefix: str) -> dict[str, float]:
     found = {"max": values.max(), "min": values.min()}
     found |= {str(p): np.percentile(values, p) for p in PERCENTILES}
     return {f"{prefix}_{name}": float(f"{value:.4g}") for name, value in found.items()}
-
-
-def _scans(count: int, patience: int, every: int) -> list[int]:
-    """Numbers of samples after which to judge: every `every` after `patience`, and at the end."""
-    return sorted({*range(patience + every, count, every), count})

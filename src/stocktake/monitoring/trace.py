@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import logging
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from torch import profiler
+from torch.autograd import profiler as autograd_profiler
 
 from stocktake.files import atomic_path
 from stocktake.monitoring.recording import Operator
@@ -19,16 +21,17 @@ OPERATORS = 15  # that are kept, by their cost
 
 
 class Trace:
-    """Records from its making until `stop`; `failed` says why there is nothing."""
+    """Records from its making until `stop`; nothing where another profiler is at work."""
 
     def __init__(self, cuda: bool) -> None:
+        self._profiler: profiler.profile | None = None
+        if autograd_profiler._is_profiler_enabled:  # ours would end it
+            log.warning("no steps are traced: another profiler is at work")
+            return
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports its own starts and stops as errors
         activities = [profiler.ProfilerActivity.CPU] + [profiler.ProfilerActivity.CUDA] * cuda
-        self._profiler: profiler.profile | None = profiler.profile(activities=activities)
-        try:
-            self._profiler.start()
-        except RuntimeError as error:  # another profiler is at work
-            log.warning("no steps are traced: %s", error)
-            self._profiler = None
+        self._profiler = profiler.profile(activities=activities)
+        self._profiler.start()
 
     def stop(self) -> list[Operator]:
         """End the recording and return the operators that cost most, the dearest first."""

@@ -170,7 +170,7 @@ class TestProfilerReport:
     SETTINGS = MonitorSettings(every=2, sample_hz=100, trace_at=3, trace_steps=2)
 
     def test_fires_where_the_training_waits_for_its_data(self) -> None:
-        big = torch.rand(700, 700)
+        big = torch.rand(250, 250)
         monitor = watch_training(
             chain([2, 16, 2]), two_moons(512), settings=self.SETTINGS, load=lambda: torch.linalg.inv(big)
         )
