@@ -15,9 +15,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from stocktake.bins.fitting import fit_bin
 from stocktake.bins.verification import Verdict, VerificationSettings, record_support
 from stocktake.errors import ModelError
-from stocktake.images import MAX_PIXELS, DecodedPhoto, Pixels, decode_photo, letterbox
+from stocktake.images import MAX_PIXELS, DecodedPhoto, Pixels, decode_photo
 from stocktake.model_card import CARD_FILE, MODEL_FILE, ModelCard, Task, open_card, read_settings
 from stocktake.runtime import Runner
 
@@ -115,7 +116,7 @@ class BinCounter:
 
     def see(self, photo: Pixels) -> DecodedPhoto:
         """A photo that is decoded already, (H, W, 3) uint8 RGB, upright, with what the model sees of it."""
-        return DecodedPhoto(photo, letterbox(photo, self.card.input_size, antialias=True))
+        return DecodedPhoto(photo, fit_bin(photo, self.card.input_size))
 
     def infer(self, batch: Pixels) -> Probabilities:
         """Run the model on (N, S, S, 3) uint8, the photos' tensors stacked. Returns (N, K)."""

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from stocktake.bins.augmentation import augment, draw_change
+from stocktake.bins.fitting import FITTING, fit_bin
 from stocktake.dataset import DatasetIndex, Photo, fetch_photos
 from stocktake.errors import DataError, StoreError, UnsupportedImage
 from stocktake.files import ROOM_MARGIN, atomic_path, explain_os_error, require_room
-from stocktake.images import Pixels, decode_photo, letterbox
+from stocktake.images import Pixels, decode_photo
 from stocktake.parallel import map_bounded
 from stocktake.settings import load_settings
 
@@ -74,7 +75,7 @@ class PhotoFiles:
             DataError: the photo can't be decoded; names it.
         """
         try:
-            return letterbox(decode_photo(self.paths[row].read_bytes()), self.img, antialias=True).square
+            return fit_bin(decode_photo(self.paths[row].read_bytes()), self.img).square
         except UnsupportedImage as error:
             raise DataError(f"{self.names[row]}: {error}; ingest it again") from error
         except OSError as error:
@@ -147,7 +148,7 @@ def open_photos(
 def squares_path(photos: Sequence[Photo], img: int, cache_dir: Path) -> Path:
     """Where the squares of these photos, in this order, are kept."""
     digest = hashlib.sha256("\n".join(photo.sha256 for photo in photos).encode()).hexdigest()
-    return cache_dir / "squares" / f"{digest[:32]}-{img}.rgb"
+    return cache_dir / "squares" / f"{digest[:32]}-{img}-{FITTING}.rgb"
 
 
 def epoch_rows(count: int, batch_size: int, seed: int, epoch: int) -> list[Rows]:

@@ -240,6 +240,22 @@ def train_rank(
     if ranks > 1:
         distributed.init_process_group("gloo" if device == "cpu" else "nccl")
     monitor = rank_monitor(arguments["rules"], local == 0, monitor)
+    batch = f"a batch of {settings.batch_size} photos of {settings.img} px"
+    with advise_on_memory(batch, "batch_size or img"):
+        trainer = make_trainer(arguments, settings, device, monitor)
+        try:
+            trainer.fit(folder, on_epoch, bool(monitor or arguments["rules"]))
+        finally:  # a training that failed is the one whose report is wanted most
+            if monitor:
+                leave_answers(monitor, folder)
+    if ranks > 1:
+        distributed.destroy_process_group()
+
+
+def make_trainer(
+    arguments: dict[str, Any], settings: BinTrainSettings, device: str, monitor: TrainingMonitor | None
+) -> BinTrainer:
+    """The trainer of this rank, before its first epoch; `arguments` as of `train_rank`."""
     torch.manual_seed(settings.seed)
     classes = tuple(arguments["classes"])
     network = BinNetwork(classes, settings.head)
@@ -248,16 +264,7 @@ def train_rank(
     train, val = (
         open_photos(index, split, classes, settings.img, settings.squares) for split in ("train", "val")
     )
-    trainer = BinTrainer(network, train, val, settings, Passes(device, settings.amp), monitor)
-    batch = f"a batch of {settings.batch_size} photos of {settings.img} px"
-    try:
-        with advise_on_memory(batch, "batch_size or img"):
-            trainer.fit(folder, on_epoch, bool(monitor or arguments["rules"]))
-    finally:  # a training that failed is the one whose report is wanted most
-        if monitor:
-            leave_answers(monitor, folder)
-    if ranks > 1:
-        distributed.destroy_process_group()
+    return BinTrainer(network, train, val, settings, Passes(device, settings.amp), monitor)
 
 
 def describe(metrics: Metrics) -> str:

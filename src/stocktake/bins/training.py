@@ -210,15 +210,23 @@ def _train(
     try:
         if ranks > 1:
             arguments = {**arguments, "rules": monitor and asdict(monitor.settings)}
+            _decode(arguments, settings)
             launch_ranks("stocktake.bins.trainer", arguments, ranks, run.path, on_epoch)
-            if monitor:
-                tracking.log_artifacts(run.path / "rules", "rules")
         else:
             from stocktake.bins.trainer import train_rank
 
             train_rank(arguments, on_epoch, monitor)
     except OSError as error:
         raise StoreError(explain_os_error(error, error.filename or run.path)) from error
+
+
+def _decode(arguments: dict[str, Any], settings: BinTrainSettings) -> None:
+    """Do once what each rank would do for itself."""
+    from stocktake.bins.loading import open_photos
+
+    index = DatasetIndex.read(Path(arguments["index"]))
+    for split in ("train", "val"):
+        open_photos(index, split, arguments["classes"], settings.img, settings.squares)
 
 
 def _write_result(run: RunFolder) -> None:

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from stocktake.bins import loading
 from stocktake.bins.augmentation import Change, augment, draw_change
+from stocktake.bins.fitting import fit_bin
 from stocktake.bins.loading import Waits, epoch_rows, make_batch, open_photos, read_ahead
 from stocktake.dataset import DatasetIndex, Photo, fetch_photos
 from stocktake.errors import DataError, StoreError
-from stocktake.images import decode_photo, letterbox
+from stocktake.images import decode_photo
 from tests.plain_bins import photo_bytes
 
 IMG = 48
@@ -49,7 +50,7 @@ class TestPhotos:
         photos = photos_of(index, squares)
         paths = fetch_photos(index, index.split("train"), progress=False)
         for row, path in enumerate(paths):
-            expected = letterbox(decode_photo(path.read_bytes()), IMG, antialias=True).square
+            expected = fit_bin(decode_photo(path.read_bytes()), IMG).square
             assert np.array_equal(photos.squares.read(row), expected)
         assert photos.targets.tolist() == [0, 1, 2, 1, 2]
         assert len(photos) == 5

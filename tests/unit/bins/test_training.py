@@ -407,7 +407,7 @@ class TestBeforeAnyWork:
 
 
 def test_memory_that_is_too_small_is_advice(index_path: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="a batch of 4 photos of 2048 px does not fit into memory; lower"):
+    with pytest.raises(SettingsError, match="a batch of 4 photos of 4096 px does not fit into memory; lower"):
         limited(index_path, tmp_path)
 
 
@@ -416,8 +416,8 @@ def limited(index_path: Path, tmp_path: Path) -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + (1 << 29), hard))
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + (2 << 30), hard))
     try:
-        train(index_path, None, replace(SETTINGS, img=2048, squares="off"), tmp_path, lambda *_: None)
+        train(index_path, None, replace(SETTINGS, img=4096, squares="off"), tmp_path, lambda *_: None)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
