@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stocktake.bins import data_commands, draw_command, train_command
+from stocktake.bins import data_commands, draw_command, score_commands, train_command
 from stocktake.tuning import search_command
 
 
@@ -14,5 +14,5 @@ def add_to(groups: Any) -> None:
         description="From photos of bins to a model that counts. The verbs in their usual order:",
     )
     verbs = bins.add_subparsers(metavar="VERB", required=True)
-    for module in (draw_command, data_commands, train_command, search_command):
+    for module in (draw_command, data_commands, train_command, search_command, score_commands):
         module.add_to_verbs(verbs)

@@ -23,6 +23,8 @@ from stocktake.model_export import PROOF_PHOTOS, WEIGHTS_FILE, new_model_dir, or
 if TYPE_CHECKING:
     import torch
 
+    from stocktake.bins.network import BinNetwork
+
 log = logging.getLogger(__name__)
 
 LICENCE = "AGPL-3.0-or-later"
@@ -81,7 +83,7 @@ def make_card(checkpoint: dict[str, Any], index: DatasetIndex | None = None, **f
     return ModelCard(**{**known, **fields})
 
 
-def whole_network(counter: "torch.nn.Module") -> "torch.nn.Module":
+def whole_network(counter: "BinNetwork") -> "torch.nn.Module":
     """A `BinNetwork` as a module from (N, S, S, 3) uint8 to (N, K) float32 probabilities, as the graph is."""
     import torch
 
@@ -94,8 +96,7 @@ def whole_network(counter: "torch.nn.Module") -> "torch.nn.Module":
 
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             logits = self.counter(image.permute(0, 3, 1, 2).float() / 255)
-            probabilities: torch.Tensor = self.counter.probabilities(logits)
-            return probabilities
+            return self.counter.probabilities(logits)
 
     return Network().eval().requires_grad_(False)
 

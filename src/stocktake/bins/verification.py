@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from stocktake.setting_checks import expect
+
 ERROR_RATE = 0.05
 OFF_BY_ONE_SHARE = 0.5
 
@@ -44,6 +46,11 @@ class VerificationSettings(BaseModel):
         if support > self.accept_above:
             return "accept"
         return "reject" if support < self.reject_below else "ask"
+
+
+def check_error_rate(value: float) -> None:
+    """Raise SettingsError unless a share of errors can be aimed at."""
+    expect(0 < value < 1, "error_rate", value, "over 0 and below 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +153,11 @@ def choose_settings(
         classes: (K,) counts.
         groups: how many groups the photos come from.
         error_rate: e, over 0 and below 1.
+
+    Raises:
+        SettingsError: it is not.
     """
+    check_error_rate(error_rate)
     allowed = (error_rate * (groups + 1) - 1) / groups
     if allowed < 0:
         return VerificationSettings(error_rate=error_rate)

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stocktake.dataset import SPLITS
+from stocktake import score_verbs
 from stocktake.shelf import find_command, train_command
 from stocktake.shelf.sku110k_exclusions import EXCLUSIONS
 from stocktake.verbs import Options, add_verb, say_written
@@ -26,8 +26,8 @@ def add_to(groups: Any) -> None:
         _add_prepare,
         _add_train,
         _add_export,
-        _add_evaluate,
-        _add_register,
+        partial(score_verbs.add_evaluate, "shelf", evaluate=_evaluate),
+        partial(score_verbs.add_register, "shelf", name="shelf-detector", promote=_promote),
         find_command.add_to_verbs,
     ):
         add(verbs)
@@ -148,46 +148,13 @@ def _export(options: Options) -> None:
     print(export_model(options.weights, options.out, index=DatasetIndex.read(options.index), img=options.img))
 
 
-def _add_evaluate(verbs: Any) -> None:
-    text = "score a model dir beside its baselines"
-    parser = _verb(
-        verbs, "evaluate", _evaluate, text, "model runs/prepared/index.parquet --out runs/evaluation"
-    )
-    parser.add_argument("model", type=Path, help="model dir")
-    parser.add_argument("index", type=Path, help="prepared index.parquet")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for report.html, metrics.json, summary.md"
-    )
-    parser.add_argument("--split", default="test", choices=SPLITS, help="photos to score on")
-    parser.add_argument("--before", type=Path, help="model dir of the weights that training began with")
-    parser.add_argument("--champion", type=Path, help="model dir of the champion")
-
-
-def _evaluate(options: Options) -> None:
+def _evaluate(*arguments: Any) -> None:
     from stocktake.shelf.evaluation import evaluate
 
-    evaluate(options.model, options.index, options.out, options.split, options.before, options.champion)
-    print((options.out / "summary.md").read_text())
-    say_written(options.out, "report.html")
+    evaluate(*arguments)
 
 
-def _add_register(verbs: Any) -> None:
-    text = "register a model dir in MLflow, and make it champion if it is better on the same photos"
-    parser = _verb(verbs, "register", _register, text, "model runs/prepared/index.parquet runs/evaluation")
-    parser.add_argument("model", type=Path, help="model dir")
-    parser.add_argument("index", type=Path, help="prepared index.parquet that it was scored on")
-    parser.add_argument("evaluation", type=Path, help="folder that evaluate wrote")
-    parser.add_argument(
-        "--name", default="shelf-detector", help="registered model, and hence the InferenceService"
-    )
-    parser.add_argument("--split", default="test", choices=SPLITS, help="photos that it was scored on")
-    parser.add_argument("--store", help="where model dirs are kept; STOCKTAKE_STORE if not given")
-
-
-def _register(options: Options) -> None:
+def _promote(*arguments: Any) -> Any:
     from stocktake.shelf.promotion import promote
 
-    decision = promote(
-        options.model, options.index, options.evaluation, options.name, options.split, options.store
-    )
-    print(decision.reason)
+    return promote(*arguments)
