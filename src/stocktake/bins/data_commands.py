@@ -35,13 +35,7 @@ def _add_ingest(verbs: Any) -> None:
         action="store_true",
         help="copy the photos of a folder or prefix into the store, as tar shards",
     )
-    parser.add_argument(
-        "--file-list", type=Path, metavar="JSON", help="only these bins: a dict of count -> metadata paths"
-    )
-    parser.add_argument(
-        "--quota", type=read_quota, metavar="N", help="bins of each count: 500, or 1=500,2=300 for these only"
-    )
-    parser.add_argument("--limit", type=int, help="at most this many bins")
+    add_selection_flags(parser)
     parser.add_argument("--workers", type=int, help="threads; one per core if not given")
     parser.add_argument("--shard", metavar="K/N", help="only the K-th of N parts; then merge them")
     parser.add_argument("--name", help="of the data set; the source's own if not given")
@@ -117,7 +111,7 @@ def _add_prepare(verbs: Any) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for index.parquet, report.json, report.html"
     )
-    parser.add_argument("--classes", type=int, nargs="+", default=list(CLASSES), help="counts to tell apart")
+    add_classes_flag(parser)
     parser.add_argument("--seed", type=int, default=0, help="another seed, another split")
 
 
@@ -126,6 +120,22 @@ def _prepare(options: Options) -> None:
 
     prepare(options.index, options.out, options.classes, options.seed)
     say_written(options.out, "index.parquet", "report.html")
+
+
+def add_selection_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say which bins of a source to read."""
+    parser.add_argument(
+        "--file-list", type=Path, metavar="JSON", help="only these bins: a dict of count -> metadata paths"
+    )
+    parser.add_argument(
+        "--quota", type=read_quota, metavar="N", help="bins of each count: 500, or 1=500,2=300 for these only"
+    )
+    parser.add_argument("--limit", type=int, help="at most this many bins")
+
+
+def add_classes_flag(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that says which counts to keep."""
+    parser.add_argument("--classes", type=int, nargs="+", default=list(CLASSES), help="counts to tell apart")
 
 
 def read_quota(text: str) -> int | dict[int, int]:

@@ -1,9 +1,8 @@
 """The verb `stocktake bins train`: the flags of Udacity's starter, and our own."""
 
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any, get_args
 
+from stocktake.bins.data_commands import add_classes_flag, add_selection_flags
 from stocktake.bins.train_settings import HEADS, Amp, BinTrainSettings, Optimizer
 from stocktake.monitoring.rule_flags import add_rule_flags, read_rules
 from stocktake.verbs import Options, add_setting_flags, add_verb, read_settings
@@ -41,37 +40,43 @@ MORE: dict[str, dict[str, Any]] = {
 
 def add_to_verbs(verbs: Any) -> None:
     """Add the verb to the subparsers of `stocktake bins`."""
-    text = "train a ResNet50 that counts, and export it"
-    example = "--data runs/prepared/index.parquet --img 160 --epochs 10 --batch-size 32"
-    parser = add_verb("bins", verbs, "train", run, text, example)
-    parser.add_argument("--data", type=Path, required=True, help="a prepared index.parquet")
+    text = "train a ResNet50 that counts, and export it; photos that were not ingested yet are ingested first"
+    parser = add_verb("bins", verbs, "train", run, text, "--data bins --img 160 --epochs 10 --batch-size 32")
+    parser.add_argument(
+        "--data",
+        required=True,
+        help="folder, s3:// prefix or https:// address in ABID's layout, or an index.parquet",
+    )
+    add_selection_flags(parser)
+    add_classes_flag(parser)
     add_setting_flags(parser, BinTrainSettings(), FLAGS, OPTIONAL_TYPES, MORE)
     add_rule_flags(parser)
+    parser.add_argument("--no-score", action="store_true", help="leave the evaluation out")
 
 
 def run(options: Options) -> None:
-    """Train within a run of MLflow; print a line for each epoch, where the model is and how it counts."""
+    """Train; print a line for each epoch, where the model is, how it counts and what the rules say."""
     from stocktake import tracking
-    from stocktake.bins.counter import TASK
     from stocktake.bins.epoch_line import epoch_line
-    from stocktake.bins.training import train
+    from stocktake.bins.workflow import BinData, train_from
     from stocktake.monitoring.monitor import TrainingMonitor
 
     settings, rules = read_settings(options, BinTrainSettings), read_rules(options)
-    model_dir = Path(settings.project) / settings.name / "model"
+    data = BinData(options.data, options.classes, options.file_list, options.quota, options.limit)
 
     def on_epoch(metrics: dict[str, float], epoch: int) -> None:
         tracking.log_metrics(metrics, epoch)
         print(epoch_line(metrics, epoch), flush=True)
 
-    with tracking.start_run(settings.name, TASK):
-        tracking.log_params(asdict(settings), "train")
-        monitor = TrainingMonitor(rules) if rules else None
-        result = train(options.data, model_dir, settings, on_epoch=on_epoch, monitor=monitor)
-    print(f"{result.run_dir}: trained {result.epochs} epochs from {result.start}")
-    if result.stopped:
-        print(f"stopped early: {result.stopped}")
-    for name, value in result.metrics.items():
+    monitor = TrainingMonitor(rules) if rules else None
+    result = train_from(data, settings, score=not options.no_score, on_epoch=on_epoch, monitor=monitor)
+    training = result.training
+    print(f"{result.folder}: trained {training.epochs} epochs from {training.start}")
+    if training.stopped:
+        print(f"stopped early: {training.stopped}")
+    for name, value in training.metrics.items():
         print(f"  {name} {value:.4g}")
-    print(result.rules)
-    print(result.model_dir)
+    print(training.rules)
+    print(training.model_dir)
+    if result.evaluation:
+        print(result.folder / "evaluation" / "report.html")
