@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from stocktake.bins.epoch_line import FIGURE
+from stocktake.cluster.images import check_image
 from stocktake.errors import SettingsError
 from stocktake.files import atomic_path, explain_os_error
 from stocktake.setting_checks import expect, expect_whole
@@ -44,6 +45,7 @@ def experiment(
         SettingsError: something that Katib would refuse or misunderstand; names the field.
     """
     trials = trials or space.trials
+    check_image(pod.image)
     expect_whole("trials", trials, 1, 100_000)
     expect_whole("workers", workers, 1, trials, ", the number of trials")
     expect(bool(NAME.fullmatch(name)), "name", name, "at most 40 of a-z, 0-9 and '-', from a letter on")

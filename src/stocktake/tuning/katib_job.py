@@ -95,6 +95,7 @@ def _pod_spec(space: SearchSpace, pod: TrialPod) -> dict[str, Any]:
 
 def _arguments(space: SearchSpace, pod: TrialPod) -> Iterator[str]:
     """The flags of `stocktake bins train`; those that are searched hold Katib's placeholders."""
+    yield "--no-score"  # test photos are for the refit alone
     yield from ("--data", plain("data", pod.data), "--project", f"{SCRATCH}/work")
     yield from ("--name", _placeholder(TRIAL_NAME))
     device = gpu_devices(pod.gpus)

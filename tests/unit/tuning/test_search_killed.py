@@ -1,0 +1,97 @@
+"""A search as a program of its own, which runs out of memory in one trial and is killed in the next."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import optuna
+import pytest
+
+from stocktake.dataset import DatasetIndex
+from stocktake.tuning.search_space import load
+from stocktake.tuning.study import TrialStudy
+
+STUDY = "killed"
+EPOCHS = 6
+DATA_BYTES = 4 * 2**30  # more than a training at 32 px needs, less than one of 32 photos at 512 px does
+WAIT_S = 300
+SPACE = f"""
+metric: val/loss
+goal: minimize
+parameters: {{img: {{choices: [32, 512]}}}}
+fixed: {{weights: none, epochs: {EPOCHS}, batch_size: 32, test_batch_size: 8}}
+"""
+
+
+def limit_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (DATA_BYTES, DATA_BYTES))
+
+
+def start(index_path: Path, folder: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "stocktake.cli", "bins", "search", "--no-refit", "--device", "cpu"]
+    command += ["--data", str(index_path), "--space", str(folder / "space.yaml"), "--trials", "2"]
+    return subprocess.Popen(
+        [*command, "--project", str(folder), "--study", STUDY],
+        env={**os.environ, "STOCKTAKE_CACHE": str(folder / "cache")},
+        preexec_fn=limit_memory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for_epoch(process: "subprocess.Popen[str]", study: TrialStudy, number: int) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not study.row(number).curve:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def plan(bins_index, tmp_path) -> TrialStudy:
+    """A study in which a trial of 512 px and one of 32 px wait."""
+    (tmp_path / "space.yaml").write_text(SPACE)
+    space = load(tmp_path / "space.yaml")
+    storage = tmp_path / STUDY / "study.db"
+    storage.parent.mkdir()
+    study = TrialStudy.open(str(storage), STUDY, space, DatasetIndex.read(bins_index).digest)
+    theirs = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{storage}")
+    for img in (512, 32):
+        theirs.enqueue_trial({"img": img})
+    return study
+
+
+def test_a_search_goes_on_without_memory_and_after_a_kill(tracked, bins_index, plan, tmp_path):
+    killed = start(bins_index, tmp_path)
+    wait_for_epoch(killed, plan, number=1)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    lost, running = plan.rows()
+    assert (lost.state, running.state) == ("failed", "running")
+    assert "a batch of 32 photos of 512 px does not fit into memory" in lost.reason
+
+    resumed = start(bins_index, tmp_path)
+    said = resumed.communicate(timeout=WAIT_S)[0]
+    assert resumed.returncode == 0, said
+    assert "the search continues; trials [1] were running when it ended" in said
+    assert "| 2 | complete |" in said
+    lost, complete = plan.rows()
+    assert (complete.state, complete.continues, complete.folder) == ("complete", (1,), "trial-001")
+    assert list(complete.curve) == list(range(1, EPOCHS + 1))
+    log = (tmp_path / STUDY / "logs" / "trial-001.log").read_text()
+    assert f"of {EPOCHS} epochs" in log.split("resuming")[1]
+    assert log.count(f"epoch 1 of {EPOCHS}:") == 1
+
+    client = mlflow.MlflowClient()
+    assert client.get_run(lost.run_id).info.status == "FAILED"
+    run = client.get_run(complete.run_id)
+    assert (run.info.status, complete.run_id) == ("FINISHED", running.run_id)
+    assert run.data.tags["mlflow.parentRunId"] == plan.run_id
+    steps = {metric.step for metric in client.get_metric_history(complete.run_id, "val/loss")}
+    assert steps == set(range(1, EPOCHS + 1))
