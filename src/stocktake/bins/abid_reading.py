@@ -21,6 +21,9 @@ from stocktake.parallel import map_in_order
 from stocktake.storage import Store
 
 
+FORMAT = 1  # of parts, and of the rules that made them; another one makes them anew
+
+
 @dataclass
 class Run:
     """What this run had to do."""
@@ -201,4 +204,4 @@ class _Bucket(ExitStack):
 
 def _fingerprint(about: dict[str, Any], before: str, entries: list[Entry]) -> str:
     facts = [[entry.id, entry.photo, entry.metadata, entry.stamp, entry.listed] for entry in entries]
-    return hashlib.sha256(json.dumps([about, before, facts], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([FORMAT, about, before, facts], sort_keys=True).encode()).hexdigest()

@@ -18,12 +18,13 @@ from stocktake.setting_checks import MAX_SEED, expect_whole
 log = logging.getLogger(__name__)
 
 INDEX = "index.parquet"
+CLASSES = (1, 2, 3, 4, 5)  # those of Udacity's list
 TRAIN_SHARE, VAL_SHARE = 0.8, 0.1  # the rest is test
-LOWEST_SHARE, HIGHEST_SHARE = 0.08, 0.12  # of a class in val and in test
+LOWEST_SHARE, HIGHEST_SHARE = 0.05, 0.15  # of a class, in val and in test
 RANDOM_DRAWS = 20  # of a split by photo, for the leak that it would have
 
 
-def prepare(index_path: Path, out_dir: Path, classes: Sequence[int] = (1, 2, 3, 4, 5), seed: int = 0) -> Path:
+def prepare(index_path: Path, out_dir: Path, classes: Sequence[int] = CLASSES, seed: int = 0) -> Path:
     """Keep the photos of some counts, split them 8:1:1, write {index.parquet, report.json, report.html}.
 
     Args:
@@ -94,16 +95,15 @@ def assign_splits(photos: Sequence[Photo], seed: int) -> tuple[dict[str, str], d
     """Give each group its split: 8:1:1 by the hash of (seed, group), held near that within each class.
 
     The hash puts each group at a place in [0, 1): train lies below .8, val below .9, test above. It knows
-    nothing of other photos, so what is added or taken away moves nothing; but shares are those of so many
-    throws of dice, and of 100 photos of a class 4 may come to test, or 17. So the borders of a class are
-    shifted, by as few groups as will do, where val or test would have less than 8 % or more than 12 % of its
-    photos. That happens often among 100 photos of a class, seldom among 1,000 and never among 10,000. A
-    group near a border may then change its split when data is added. Since val lies between train and test,
-    a photo that was trained on does not become one to test on, as it could if shares were made exact by
-    throwing again.
+    nothing of other photos, so what is added or taken away moves nothing. But its shares are those of so many
+    throws of dice: of 100 photos of a class 4 may come to test, or 17. So where val or test would have less
+    than half or more than one and a half of its share of a class, the border of that class is shifted, by as
+    few groups as will do. That happens now and then among 100 bins of a class and never among 1,000. Only
+    then can a group near a border change its split when data is added; and since val lies between train and
+    test, a photo that was trained on does not become one to test on, but in the smallest of sets. Exact
+    shares are not to be had with that: they would move groups with every new photo.
 
-    A group counts for the class of its first photo. Shares within a tolerance, instead of exact ones, are
-    what keeps borders in place while a set grows.
+    A group counts for the class of its first photo.
 
     Returns:
         Group -> split, and the groups that are not where their hash puts them -> what was done.
@@ -187,23 +187,23 @@ def _split_stratum(
 ) -> dict[str, str]:
     """Cut the groups of one class, which descend by place, into test, val and train.
 
-    A split takes what lies above its border, more while it has too few photos, and less where that would be
-    too many; each of the three gets a group where there are three.
+    A split takes what lies above its border and fits into its share, and more while that is too little: the
+    next that fits, or else the smallest. Each of the three gets a group where there are three.
     """
     total = sum(sizes[group] for group in groups)
-    splits: dict[str, str] = {}
-    begin = 0
+    free, splits = list(groups), dict[str, str]()
     for split, border, to_leave in (("test", TRAIN_SHARE + VAL_SHARE, 2), ("val", TRAIN_SHARE, 1)):
-        end, photos = begin, 0
-        while end < len(groups) - to_leave:
-            size = sizes[groups[end]]
-            fits = places[groups[end]] >= border and photos + size <= HIGHEST_SHARE * total
-            if photos >= LOWEST_SHARE * total and not fits:
+        photos = 0
+        while len(free) > to_leave:
+            room = HIGHEST_SHARE * total - photos
+            group = next((group for group in free if sizes[group] <= room), None)
+            if photos >= LOWEST_SHARE * total and (group is None or places[group] < border):
                 break
-            end, photos = end + 1, photos + size
-        splits.update(dict.fromkeys(groups[begin:end], split))
-        begin = end
-    return splits | dict.fromkeys(groups[begin:], "train")
+            group = group or min(free, key=lambda group: sizes[group])
+            free.remove(group)
+            splits[group] = split
+            photos += sizes[group]
+    return splits | dict.fromkeys(free, "train")
 
 
 def _refuse_small_classes(photos: Iterable[Photo]) -> None:
