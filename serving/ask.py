@@ -5,7 +5,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,15 @@ from stocktake.program import run_program
 
 EXAMPLES = """\
 examples:
-  python -m serving.ask photo.jpg
-  python -m serving.ask --grpc localhost:8081 *.jpg
+  what is missing on shelves:
+    python -m serving.ask photo.jpg
+    python -m serving.ask --grpc localhost:8081 *.jpg
+
+  what is in bins, and whether there can be 4 items in each:
+    python -m serving.ask --bins --expected-quantity 4 bin.jpg
 """
 TIMEOUT_S = 120.0
+HTTP = "http://localhost:8080"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +37,20 @@ class Answer:
     scores: np.ndarray  # (P,) float32
 
 
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What a predictor says of the bin on one photo; the last two are None where no quantity was sent."""
+
+    count: int
+    probabilities: np.ndarray  # (K,) float32, of the counts that the model knows
+    match_probability: float | None = None
+    verdict: str | None = None  # accept | reject | ask
+
+
 async def ask(
-    photos: Sequence[bytes],
-    http: str = "http://localhost:8080",
-    grpc: str | None = None,
-    model: str = "shelf-detector",
+    photos: Sequence[bytes], http: str = HTTP, grpc: str | None = None, model: str = "shelf-detector"
 ) -> list[Answer]:
-    """Send photos in one v2 request; return an answer for each.
+    """Send photos of shelves in one v2 request; return an answer for each.
 
     Args:
         photos: whole JPEG, PNG or WebP files.
@@ -49,15 +61,63 @@ async def ask(
     Raises:
         StoreError: the predictor can't be reached, or refuses; its answer is in the message.
     """
+    wanted = ("report", "boxes", "scores", "image_index")
+    found = await _infer(photos, None, wanted, http, grpc, model)
+    boxes, of_photo = found["boxes"].reshape(-1, 4), found["image_index"]
+    return [
+        Answer(json.loads(report), boxes[of_photo == number], found["scores"][of_photo == number])
+        for number, report in enumerate(found["report"])
+    ]
+
+
+async def count(
+    photos: Sequence[bytes],
+    quantities: Sequence[int] | None = None,
+    http: str = HTTP,
+    grpc: str | None = None,
+    model: str = "bin-counter",
+) -> list[Count]:
+    """Send photos of bins in one v2 request; return a count for each.
+
+    Args:
+        photos: whole JPEG, PNG or WebP files.
+        quantities: what was recorded for each photo, to be verified.
+        http, grpc, model: as in `ask`.
+
+    Raises:
+        StoreError: as in `ask`.
+    """
+    found = await _infer(photos, quantities, None, http, grpc, model)
+    counts = [int(value) for value in found["count"]]
+    if quantities is None:
+        return [Count(*pair) for pair in zip(counts, found["probabilities"], strict=True)]
+    matches = [float(value) for value in found["match_probability"]]
+    verdicts = [value.decode() if isinstance(value, bytes) else value for value in found["verdict"]]
+    rows = zip(counts, found["probabilities"], matches, verdicts, strict=True)
+    return [Count(*row) for row in rows]
+
+
+async def _infer(
+    photos: Sequence[bytes],
+    quantities: Sequence[int] | None,
+    outputs: Sequence[str] | None,
+    http: str,
+    grpc: str | None,
+    model: str,
+) -> dict[str, np.ndarray]:
+    """The outputs of a v2 request by name; all that there are where `outputs` is None."""
     import httpx
     from grpc import RpcError
     from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
     from kserve.protocol.infer_type import RequestedOutput
 
-    tensor = InferInput("image", [len(photos)], "BYTES")
-    tensor.set_data_from_numpy(np.array([*photos, None], np.object_)[:-1], binary_data=True)
-    wanted = [RequestedOutput(name) for name in ("report", "boxes", "scores", "image_index")]
-    request = InferRequest(model, [tensor], request_outputs=wanted)
+    tensors = [InferInput("image", [len(photos)], "BYTES")]
+    tensors[0].set_data_from_numpy(np.array([*photos, None], np.object_)[:-1], binary_data=True)
+    if quantities is not None:
+        tensors.append(InferInput("expected_quantity", [len(quantities)], "INT32"))
+        tensors[1].set_data_from_numpy(np.array(quantities, np.int32), binary_data=True)
+    wanted = None if outputs is None else [RequestedOutput(name) for name in outputs]
+    request = InferRequest(model, tensors, request_outputs=wanted)
     try:
         if grpc:
             async with InferenceGRPCClient(grpc, timeout=TIMEOUT_S) as client:
@@ -67,37 +127,50 @@ async def ask(
                 response = await client.infer(http, request, model_name=model)
     except (httpx.HTTPError, RpcError) as error:
         raise StoreError(f"the predictor at {grpc or http} did not answer: {error}") from error
-    found = {output.name: output.as_numpy() for output in response.outputs}
-    boxes, of_photo = found["boxes"].reshape(-1, 4), found["image_index"]
-    return [
-        Answer(json.loads(report), boxes[of_photo == number], found["scores"][of_photo == number])
-        for number, report in enumerate(found["report"])
-    ]
+    return {output.name: output.as_numpy() for output in response.outputs}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print one JSON object per photo; return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m serving.ask",
-        description="Ask a running predictor what is missing on photos, over v2 REST or gRPC.",
+        description="Ask a running predictor about photos of shelves or bins, over v2 REST or gRPC.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="JPEG, PNG or WebP file")
-    parser.add_argument(
-        "--http", default="http://localhost:8080", metavar="URL", help="REST; default %(default)s"
-    )
+    parser.add_argument("--http", default=HTTP, metavar="URL", help="REST; default %(default)s")
     parser.add_argument("--grpc", metavar="HOST:PORT", help="ask over gRPC instead")
-    parser.add_argument("--model", default="shelf-detector", metavar="NAME", help="default %(default)s")
+    parser.add_argument("--bins", action="store_true", help="the photos show bins: count what is in them")
+    parser.add_argument(
+        "--expected-quantity", type=int, metavar="N", help="with --bins: what was recorded for each photo"
+    )
+    parser.add_argument("--model", metavar="NAME", help="default shelf-detector, or bin-counter with --bins")
     options = parser.parse_args(argv)
+    if options.expected_quantity is not None:
+        if not options.bins:
+            parser.error("--expected-quantity goes with --bins")
+        if not 0 <= options.expected_quantity < 2**31:
+            parser.error(f"--expected-quantity {options.expected_quantity}: give a number of items")
     return run_program("ask", lambda: _print_answers(options))
 
 
 def _print_answers(options: argparse.Namespace) -> None:
     photos = [read_file(path) for path in options.photos]
-    answers = asyncio.run(ask(photos, options.http, options.grpc, options.model))
-    for path, answer in zip(options.photos, answers, strict=True):
-        print(json.dumps({"photo": path.name, **answer.report}))
+    said = asyncio.run(_count(options, photos) if options.bins else _ask(options, photos))
+    for path, answer in zip(options.photos, said, strict=True):
+        print(json.dumps({"photo": path.name, **answer}))
+
+
+async def _ask(options: argparse.Namespace, photos: list[bytes]) -> list[dict[str, Any]]:
+    answers = await ask(photos, options.http, options.grpc, options.model or "shelf-detector")
+    return [answer.report for answer in answers]
+
+
+async def _count(options: argparse.Namespace, photos: list[bytes]) -> list[dict[str, Any]]:
+    recorded = None if options.expected_quantity is None else [options.expected_quantity] * len(photos)
+    counts = await count(photos, recorded, options.http, options.grpc, options.model or "bin-counter")
+    return [{**asdict(each), "probabilities": each.probabilities.tolist()} for each in counts]
 
 
 if __name__ == "__main__":
