@@ -11,26 +11,28 @@ import numpy as np
 from stocktake.images import Pixels
 
 _WIDTH = 320  # px; photos are brought to this width so that the sizes below fit all of them
-_SMOOTH = 4.0  # px
-_CLOSE = 9  # px
-_LEAST = 0.008  # of the photo's area; smaller components are print and threads
+_SMOOTH = 2.0  # px
+_CLOSE = 5  # px
+_LEAST = 0.01  # of the area looked at; smaller components are print and threads
 
 
 def count_blobs(photo: Pixels) -> int:
     """The number of connected components that stand out from the bin in a photo (H, W, 3) uint8 RGB.
 
     Otsu's threshold (N. Otsu: A threshold selection method from gray-level histograms, IEEE Transactions on
-    Systems, Man, and Cybernetics 9, 1979) on each pixel's distance in CIELAB from the photo's median colour,
-    which is mostly the fabric's, without the border, where lip and walls are.
+    Systems, Man, and Cybernetics 9, 1979) on how far the chroma of a pixel, in CIELAB, is from the median of
+    its row: mostly the fabric's, or that of a tape before it, at any depth of shadow. The border, with
+    lip and walls, is left out.
     """
     height = max(round(photo.shape[0] * _WIDTH / photo.shape[1]), 1)
     small = cv2.resize(photo, (_WIDTH, height), interpolation=cv2.INTER_AREA)
-    lab = cv2.cvtColor(cv2.GaussianBlur(small, (0, 0), _SMOOTH), cv2.COLOR_RGB2LAB).astype(np.float32)
-    rows, columns = height // 10, _WIDTH // 20
-    inside = lab[rows : height - rows, columns : _WIDTH - columns]
-    distance = np.linalg.norm(inside - np.median(inside, axis=(0, 1)), axis=2)
-    grey = cv2.normalize(distance, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)  # type: ignore[call-overload]
+    rows, columns = height // 8, _WIDTH // 16
+    inside = small[rows : height - rows, columns : _WIDTH - columns]
+    lab = cv2.cvtColor(cv2.GaussianBlur(inside, (0, 0), _SMOOTH), cv2.COLOR_RGB2LAB).astype(np.float32)
+    chroma = lab[..., 1:]
+    distance = np.linalg.norm(chroma - np.median(chroma, axis=1, keepdims=True), axis=2)
+    grey = cv2.normalize(distance, np.empty_like(distance), 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
     _, mask = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((_CLOSE, _CLOSE), np.uint8))
-    _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
-    return int((stats[1:, cv2.CC_STAT_AREA] > _LEAST * _WIDTH * height).sum())
+    stats = cv2.connectedComponentsWithStats(mask)[2]
+    return int((stats[1:, cv2.CC_STAT_AREA] > _LEAST * mask.size).sum())

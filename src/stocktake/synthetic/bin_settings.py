@@ -28,19 +28,19 @@ class BinDrawSettings:
     width: tuple[int, int] = (315, 715)  # of the photo, px
     opening: Range = (0.5, 0.9)  # height of the bin's mouth, in its widths
     item_size: Range = (0.22, 0.55)  # square root of width x height, in widths of the mouth
-    visible: float = 0.45  # at least this share of an item's front is in sight (bands and tag left aside)
+    visible: float = 0.55  # at least this share of an item's front is in sight (bands and tag left aside)
     stacked: float = 0.4  # chance that an item lies on another one of its kind
     beside: float = 0.6  # chance that an item stands close to another one
     leaning: float = 0.35  # share of slim items that lean
     wrapped: float = 0.2  # share of products in a clear plastic bag
     bands: tuple[int, int] = (1, 3)  # elastic tapes across the mouth
-    band_cover: Range = (0.1, 0.3)  # how much a tape hides between its threads
-    light: Range = (0.85, 1.25)  # exposure
-    haze: Range = (0.05, 0.3)  # what is lost of the contrast
+    band_cover: Range = (0.08, 0.25)  # how much a tape hides between its threads
+    light: Range = (0.9, 1.3)  # exposure
+    haze: Range = (0.05, 0.22)  # what is lost of the contrast
     tilt: float = 2.0  # degrees, either way
     keystone: float = 0.05  # change of scale across the photo, either way
     lighting: float = 0.2  # unevenness across the photo, and cast of colour
-    blur: Range = (0.3, 1.6)  # px
+    blur: Range = (0.3, 1.3)  # px
     noise: Range = (1.0, 5.0)  # grey levels
     jpeg_quality: tuple[int, int] = (62, 93)
 
@@ -65,14 +65,14 @@ class BinDrawSettings:
 DIFFICULTIES: dict[str, dict[str, Any]] = {
     "easy": {
         "item_size": (0.2, 0.34), "visible": 0.85, "stacked": 0.15, "leaning": 0.1, "wrapped": 0.0,
-        "bands": (0, 1), "band_cover": (0.05, 0.15), "light": (0.85, 1.0), "haze": (0.0, 0.1), "tilt": 0.5,
+        "bands": (0, 1), "band_cover": (0.05, 0.15), "light": (1.0, 1.25), "haze": (0.0, 0.1), "tilt": 0.5,
         "keystone": 0.01, "lighting": 0.08, "blur": (0.2, 0.6), "noise": (0.5, 2.0), "jpeg_quality": (85, 95),
     },
     "default": {},
     "hard": {
         "item_size": (0.1, 0.6), "visible": 0.3, "stacked": 0.5, "leaning": 0.5, "wrapped": 0.45,
-        "bands": (2, 4), "band_cover": (0.25, 0.55), "light": (0.35, 0.8), "haze": (0.2, 0.55), "tilt": 5.0,
-        "keystone": 0.12, "lighting": 0.4, "blur": (0.8, 4.0), "noise": (3.0, 10.0),
-        "jpeg_quality": (35, 80),
+        "bands": (2, 4), "band_cover": (0.2, 0.4), "light": (0.5, 1.0), "haze": (0.15, 0.45), "tilt": 5.0,
+        "keystone": 0.12, "lighting": 0.4, "blur": (0.8, 2.6), "noise": (2.0, 7.0),
+        "jpeg_quality": (45, 80),
     },
 }  # fmt: skip

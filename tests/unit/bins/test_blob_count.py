@@ -8,7 +8,7 @@ from stocktake.synthetic.bins import draw_bin
 
 def test_patches_apart_on_a_plain_ground_are_counted():
     photo = np.full((240, 320, 3), (190, 170, 110), np.uint8)
-    for x, colour in ((60, (30, 40, 160)), (150, (200, 30, 40)), (240, (20, 20, 20))):
+    for x, colour in ((60, (30, 40, 160)), (150, (200, 30, 40)), (240, (20, 130, 60))):
         cv2.rectangle(photo, (x, 90), (x + 40, 150), colour, -1)
     assert count_blobs(photo) == 3
 
