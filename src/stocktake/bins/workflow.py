@@ -1,0 +1,124 @@
+"""From photos to a scored model in one call, without pipelines: what the training image runs."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stocktake import tracking
+from stocktake.bins.abid import ingest
+from stocktake.bins.counter import TASK
+from stocktake.bins.evaluation import evaluate
+from stocktake.bins.split import CLASSES, check_classes, prepare
+from stocktake.bins.thresholds import set_thresholds
+from stocktake.bins.train_settings import BinTrainSettings
+from stocktake.bins.training import TrainResult, check_machine, train
+from stocktake.bins.verification import ERROR_RATE, check_error_rate
+from stocktake.bins.weights import check_weights
+from stocktake.claim import claim
+from stocktake.dataset import DatasetIndex
+from stocktake.errors import SettingsError
+from stocktake.evaluation_files import EvaluationResult
+from stocktake.launch import EpochHook
+from stocktake.monitoring.monitor import TrainingMonitor
+
+
+@dataclass(frozen=True, slots=True)
+class BinData:
+    """Which photos to learn from.
+
+    `source`: bins in ABID's layout (folder, s3:// prefix, https:// address of a public bucket), or an
+    index.parquet, prepared or not. `classes`: the counts to tell apart. `file_list`, `quota` and `limit` are
+    those of `ingest`.
+    """
+
+    source: str
+    classes: Sequence[int] = CLASSES
+    file_list: Path | None = None
+    quota: int | dict[int, int] | None = None
+    limit: int | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The same for the same photos, as JSON."""
+        file_list = self.file_list and str(self.file_list)
+        return {**asdict(self), "classes": list(self.classes), "file_list": file_list}
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowResult:
+    """Where things are after `train_from`; `evaluation` is None where it was not asked for."""
+
+    folder: Path
+    training: TrainResult
+    evaluation: EvaluationResult | None
+
+
+def train_from(
+    data: BinData,
+    settings: BinTrainSettings,
+    error_rate: float = ERROR_RATE,
+    score: bool = True,
+    on_epoch: EpochHook | None = None,
+    monitor: TrainingMonitor | None = None,
+) -> WorkflowResult:
+    """Ingest, prepare, train, export, choose thresholds and evaluate; the same call continues after a kill.
+
+    Everything goes below `settings.project`/`settings.name`: ingest/, prepared/, train/, model/, evaluation/.
+
+    Args:
+        data: the photos.
+        settings: of the training.
+        error_rate: of verification, see `choose_settings`.
+        score: evaluate on the test photos.
+        on_epoch: see `train`.
+        monitor: see `train`.
+
+    Raises:
+        SettingsError: the folder belongs to a training of other data or settings, a setting is impossible, or
+            photos are to be selected from data that is indexed already.
+        DataError, StoreError, ModelError: as the steps do.
+    """
+    _check(data, settings, error_rate)
+    folder = Path(settings.project) / settings.name
+    claim(folder, {**data.identity, **settings.identity})
+    index_path = _prepared_index(data, folder)
+    index, model_dir = DatasetIndex.read(index_path), folder / "model"
+    with tracking.start_run(settings.name, TASK, tags={"dataset": index.digest}):
+        tracking.log_params(asdict(settings), "train")
+        trained = train(index_path, model_dir, replace(settings, name="train"), folder, on_epoch, monitor)
+        set_thresholds(model_dir, index_path, error_rate=error_rate)
+        evaluation = evaluate(model_dir, index_path, folder / "evaluation") if score else None
+    return WorkflowResult(folder, trained, evaluation)
+
+
+def _check(data: BinData, settings: BinTrainSettings, error_rate: float) -> None:
+    """Refuse before the ingest what would be refused after it."""
+    check_error_rate(error_rate)
+    check_classes(data.classes)
+    check_weights(settings.weights)
+    check_machine(settings)
+    if not data.source.endswith(".parquet"):
+        return
+    for name in ("file_list", "quota", "limit"):
+        if (found := getattr(data, name)) is not None:
+            raise SettingsError(
+                f"{name} is {found!r}, which cannot be applied to {data.source}; leave it out, or pass it to "
+                "`stocktake bins ingest`"
+            )
+
+
+def _prepared_index(data: BinData, folder: Path) -> Path:
+    """The prepared index of any kind of `data`; made where it is not there yet."""
+    raw = Path(data.source)
+    if not data.source.endswith(".parquet"):
+        raw = ingest(
+            data.source,
+            folder / "ingest",
+            file_list=data.file_list,
+            quota=data.quota,
+            limit=data.limit,
+        )
+    elif "made_from" in DatasetIndex.read(raw).metadata:  # what `prepare` notes
+        return raw
+    return prepare(raw, folder / "prepared", data.classes)
