@@ -20,7 +20,6 @@ from stocktake.images import check_photo
 from stocktake.parallel import map_in_order
 from stocktake.storage import Store
 
-
 FORMAT = 1  # of parts, and of the rules that made them; another one makes them anew
 
 
