@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -170,13 +171,14 @@ def test_the_leak_is_the_share_of_test_photos_with_a_mate_in_train():
 
 
 def test_a_random_split_leaks_what_chance_says():
-    pairs = bins(4000, per_group=2)
-    assert random_leak(pairs, 0) == pytest.approx(0.8, abs=0.02)
-    triples = bins(4000, per_group=3)
-    assert random_leak(triples, 0) == pytest.approx(1 - 0.2**2, abs=0.02)
-    assert random_leak(bins(4000), 0) == 0
-    assert random_leak(pairs[:2], 0) == 0
-    assert random_leak(pairs, 0) == random_leak(pairs, 0) != random_leak(pairs, 1)
+    assert random_leak(bins(400, per_group=2)) == pytest.approx(0.8)
+    assert random_leak(bins(399, per_group=3)) == pytest.approx(0.96)
+    assert random_leak(bins(10)) == 0
+    assert random_leak([]) == 0
+    photos = bins(4000, per_group=2)
+    rng = np.random.default_rng(0)
+    drawn = [replace(photo, split=split_at(rng.random())) for photo in photos]
+    assert leak(drawn) == pytest.approx(random_leak(photos), abs=0.05)
 
 
 def test_prepare_keeps_the_classes_and_reports(tmp_path):
@@ -200,7 +202,7 @@ def test_prepare_keeps_the_classes_and_reports(tmp_path):
     assert (report["photos_read"], report["photos_kept"]) == (403, 400)
     assert report["other_counts"] == {"0": 1, "7": 2}
     assert report["leak"] == 0
-    assert 0.7 < report["leak_by_photo"] < 0.9
+    assert report["leak_by_photo"] == pytest.approx(0.8)
     assert sum(report["groups"].values()) == 200
     for quantity in CLASSES:
         found = Counter(photo.split for photo in prepared.photos if photo.quantity == quantity)
