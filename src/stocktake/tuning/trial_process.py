@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context, parent_process
@@ -20,10 +21,12 @@ from stocktake import tracking
 from stocktake.bins.counter import TASK
 from stocktake.bins.train_settings import BinTrainSettings
 from stocktake.devices import let_threads_sleep
-from stocktake.errors import SettingsError, StoreError
+from stocktake.errors import DataError, SettingsError, StoreError
 from stocktake.tuning.search_lock import hold_for_trials
 
 log = logging.getLogger(__name__)
+
+GRACE_S = 10.0  # to end the run of MLflow, and other ranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Ended:
     reason: str = ""
     hopeless: bool = False  # other trials would fail in the same way
     died: bool = False  # the process could not even end its run of MLflow
+    spent: bool = False  # the process ends, and with it the memory that a failure has left behind
 
 
 Message = Begun | Epoch | Ended
@@ -89,11 +93,13 @@ class TrialProcess:
             return self.connection.recv()
         except (EOFError, OSError):
             self._process.join()
-            return Ended(reason=_explain_exit(self._process.exitcode or 0), died=True)
+            return Ended(reason=_explain_exit(self._process.exitcode or 0), died=True, spent=True)
 
     def stop(self) -> None:
         """End it, whatever it is doing."""
         self._process.terminate()
+        self._process.join(GRACE_S)
+        self._process.kill()
         self._process.join()
         self.connection.close()
 
@@ -137,8 +143,9 @@ def _pick(metrics: dict[str, float], name: str) -> float:
 def _serve(connection: Connection, folder: Path, cores: list[int]) -> None:
     """Be the process."""
     hold_for_trials(folder)
-    threading.Thread(target=_end_with_the_search, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the search too, which then ends this
     signal.signal(signal.SIGTERM, _interrupt)
+    threading.Thread(target=_end_with_the_search, daemon=True).start()
     os.sched_setaffinity(0, cores)
     let_threads_sleep()
     try:
@@ -147,8 +154,8 @@ def _serve(connection: Connection, folder: Path, cores: list[int]) -> None:
             _log_to(order.log_path)
             ended = _run(order, connection)
             connection.send(ended)
-            if ended.reason:
-                return  # memory that a failure has left behind goes with the process
+            if ended.spent:
+                return
     except (EOFError, OSError, KeyboardInterrupt):
         return
 
@@ -165,8 +172,9 @@ def _run(order: Order, connection: Connection) -> Ended:
         return Ended()
     except Exception as error:
         log.exception("the trial failed")
-        name = "" if isinstance(error, SettingsError) else f"{type(error).__name__}: "
-        return Ended(reason=f"{name}{error}", hopeless=isinstance(error, StoreError))
+        name = "" if isinstance(error, DataError | SettingsError) else f"{type(error).__name__}: "
+        spent = not isinstance(error, DataError)  # which is found before anything is trained
+        return Ended(reason=f"{name}{error}", hopeless=isinstance(error, StoreError), spent=spent)
     finally:
         gc.collect()
 
@@ -176,6 +184,8 @@ def _end_with_the_search() -> None:
     search = parent_process()
     if search is not None:
         search.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_S)
     os._exit(1)
 
 

@@ -128,7 +128,7 @@ class TrialRunner:
                 slot.process.send(stop)
         else:
             trial, slot.trial = slot.trial, None
-            if message.reason:
+            if message.spent:
                 slot.stop()
             self._end(trial, message)
         return int(isinstance(message, Ended))

@@ -45,9 +45,10 @@ def start(index_path: Path, folder: Path) -> "subprocess.Popen[str]":
     )
 
 
-def wait_for_epoch(process: "subprocess.Popen[str]", study: TrialStudy, number: int) -> None:
+def wait_for_epochs(process: "subprocess.Popen[str]", study: TrialStudy, number: int) -> None:
+    """Wait for the second: an epoch is told before its checkpoint is written."""
     deadline = time.monotonic() + WAIT_S
-    while not study.row(number).curve:
+    while len(study.row(number).curve) < 2:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -69,7 +70,7 @@ def plan(bins_index, tmp_path) -> TrialStudy:
 
 def test_a_search_goes_on_without_memory_and_after_a_kill(tracked, bins_index, plan, tmp_path):
     killed = start(bins_index, tmp_path)
-    wait_for_epoch(killed, plan, number=1)
+    wait_for_epochs(killed, plan, number=1)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     lost, running = plan.rows()
