@@ -150,7 +150,7 @@ class BinTrainer:
         self.scaler.scale(loss).backward()
         self._mark("backward")
         if self.monitor:
-            self.monitor.step(done, loss.detach(), self.scaler.get_scale())
+            self.monitor.step(done, loss.detach(), self.scaler.get_scale)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["MonitorSettings", "RuleResult", "State", "StopTraining", "TrainingMonitor", "summary"]
 
 log = logging.getLogger(__name__)
+
+GradScale = float | Callable[[], float]
 
 
 class TrainingMonitor:
@@ -83,13 +85,14 @@ class TrainingMonitor:
         self.recording.optimizer = type(optimizer).__name__ if optimizer is not None else ""
         self._observer = Observer(self.recording, self.settings, model)
 
-    def step(self, step: int, loss: float | torch.Tensor, grad_scale: float = 1.0) -> None:
+    def step(self, step: int, loss: float | torch.Tensor, grad_scale: GradScale = 1.0) -> None:
         """Look at one step: after backward, before gradients are clipped and the optimizer moves.
 
         Args:
             step: of the whole training, from 0.
             loss: mean of the batch. A tensor is read later, so that it costs no wait for the device.
-            grad_scale: that of a GradScaler whose gradients were not unscaled yet.
+            grad_scale: that of a GradScaler whose gradients were not unscaled yet; its `get_scale`, without a
+                call, is asked at looks only, since asking waits for the device.
         """
         if self.recording.start_seconds is None:
             self.recording.start_seconds = time.monotonic() - self._made

@@ -48,7 +48,7 @@ class Observer:
         self._traced_from = 0
         self._sampler = Sampler(recording.samples, settings.sample_hz, gpus_of(model))
 
-    def step(self, step: int, loss: float | torch.Tensor, grad_scale: float) -> None:
+    def step(self, step: int, loss: float | torch.Tensor, grad_scale: float | Callable[[], float]) -> None:
         """Take in one step, see `TrainingMonitor.step`."""
         steps = self.recording.steps
         if self._variances is not None or self._tracing:
@@ -57,9 +57,9 @@ class Observer:
         steps.step.append(step)
         self._losses.append(loss.detach() if isinstance(loss, torch.Tensor) else float(loss))
         if self._variances is not None:
-            self._first_step(self._variances, grad_scale)
+            self._first_step(self._variances, _number(grad_scale))
         if self._steps >= self._next_look:
-            self._look(step, grad_scale)
+            self._look(step, _number(grad_scale))
         if len(self._losses) >= UNREAD:
             self.read()
         self._steps += 1
@@ -143,3 +143,7 @@ class Observer:
 
     def _wait_for(self, device: torch.device) -> Callable[[], None] | None:
         return (lambda: torch.cuda.synchronize(device)) if self._cuda else None
+
+
+def _number(grad_scale: float | Callable[[], float]) -> float:
+    return grad_scale if isinstance(grad_scale, float | int) else grad_scale()

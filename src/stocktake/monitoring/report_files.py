@@ -82,9 +82,9 @@ def _headline(fired: list[str]) -> str:
 def _short(state: State) -> str:
     return {
         State.ISSUES: "issues",
-        State.NO_ISSUES: "none",
-        State.INSUFFICIENT: "too little data",
-        State.NOT_EVALUATED: "not evaluated",
+        State.NO_ISSUES: "fine",
+        State.INSUFFICIENT: "too short",
+        State.NOT_EVALUATED: "n/a",
     }[state]
 
 

@@ -97,7 +97,7 @@ class ShelfTrainer(DetectionTrainer):
                 f" a lower lr0 (it is {self.args.lr0:g}) or without mixed precision (amp is {self.amp})"
             )
         if self.monitor:
-            self.monitor.step(self.steps_done, self.loss, self.scaler.get_scale())
+            self.monitor.step(self.steps_done, self.loss, self.scaler.get_scale)
         super().optimizer_step()
         self.steps_done += 1
         if self.monitor:

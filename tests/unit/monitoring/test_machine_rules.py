@@ -164,7 +164,7 @@ class TestBottlenecks:
             ("busy", State.NO_ISSUES, State.NO_ISSUES),
         ],
     )
-    def test_on_drawn_samples(self, name: str, cpu: State, disk: State) -> None:
+    def test_on_samples_made_by_hand(self, name: str, cpu: State, disk: State) -> None:
         seen = drawn_samples(name)
         assert CPUBottleneck(patience=120).check(seen).state is cpu
         assert IOBottleneck(patience=120).check(seen).state is disk
@@ -201,7 +201,7 @@ class TestGPUMemoryIncrease:
         assert found.reason == "7 samples after the first 2 so far, 8 are needed"
         assert self.RULE.check(with_samples([[50.0]] * 10)).state is State.NO_ISSUES
 
-    def test_on_drawn_samples(self) -> None:
+    def test_on_samples_made_by_hand(self) -> None:
         rule = GPUMemoryIncrease(patience=120)
         assert rule.check(drawn_samples("memory leaks")).state is State.ISSUES
         assert rule.check(drawn_samples("under-used")).state is State.ISSUES  # while it was loading
@@ -233,7 +233,7 @@ class TestLoadBalancing:
     def test_one_gpu_has_nothing_to_be_compared_with(self) -> None:
         assert LoadBalancing(patience=1).check(with_samples([[91.0]] * 4)).state is State.NOT_EVALUATED
 
-    def test_on_drawn_samples(self) -> None:
+    def test_on_samples_made_by_hand(self) -> None:
         rule = LoadBalancing(patience=120, threshold=0.2)
         assert rule.check(drawn_samples("one of two works")).state is State.ISSUES
         assert rule.check(drawn_samples("both of two work")).state is State.NO_ISSUES

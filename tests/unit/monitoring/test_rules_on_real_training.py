@@ -156,7 +156,7 @@ class TestLowGPUUtilization:
             ("too short", State.INSUFFICIENT),
         ],
     )
-    def test_on_drawn_samples(self, name: str, state: State) -> None:
+    def test_on_samples_made_by_hand(self, name: str, state: State) -> None:
         (rule,) = [rule for rule in OURS if rule.name == "LowGPUUtilization"]
         found = rule.check(drawn_samples(name))
         assert found.state is state
