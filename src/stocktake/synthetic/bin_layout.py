@@ -182,22 +182,24 @@ def _is_free(space: BinSpace, items: tuple[Item, ...], new: Item) -> bool:
 def visible_shares(space: BinSpace, items: Sequence[Item]) -> np.ndarray:
     """Share of each item's front that no other item hides, (n,) float64; on a grid, lean left aside."""
     owner = np.full((int(space.opening * _GRID) + 1, _GRID), -1, np.int16)
+    fronts = [_cells(space, item, item.setback) for item in items]
     for i in paint_order(items):
-        item = items[i]
-        front = _cells(space, item, item.setback)
-        if item.product.stackable:  # its flank hides, too
-            rear = _cells(space, item, min(item.setback + item.product.depth, 1.0))
-            owner[front[0], min(front[1].start, rear[1].start) : max(front[1].stop, rear[1].stop)] = i
-        owner[front] = i
-    fronts = [owner[_cells(space, item, item.setback)] == i for i, item in enumerate(items)]
-    return np.array([front.mean() for front in fronts])
+        rows, columns = fronts[i]
+        owner[rows, columns] = i
+        if items[i].product.stackable:  # its flank hides, too
+            _, rear = _cells(space, items[i], min(items[i].setback + items[i].product.depth, 1.0))
+            owner[rows, rear.start : columns.start] = i
+            owner[rows, columns.stop : rear.stop] = i
+    seen = [np.count_nonzero(owner[front] == i) / owner[front].size for i, front in enumerate(fronts)]
+    return np.array(seen)
 
 
 def _cells(space: BinSpace, item: Item, setback: float) -> tuple[slice, slice]:
     """Rows and columns of the grid that an item's front covers, were it `setback` deep; at least one cell."""
-    left, bottom = (int(v * _GRID) for v in space.behind(item.left, item.base, setback))
-    right, top = (round(v * _GRID) for v in space.behind(item.right, item.top, setback))
-    return slice(bottom, max(top, bottom + 1)), slice(max(left, 0), max(right, left + 1))
+    left, bottom = space.behind(item.left, item.base, setback)
+    right, top = space.behind(item.right, item.top, setback)
+    x, y = max(int(left * _GRID), 0), int(bottom * _GRID)
+    return slice(y, max(round(top * _GRID), y + 1)), slice(x, max(round(right * _GRID), x + 1))
 
 
 def jitter(rng: np.random.Generator, items: Sequence[Item]) -> tuple[Item, ...]:

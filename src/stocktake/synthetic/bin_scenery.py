@@ -146,11 +146,11 @@ def _paint_tape(rng: np.random.Generator, view: BinView, tape: Tape) -> None:
     first, last = max(int(edge.min()), 0), min(int(edge.max() + breadth) + 1, height)
     if first >= last:
         return
-    across = (
-        np.arange(first, last)[:, None] - edge[None, :].astype(np.float32)
-    ) / breadth  # 0..1 in the tape
-    wave = 0.5 + 0.5 * np.cos(2 * np.pi * tape.threads * across)
-    hidden = np.where((across >= 0) & (across <= 1), tape.cover + 0.45 * wave**3, 0).astype(np.float32)
+    down = np.arange(first, last, dtype=np.float32)[:, None]
+    across = (down - edge[None, :].astype(np.float32)) * np.float32(254 / breadth)  # 0..254 in the tape
+    wave = 0.5 + 0.5 * np.cos(2 * np.pi * tape.threads * np.linspace(0, 1, 254, dtype=np.float32))
+    table = np.pad((tape.cover + 0.45 * wave**3).astype(np.float32), 1)  # 0 beside the tape
+    hidden = table[np.clip(across + 1, 0, 255).astype(np.uint8)]
     area = pixels[first:last]
     colour = np.array((176, 170, 158), np.float32) * np.float32(rng.uniform(0.75, 1.05))
     area[:] = area + (colour - area) * hidden[..., None]

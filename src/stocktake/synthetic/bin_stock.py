@@ -16,7 +16,7 @@ from stocktake.synthetic.scene import paste
 
 def paint_items(rng: np.random.Generator, view: BinView, items: Sequence[Item]) -> np.ndarray:
     """Paint all items; returns the visible share of each, (n,) float64, tapes, lip and tag left aside."""
-    owner = np.full(view.canvas.pixels.shape[:2], -1, np.int8)
+    owner = np.full(view.canvas.pixels.shape[:2], -1, np.int16)
     whole = np.ones(len(items))
     fronts: dict[str, np.ndarray] = {}
     for i in paint_order(items):
@@ -25,7 +25,7 @@ def paint_items(rng: np.random.Generator, view: BinView, items: Sequence[Item]) 
             fronts[product.asin] = _draw_front(product, view.scale)
         whole[i] = _paint_item(rng, view, items[i], fronts[product.asin], owner, i)
     seen = np.bincount(owner[owner >= 0], minlength=len(items))
-    return seen / np.maximum(whole, 1)
+    return np.minimum(seen / np.maximum(whole, 1), 1.0)
 
 
 def _draw_front(product: Product, scale: float) -> np.ndarray:
@@ -60,20 +60,18 @@ def _paint_item(
     light = _light_on(rng, view, item)
     if item.base == 0:
         _shade_floor(view, (left, right), bottom, near)
-    mask = np.zeros_like(owner, np.uint8)
+    covered = 0
     if item.lean:
         sprite = _lean(sprite, item.lean)
         left -= max(0.0, (sprite.shape[1] - size[0]) if item.lean < 0 else 0.0)
     elif product.stackable:
-        _paint_sides(view, item, sprite, light, mask)
-    x, y = round(left), round(bottom) - sprite.shape[0]
+        covered = _paint_sides(view, item, sprite, light, owner, number)
     paste(view.canvas, sprite, left, bottom, light)
-    y2, x2 = min(y + sprite.shape[0], owner.shape[0]), min(x + sprite.shape[1], owner.shape[1])
-    part = sprite[max(-y, 0) : y2 - y, max(-x, 0) : x2 - x, 3] > 127
-    mask[max(y, 0) : y2, max(x, 0) : x2] |= part.astype(np.uint8)
-    covered = mask.astype(bool)
-    owner[covered] = number
-    return int(np.count_nonzero(covered))
+    x, y = round(left), round(bottom) - sprite.shape[0]
+    under = owner[max(y, 0) : y + sprite.shape[0], max(x, 0) : x + sprite.shape[1]]
+    front = sprite[max(-y, 0) :, max(-x, 0) :, 3][: under.shape[0], : under.shape[1]] > 127
+    under[front] = number
+    return covered + int(np.count_nonzero(front))
 
 
 def _light_on(rng: np.random.Generator, view: BinView, item: Item) -> float:
@@ -107,22 +105,25 @@ def _lean(sprite: np.ndarray, degrees: float) -> np.ndarray:
     return cv2.warpAffine(sprite, turn, size, flags=cv2.INTER_LINEAR)
 
 
-def _paint_sides(view: BinView, item: Item, sprite: np.ndarray, light: float, mask: np.ndarray) -> None:
-    """The flank and the upper or lower face that run into the depth of the bin."""
+def _paint_sides(
+    view: BinView, item: Item, sprite: np.ndarray, light: float, owner: np.ndarray, number: int
+) -> int:
+    """The flank and the upper face that run into the depth of the bin; returns the px that they cover."""
     space, rear = view.space, min(item.setback + item.product.depth, 1.0)
-    pixels, colour = view.canvas.pixels, sprite[:, [0, -1], :3].mean((0, 1)) * light
-
-    def paint(ends: list[tuple[float, float]], share: float) -> None:
-        near = [space.behind(*end, item.setback) for end in ends]
-        far = [space.behind(*end, rear) for end in reversed(ends)]
+    colour = sprite[:, [0, -1], :3].mean((0, 1)) * light
+    faces = []
+    if item.top < space.eye[1]:
+        faces.append(((item.left, item.top), (item.right, item.top), 0.8))
+    if item.right < space.eye[0]:
+        faces.append(((item.right, item.base), (item.right, item.top), 0.5))
+    elif item.left > space.eye[0]:
+        faces.append(((item.left, item.base), (item.left, item.top), 0.5))
+    covered = 0.0
+    for start, end, share in faces:
+        near = [space.behind(*point, item.setback) for point in (start, end)]
+        far = [space.behind(*point, rear) for point in (end, start)]
         corners = view.corners([*near, *far])
-        cv2.fillConvexPoly(pixels, corners, (colour * share).tolist(), cv2.LINE_AA)
-        cv2.fillConvexPoly(mask, corners, 1)
-
-    eye_x, eye_y = space.eye
-    if item.top < eye_y:
-        paint([(item.left, item.top), (item.right, item.top)], 0.8)
-    if item.right < eye_x:
-        paint([(item.right, item.base), (item.right, item.top)], 0.5)
-    elif item.left > eye_x:
-        paint([(item.left, item.base), (item.left, item.top)], 0.5)
+        cv2.fillConvexPoly(view.canvas.pixels, corners, (colour * share).tolist(), cv2.LINE_AA)
+        cv2.fillConvexPoly(owner, corners, number)
+        covered += cv2.contourArea(corners)
+    return round(covered)

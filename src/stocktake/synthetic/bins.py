@@ -35,6 +35,7 @@ from stocktake.synthetic.output import check_leftovers, lay_sheet, map_processes
 from stocktake.synthetic.scene import Canvas
 
 _HAZE = (118, 106, 92)  # the grey that low contrast tends to
+_GRAIN = 192  # px after which the noise repeats
 _WARM = (1.0, 0.93, 0.84)  # the lamps of a warehouse
 
 
@@ -114,7 +115,7 @@ def _expose(rng: np.random.Generator, settings: BinDrawSettings, photo: np.ndarr
     photo = cv2.LUT(photo, np.clip(table, 0, 255).astype(np.uint8)[None])
     photo = light_photo(rng, photo, settings.lighting)
     blur = rng.uniform(*settings.blur) * photo.shape[1] / 480
-    return expose_photo(rng, photo, blur, rng.uniform(*settings.noise))
+    return expose_photo(rng, photo, blur, rng.uniform(*settings.noise), _GRAIN)
 
 
 def write_dataset(
