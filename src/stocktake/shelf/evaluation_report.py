@@ -156,8 +156,8 @@ def summarise(scores: Scores) -> str:
     if scene is not None:
         methods = scores.scenes[scene]
         where = {PIXELS: "from pixels", HOLD_OUT: "by hold-out"}.get(scene, SCENES[scene].lower())
-        ours, sliding = (methods[who].iou30.f1 for who in (OURS, SLIDING))
-        sentence += f"; void F1 {ours:.3f} {where}, the sliding-box heuristic {sliding:.3f}"
+        mine, sliding = (methods[who].iou30.f1 for who in (OURS, SLIDING))
+        sentence += f"; void F1 {mine:.3f} {where}, the sliding-box heuristic {sliding:.3f}"
     return sentence + "."
 
 
