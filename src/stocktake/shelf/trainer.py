@@ -63,7 +63,6 @@ class ShelfTrainer(DetectionTrainer):
         self.bad_steps = 0
         self.monitor: TrainingMonitor | None = None
         self.steps_done = 0  # of the optimizer
-        self.stopped_by = ""  # the rule that ended the training, and why
 
     def set_model_attributes(self) -> None:
         """Put the model into channels_last on CPU as well, which is a fifth to a third faster."""

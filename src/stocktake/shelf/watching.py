@@ -1,10 +1,13 @@
 """Lets the training rules watch an ultralytics trainer. Importing this module imports no ultralytics."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from stocktake.monitoring.monitor import StopTraining, TrainingMonitor
 from stocktake.monitoring.run_files import RECORDING_FILE
+
+log = logging.getLogger(__name__)
 
 
 def watch(trainer: Any, monitor: TrainingMonitor) -> None:
@@ -20,7 +23,7 @@ def end_epoch(trainer: Any, metrics: dict[str, float]) -> None:
         trainer.monitor.epoch(trainer.epoch + 1, metrics)
     except StopTraining as stop:
         trainer.stop = True
-        trainer.stopped_by = str(stop)
+        log.info("stopped after epoch %d: %s", trainer.epoch + 1, stop)
 
 
 def _start(trainer: Any) -> None:

@@ -6,15 +6,17 @@ import json
 import math
 from pathlib import Path
 
+import mlflow
 import pytest
 import torch
 
+from stocktake import tracking
 from stocktake.errors import DataError, SettingsError
 from stocktake.monitoring import observer
 from stocktake.monitoring.monitor import MonitorSettings, State, TrainingMonitor, loss_of
 from stocktake.monitoring.recording import Recording
 from stocktake.monitoring.rule_flags import add_rule_flags, read_rules
-from stocktake.monitoring.run_files import leave_answers, rank_monitor, read_summary
+from stocktake.monitoring.run_files import leave_answers, log_answers, rank_monitor, read_summary
 from tests.watched import chain, two_moons, watch_training
 
 QUICK = MonitorSettings(every=2, sample_hz=100, trace_at=12, trace_steps=2)
@@ -215,6 +217,18 @@ class TestReports:
     def test_the_trace_is_one_of_chrome(self, folder: Path) -> None:
         trace = json.loads(gzip.decompress((folder / "rules/trace.json.gz").read_bytes()))
         assert any("mm" in event.get("name", "") for event in trace["traceEvents"])
+
+    def test_mlflow_gets_the_folder_and_a_tag_for_each_answer(
+        self, folder: Path, watched: TrainingMonitor, tracked: object
+    ) -> None:
+        with tracking.start_run("train") as run_id:
+            log_answers(folder)
+            log_answers(folder / "rules")  # a run that nobody watched has nothing to log
+        client = mlflow.MlflowClient()
+        assert {Path(file.path).name for file in client.list_artifacts(run_id, "rules")} == FILES
+        tags = client.get_run(run_id).data.tags
+        for result in watched.finish():
+            assert tags[f"rule.{result.rule}"] == result.state.value
 
     def test_a_page_of_nothing(self, tmp_path: Path) -> None:
         page = TrainingMonitor().write_report(tmp_path).read_text()
