@@ -22,6 +22,7 @@ from stocktake.storage import Store, open_store
 SCHEMA_VERSION = 1
 SPLITS = ("train", "val", "test")
 DRAWN_LICENCE = "drawn by stocktake: no photo of anyone's"
+INDEX_FILE = "index.parquet"
 LICENCE_FILE = "licence.txt"  # beside photos of another licence than the public set's; its first line tells
 
 _BOX = pa.list_(pa.float32(), 4)

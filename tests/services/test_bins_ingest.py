@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from stocktake.bins.abid import ingest, merge
+from stocktake.bins.abid import ingest
+from stocktake.bins.abid_merge import merge
 from stocktake.bins.verify import verify
 from stocktake.dataset import DatasetIndex, read_photo_bytes
 from stocktake.errors import DataError, StoreError

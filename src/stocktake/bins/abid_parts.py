@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stocktake.bins.abid_ids import bucket_order
+from stocktake.bins.abid_source import Shard
 from stocktake.errors import DataError, StoreError
 from stocktake.files import atomic_path, explain_os_error, read_file
 
@@ -51,7 +52,7 @@ class Manifest:
     """
 
     about: dict[str, Any]
-    shard: tuple[int, int]
+    shard: Shard
     buckets: list[str]
     repeated: dict[str, str]
     other_files: int
@@ -85,18 +86,18 @@ def read_part(out_dir: Path, bucket: str) -> Part | None:
         return None  # of another version, or damaged: read again from the source
 
 
-def forget_manifests(out_dir: Path, shard: tuple[int, int]) -> None:
+def forget_manifests(out_dir: Path, shard: Shard) -> None:
     """Remove this worker's manifest and those of another number of workers."""
     for path in (out_dir / FOLDER).glob("shard-*.json"):
         number, _, count = path.stem.removeprefix("shard-").partition("-of-")
-        if number == str(shard[0]) or count != str(shard[1]):
+        if number == str(shard.number) or count != str(shard.count):
             path.unlink(missing_ok=True)
 
 
 def write_manifest(out_dir: Path, manifest: Manifest) -> None:
     """Say that a worker has finished."""
-    number, count = manifest.shard
-    path = out_dir / FOLDER / f"shard-{number}-of-{count}.json"
+    shard = manifest.shard
+    path = out_dir / FOLDER / f"shard-{shard.number}-of-{shard.count}.json"
     try:
         with atomic_path(path) as part:
             part.write_text(json.dumps(asdict(manifest), indent=1) + "\n", "utf-8")
@@ -123,12 +124,12 @@ class Parts:
         found = [(folder, manifest) for folder in folders for manifest in _manifests(folder)]
         if not found:
             raise DataError("no finished shard was found in the folders; run `stocktake bins ingest` first")
-        about, (_, count) = found[0][1].about, found[0][1].shard
+        about, count = found[0][1].about, found[0][1].shard.count
         for folder, manifest in found:
-            if manifest.about != about or manifest.shard[1] != count:
+            if manifest.about != about or manifest.shard.count != count:
                 differing = [key for key in about if manifest.about.get(key) != about[key]] or ["shard"]
                 raise DataError(f"{folder}: its {', '.join(differing)} is not that of {found[0][0]}")
-        missing = sorted(set(range(1, count + 1)) - {manifest.shard[0] for _, manifest in found})
+        missing = sorted(set(range(1, count + 1)) - {manifest.shard.number for _, manifest in found})
         if missing:
             names = ", ".join(f"{number}/{count}" for number in missing)
             raise DataError(f"the shards {names} are missing or have not finished; run them (again)")
@@ -155,7 +156,7 @@ def _manifests(folder: Path) -> list[Manifest]:
     for path in sorted((folder / FOLDER).glob("shard-*.json")):
         try:
             content = json.loads(read_file(path))
-            manifests.append(Manifest(**{**content, "shard": tuple(content["shard"])}))
+            manifests.append(Manifest(**{**content, "shard": Shard(**content["shard"])}))
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(f"{path}: cannot be read ({error}); run its shard again") from error
     return manifests

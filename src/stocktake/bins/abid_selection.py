@@ -1,8 +1,12 @@
 """Which bins are asked for: those of a file list, the first few of each count, or all."""
 
+import hashlib
+import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from stocktake.bins.abid_ids import id_of
 from stocktake.bins.abid_metadata import load_object
@@ -26,6 +30,12 @@ class Selection:
     limit: int | None = None
     taken: Counter[int] = field(default_factory=Counter)
 
+    @classmethod
+    def of(cls, about: Mapping[str, Any]) -> "Selection":
+        """The selection that JSON tells of: quota by count, the counts as strings, and limit."""
+        quota = about["quota"]
+        return cls(quota and {int(count): most for count, most in quota.items()}, about["limit"])
+
     def wants(self, quantity: int) -> bool:
         """Whether a bin of this count would be taken now."""
         if self.quota is not None and self.taken[quantity] >= self.quota.get(quantity, 0):
@@ -46,6 +56,11 @@ class FileList:
 
     counts: dict[str, int]
     repeated: dict[str, str]  # id -> where
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of what it asks for."""
+        return hashlib.sha256(json.dumps(self.counts, sort_keys=True).encode()).hexdigest()
 
 
 def read_file_list(path: Path) -> FileList:

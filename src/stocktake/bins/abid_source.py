@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tqdm import tqdm
+
 from stocktake.bins.abid_ids import bucket_of, bucket_order, order, shard_of
 from stocktake.bins.abid_selection import FileList
 from stocktake.dataset import LICENCE_FILE
-from stocktake.errors import DataError
+from stocktake.errors import DataError, SettingsError
 from stocktake.parallel import map_in_order
 from stocktake.settings import Settings
 from stocktake.storage import ObjectInfo, Store, open_store
@@ -81,6 +83,20 @@ class Source:
         return self.store.get(LICENCE_FILE).decode("utf-8", "replace").partition("\n")[0].strip() or None
 
 
+def parse_shard(text: str | None) -> Shard:
+    """'2/8' as the second of eight.
+
+    Raises:
+        SettingsError: it is not of this form.
+    """
+    if text is None:
+        return Shard()
+    match = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise SettingsError(f"shard is {text!r}; it must be K/N with K in 1..N, such as 2/8")
+    return Shard(int(match[1]), int(match[2]))
+
+
 def open_source(source: str, settings: Settings) -> Source:
     """Find out what `source` is; a network is not asked.
 
@@ -102,14 +118,14 @@ def open_source(source: str, settings: Settings) -> Source:
     return Source(open_store(str(path)), str(path), True)
 
 
-def list_all(source: Source, shard: Shard) -> Listing:
-    """Every bin of a source, by listing it.
+def list_all(source: Source, shard: Shard, progress: bool) -> Listing:
+    """Every bin of a source, by listing it: a thousand files per request from S3.
 
     Raises:
         DataError: it is empty or has another layout.
     """
     listing, seen, known = Listing(), 0, 0
-    for found in source.store.list():
+    for found in tqdm(source.store.list(), "list", unit="file", disable=None if progress else True):
         seen += 1
         photo, metadata = _PHOTO.fullmatch(found.key), _METADATA.fullmatch(found.key)
         match = photo or metadata

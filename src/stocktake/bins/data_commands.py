@@ -74,7 +74,7 @@ def _add_merge(verbs: Any) -> None:
 
 
 def _merge(options: Options) -> None:
-    from stocktake.bins.abid import merge
+    from stocktake.bins.abid_merge import merge
 
     merge(options.folders, options.out)
     say_written(options.out, "index.parquet", "report.html")
@@ -128,7 +128,10 @@ def add_selection_flags(parser: argparse.ArgumentParser) -> None:
         "--file-list", type=Path, metavar="JSON", help="only these bins: a dict of count -> metadata paths"
     )
     parser.add_argument(
-        "--quota", type=read_quota, metavar="N", help="bins of each count: 500, or 1=500,2=300 for these only"
+        "--quota",
+        type=read_quota,
+        metavar="N",
+        help="bins of each count: 1-5=500, or 1=500,2=300; 500 for all counts, which reads all metadata",
     )
     parser.add_argument("--limit", type=int, help="at most this many bins")
 
@@ -139,10 +142,17 @@ def add_classes_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def read_quota(text: str) -> int | dict[int, int]:
-    """'500' as 500, '1=500,2=300' as {1: 500, 2: 300}."""
+    """'500' as 500, '1=500,2=300' as {1: 500, 2: 300}, '1-5=500' as 500 of each of these."""
     try:
         if "=" not in text:
             return int(text)
-        return {int(count): int(most) for count, most in (pair.split("=") for pair in text.split(","))}
+        quota = {}
+        for pair in text.split(","):
+            counts, most = pair.split("=")
+            first, _, last = counts.partition("-")
+            quota.update(dict.fromkeys(range(int(first), int(last or first) + 1), int(most)))
+        return quota
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor like 1=500,2=300") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a number nor like 1-5=500 or 1=500,2=300"
+        ) from None

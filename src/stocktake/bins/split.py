@@ -9,13 +9,12 @@ from pathlib import Path
 
 from stocktake.bins.abid_ids import id_of, order
 from stocktake.bins.split_report import SplitReport
-from stocktake.dataset import SPLITS, DatasetIndex, Photo
+from stocktake.dataset import INDEX_FILE, SPLITS, DatasetIndex, Photo
 from stocktake.errors import DataError, SettingsError
 from stocktake.setting_checks import MAX_SEED, expect_whole
 
 log = logging.getLogger(__name__)
 
-INDEX = "index.parquet"
 CLASSES = (1, 2, 3, 4, 5)  # those of Udacity's list
 TRAIN_SHARE, VAL_SHARE = 0.8, 0.1  # the rest is test
 LOWEST_SHARE, HIGHEST_SHARE = 0.05, 0.15  # of a class, in val and in test
@@ -49,7 +48,7 @@ def prepare(index_path: Path, out_dir: Path, classes: Sequence[int] = CLASSES, s
             f"{index_path}: {unknown[0]} has no quantity; it takes an index of `stocktake bins ingest`"
         )
     prepared, report = split_bins(index, wanted, seed)
-    path = out_dir / INDEX
+    path = out_dir / INDEX_FILE
     prepared.write(path)
     report.write(out_dir)
     log.info("%s", report.summary())

@@ -8,13 +8,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from stocktake.dataset import DatasetIndex, Photo
+from stocktake.dataset import INDEX_FILE, DatasetIndex, Photo
 from stocktake.errors import DataError
 from stocktake.parallel import map_bounded
 from stocktake.settings import load_settings
 from stocktake.storage import Store, open_store
-
-INDEX = "index.parquet"
 
 
 @dataclass
@@ -59,8 +57,8 @@ def verify(store_uri: str, workers: int | None = None, progress: bool = True) ->
     indexes = list(_find_indexes(store_uri))
     if not indexes:
         raise DataError(
-            f"{store_uri}: no {INDEX} in it tells what to expect; give a store that `stocktake bins ingest"
-            f" --copy` wrote to, or the {INDEX} of an ingest"
+            f"{store_uri}: no {INDEX_FILE} in it tells what to expect; give a store that"
+            f" `stocktake bins ingest --copy` wrote to, or the {INDEX_FILE} of an ingest"
         )
     total = sum(len(index.photos) for _, index in indexes)
     with tqdm(desc="verify", total=total, unit="photo", disable=None if progress else True) as bar:
@@ -84,8 +82,8 @@ def _find_indexes(uri: str) -> Iterator[tuple[str, DatasetIndex]]:
     store = open_store(uri)
     with tempfile.TemporaryDirectory() as folder:
         for found in store.list():
-            if found.key.rpartition("/")[2] == INDEX:
-                path = Path(folder) / INDEX
+            if found.key.rpartition("/")[2] == INDEX_FILE:
+                path = Path(folder) / INDEX_FILE
                 store.get_to(found.key, path)
                 index = DatasetIndex.read(path)
                 index.store = store.url(found.key).rpartition("/")[0]

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from stocktake.bins import abid
-from stocktake.bins.abid import ingest, merge
+from stocktake.bins.abid import ingest
+from stocktake.bins.abid_merge import merge
 from stocktake.dataset import DatasetIndex, read_photo_bytes
 from stocktake.errors import DataError, SettingsError
 from tests.plain_bins import metadata, photo_bytes, write_bin, write_bins
@@ -174,6 +175,11 @@ def test_a_file_list_selects(tmp_path):
     assert report["remarks"]["repeated_id"] == {"00002": "listed under 2, and again under 3"}
     assert report["remarks"]["other_count_in_list"] == {"00002": "listed under 2, EXPECTED_QUANTITY is 3"}
     assert report["selection"] == "the file list list.json"
+    ingest(str(source), tmp_path / "a", shard="1/2", file_list=path, progress=False)
+    path.write_text('{"1": ["00003.json"]}')
+    ingest(str(source), tmp_path / "b", shard="2/2", file_list=path, progress=False)
+    with pytest.raises(DataError, match="its file_list is not that of"):
+        merge([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
 
 
 def test_a_quota_takes_the_first_of_each_count(tmp_path):

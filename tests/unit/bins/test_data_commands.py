@@ -74,13 +74,14 @@ def test_a_page_in_place_of_a_file_list_is_one_line(tmp_path, capsys):
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("text", ["many", "1=", "1=2=3", "1=2;3=4", ""])
+@pytest.mark.parametrize("text", ["many", "1=", "1=2=3", "1=2;3=4", "1-=x", ""])
 def test_a_malformed_quota_is_refused(text, capsys):
     with pytest.raises(SystemExit):
         main(["bins", "ingest", "x", "--out", "y", "--quota", text])
-    assert "is neither a number nor like 1=500,2=300" in capsys.readouterr().err
+    assert "is neither a number nor like 1-5=500" in capsys.readouterr().err
 
 
 def test_a_quota_is_a_number_or_one_per_count():
     assert read_quota("500") == 500
     assert read_quota("1=500,2=300") == {1: 500, 2: 300}
+    assert read_quota("0=9,2-4=300") == {0: 9, 2: 300, 3: 300, 4: 300}
