@@ -15,6 +15,7 @@ from stocktake.cluster.namespace import (
 )
 
 HOUR_S = 3600
+CHECKPOINT_MINUTES = 5  # of training that a lost pod costs at most, besides an epoch
 
 
 def place(task: PipelineTask, cpu: str, memory: str, hours: int) -> PipelineTask:
@@ -30,6 +31,7 @@ def place(task: PipelineTask, cpu: str, memory: str, hours: int) -> PipelineTask
     task.set_retry(num_retries=2, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration="600s")
     task.set_env_variable("STOCKTAKE_CACHE", f"{SCRATCH}/cache")
     task.set_env_variable("STOCKTAKE_WORK_DIR", f"{SCRATCH}/work")
+    task.set_env_variable("STOCKTAKE_CHECKPOINT_MINUTES", str(CHECKPOINT_MINUTES))
     kubernetes.empty_dir_mount(task, volume_name="scratch", mount_path=SCRATCH)
     kubernetes.set_timeout(task, seconds=hours * HOUR_S)
     _from_config_map(task, REQUIRED_ENDPOINTS, optional=False)

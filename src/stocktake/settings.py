@@ -26,6 +26,8 @@ class Settings(BaseSettings):
     store: str = Field("runs/store", validation_alias="STOCKTAKE_STORE")
     cache: Path = Field(Path("runs/cache"), validation_alias="STOCKTAKE_CACHE")
     work_dir: Path | None = Field(None, validation_alias="STOCKTAKE_WORK_DIR")  # of checkpoints
+    # how often the newest checkpoint goes to the store; None = never
+    checkpoint_minutes: float | None = Field(None, gt=0, validation_alias="STOCKTAKE_CHECKPOINT_MINUTES")
     workers: int | None = Field(None, ge=1, le=1024, validation_alias="STOCKTAKE_WORKERS")
     s3_endpoint_url: str = Field(
         "https://s3.amazonaws.com",

@@ -85,6 +85,8 @@ def test_every_step_has_resources_retries_timeout_and_the_services(documents):
             "MLFLOW_TRACKING_URI",
             "STOCKTAKE_STORE",
         }
+        environment = {entry["name"]: entry["value"] for entry in container["env"]}
+        assert environment["STOCKTAKE_CHECKPOINT_MINUTES"] == "5", name
         assert all(entry["configMapName"] == "endpoints" for entry in kubernetes[name]["configMapAsEnv"])
         assert all(entry["optional"] for entry in kubernetes[name]["secretAsEnv"])
 

@@ -2,6 +2,8 @@ import shutil
 
 import pytest
 
+from tests.small_training import draw_index
+
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory):
@@ -33,3 +35,18 @@ def tracked(database, monkeypatch):
 
     configure()
     return database
+
+
+@pytest.fixture(scope="session")
+def drawn_index(tmp_path_factory):
+    """A raw index of a few small drawn shelves, for trainings."""
+    return draw_index(tmp_path_factory.mktemp("drawn"))
+
+
+@pytest.fixture(scope="module")
+def photo_cache(tmp_path_factory):
+    """A cache of photos of the test's own."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STOCKTAKE_CACHE", str(folder))
+        yield folder

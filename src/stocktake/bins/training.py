@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from stocktake import tracking
 from stocktake.bins.train_settings import BinTrainSettings
 from stocktake.bins.weights import resolve_weights
+from stocktake.checkpoint_store import keep_in_store
 from stocktake.dataset import DatasetIndex
 from stocktake.devices import check_amp, check_devices, let_threads_sleep
 from stocktake.errors import DataError, StoreError
@@ -106,7 +107,8 @@ def train(
         "start": start.checkpoint and str(start.checkpoint),
         "rules": None,
     }
-    resumed_from = _run_epochs(run, arguments, settings, on_epoch or tracking.log_metrics, monitor)
+    with keep_in_store(run, identity, settings.resume):
+        resumed_from = _run_epochs(run, arguments, settings, on_epoch or tracking.log_metrics, monitor)
     result = json.loads(run.result.read_text())
     if model_dir is not None:
         from stocktake.bins.export import export_model

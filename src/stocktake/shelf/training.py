@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stocktake import tracking
+from stocktake.checkpoint_store import keep_in_store
 from stocktake.dataset import DatasetIndex
 from stocktake.devices import advise_on_memory, check_devices
 from stocktake.errors import DataError, StoreError
@@ -60,8 +61,8 @@ def train(
     """Train YOLOv5 on the train photos of an index, choose by its val photos, export to a model dir.
 
     A run that was killed continues from its last checkpoint when it is called again with the same settings
-    and photos; one that had finished is only exported again. Metrics of every epoch go to the open run of
-    `tracking`.
+    and photos, on another machine too where `checkpoint_store` is used; one that had finished is only exported
+    again. Metrics of every epoch go to the open run of `tracking`.
 
     Args:
         index_path: a prepared index.parquet.
@@ -100,9 +101,10 @@ def train(
     }
     run = open_run(root, settings.name, identity, settings.resume)
     log.info("training %s on %d photos in %s", start.description, len(index.split("train")), run.path)
-    resumed_from = _run_epochs(
-        run, index, start, overrides, settings, cache_dir, on_epoch or tracking.log_metrics, monitor
-    )
+    with keep_in_store(run, identity, settings.resume):
+        resumed_from = _run_epochs(
+            run, index, start, overrides, settings, cache_dir, on_epoch or tracking.log_metrics, monitor
+        )
     result = json.loads(run.result.read_text())
     export_model(
         run.best,
