@@ -93,7 +93,7 @@ def _take(parts: Parts) -> tuple[list[Bin], dict[str, tuple[str, ...]]]:
         if found.quantity is not None and not selection.wants(found.quantity):
             continue
         if found.quantity is not None and not found.reason:
-            selection.taken[found.quantity] += 1
+            selection.take(found.quantity)
         bins.append(found)
     return bins, skus
 

@@ -164,14 +164,14 @@ class Reading:
             return found
         if not self.selection.wants(found.quantity):
             return Bin(found.id, found.quantity, found.skus)  # may still link its neighbours
-        self.selection.taken[found.quantity] += 1
+        self.selection.take(found.quantity)
         return found
 
     def _recall(self, part: Part) -> None:
         self.done.known += len(part.bins)
         for found in part.bins:
             if found.key and not found.reason and found.quantity is not None:
-                self.selection.taken[found.quantity] += 1
+                self.selection.take(found.quantity)
 
 
 class _Bucket(ExitStack):

@@ -29,6 +29,7 @@ class Selection:
     quota: dict[int, int] | None = None
     limit: int | None = None
     taken: Counter[int] = field(default_factory=Counter)
+    total: int = 0  # threads ask while another one takes, so it is not summed up over `taken`
 
     @classmethod
     def of(cls, about: Mapping[str, Any]) -> "Selection":
@@ -36,16 +37,21 @@ class Selection:
         quota = about["quota"]
         return cls(quota and {int(count): most for count, most in quota.items()}, about["limit"])
 
+    def take(self, quantity: int) -> None:
+        """Count a bin that was taken."""
+        self.taken[quantity] += 1
+        self.total += 1
+
     def wants(self, quantity: int) -> bool:
         """Whether a bin of this count would be taken now."""
         if self.quota is not None and self.taken[quantity] >= self.quota.get(quantity, 0):
             return False
-        return self.limit is None or self.taken.total() < self.limit
+        return self.limit is None or self.total < self.limit
 
     @property
     def is_full(self) -> bool:
         """Whether no bin of any count would be taken any more."""
-        if self.limit is not None and self.taken.total() >= self.limit:
+        if self.limit is not None and self.total >= self.limit:
             return True
         return self.quota is not None and all(self.taken[count] >= most for count, most in self.quota.items())
 

@@ -129,18 +129,20 @@ def test_a_selection_is_full_at_its_quota_or_limit():
     assert Selection().wants(209)
     quota = Selection({1: 2, 3: 1})
     assert [quota.wants(count) for count in (1, 2, 3)] == [True, False, True]
-    quota.taken.update([1, 1])
+    quota.take(1)
+    assert quota.wants(1)
+    quota.take(1)
     assert not quota.wants(1)
     assert not quota.is_full
-    quota.taken.update([3])
+    quota.take(3)
     assert quota.is_full
     limited = Selection(limit=2)
-    limited.taken.update([5])
+    limited.take(5)
     assert limited.wants(5)
     assert not limited.is_full
-    limited.taken.update([4])
+    limited.take(4)
     assert not limited.wants(4)
     assert limited.is_full
     both = Selection({1: 5}, limit=1)
-    both.taken.update([1])
+    both.take(1)
     assert both.is_full
