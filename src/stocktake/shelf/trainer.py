@@ -62,7 +62,7 @@ class ShelfTrainer(DetectionTrainer):
             use_cores()  # ultralytics, whenever it chooses the CPU, leaves one idle
         self.bad_steps = 0
         self.monitor: TrainingMonitor | None = None
-        self.steps_done = 0  # of the optimizer
+        self.steps_done = self.steps_marked = 0  # of the optimizer
 
     def set_model_attributes(self) -> None:
         """Put the model into channels_last on CPU as well, which is a fifth to a third faster."""

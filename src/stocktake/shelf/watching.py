@@ -15,6 +15,13 @@ def watch(trainer: Any, monitor: TrainingMonitor) -> None:
     trainer.monitor = monitor
     trainer.add_callback("on_train_start", _start)
     trainer.add_callback("on_train_batch_start", lambda _: monitor.mark("data wait"))
+    trainer.add_callback("on_train_batch_end", _end_batch)
+
+
+def _end_batch(trainer: Any) -> None:
+    """After backward, where gradients add up over several batches; else after the optimizer's step."""
+    trainer.monitor.mark("other" if trainer.steps_done > trainer.steps_marked else "backward")
+    trainer.steps_marked = trainer.steps_done
 
 
 def end_epoch(trainer: Any, metrics: dict[str, float]) -> None:
@@ -29,5 +36,5 @@ def end_epoch(trainer: Any, metrics: dict[str, float]) -> None:
 def _start(trainer: Any) -> None:
     monitor: TrainingMonitor = trainer.monitor
     monitor.keep_in(Path(trainer.save_dir) / RECORDING_FILE, trainer.start_epoch)
-    trainer.steps_done = len(monitor.recording.steps.step)
+    trainer.steps_done = trainer.steps_marked = len(monitor.recording.steps.step)
     monitor.start(trainer.model, trainer.optimizer, trainer.train_loader.num_workers)

@@ -63,7 +63,9 @@ def test_epochs_have_losses_and_phases(watched) -> None:
     epochs = watched[0].recording.epochs
     assert [epoch.epoch for epoch in epochs] == [1, 2]
     assert all(epoch.train and epoch.val for epoch in epochs)
-    assert list(epochs[1].phases) == ["data wait", "forward", "backward", "optimizer", "monitor"]
+    assert list(epochs[1].phases) == [
+        "data wait", "forward", "backward", "optimizer", "monitor", "other",
+    ]  # fmt: skip
     assert watched[0].recording.traced_steps == 1
     assert any("convolution" in row.name for row in watched[0].recording.operators)
 
