@@ -33,7 +33,7 @@ def train_shelf_detector(
         digest: Its digest.
         code_version: Version of the library; part of the cache's key.
         weights: COCO weights such as yolov5s.pt, a checkpoint, `starter`, or `scratch`.
-        size: n, s, m, l or x, where training starts from scratch.
+        size: Size n, s, m, l or x, where training starts from scratch.
         epochs: Passes over the training photos.
         img: Side in px of the square that photos are fitted into.
         batch: Photos in a step over all GPUs; -1 for what fits.
@@ -53,7 +53,6 @@ def train_shelf_detector(
     from pathlib import Path
 
     from stocktake.devices import gpu_devices
-    from stocktake.settings import load_settings
     from stocktake.shelf.thresholds import set_thresholds
     from stocktake.shelf.train_settings import TrainSettings
     from stocktake.shelf.training import train
@@ -65,7 +64,7 @@ def train_shelf_detector(
     )  # fmt: skip
     with start_run("train", tags={"code_version": code_version, "dataset": digest}) as run_id:
         log_params(asdict(settings), "train")
-        result = train(Path(index.path), Path(model.path), settings, load_settings().work_dir)
+        result = train(Path(index.path), Path(model.path), settings)
     trained = set_thresholds(result.model_dir, Path(index.path))
     metrics.metadata.update(result.metrics)
     model.metadata.update(digest=trained, made_from=digest, code_version=code_version)

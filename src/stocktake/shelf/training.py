@@ -61,15 +61,15 @@ def train(
     """Train YOLOv5 on the train photos of an index, choose by its val photos, export to a model dir.
 
     A run that was killed continues from its last checkpoint when it is called again with the same settings
-    and photos, on another machine too where `checkpoint_store` is used; one that had finished is only exported
-    again. Metrics of every epoch go to the open run of `tracking`.
+    and photos, on another machine too where `checkpoint_store` is used; one that had finished is only
+    exported again. Metrics of every epoch go to the open run of `tracking`.
 
     Args:
         index_path: a prepared index.parquet.
         model_dir: gets weights.pt, model.onnx, model_card.json and SHA256SUMS.
         settings: see `TrainSettings`.
         work_dir: folder of runs, with the photos in YOLO's layout, checkpoints and results.csv of each;
-            `settings.project` when None.
+            STOCKTAKE_WORK_DIR, or else `settings.project`, when None.
         on_epoch: called after every epoch with its metrics and its number, from 1, instead of `tracking`;
             an exception from it stops the training.
         monitor: of `monitoring`; its rules may end the run early, which is no error. Over several devices
@@ -88,10 +88,11 @@ def train(
     index = DatasetIndex.read(index_path)
     check_photos(index)
     check_devices(settings.device)
-    cache_dir = load_settings().cache.absolute()
+    places = load_settings()
+    cache_dir = places.cache.absolute()
     overrides = ultralytics_arguments(settings)
     start = resolve_weights(settings.weights, settings.model, cache_dir)
-    root = (work_dir or Path(settings.project)).absolute()
+    root = (work_dir or places.work_dir or Path(settings.project)).absolute()
     check_room(index, settings, start, root, cache_dir)
     identity = {
         **settings.identity,
