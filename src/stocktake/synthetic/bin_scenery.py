@@ -14,7 +14,7 @@ from stocktake.synthetic.scene import Canvas, scale_colour
 
 Point = tuple[float, float]
 _FABRICS: tuple[RGB, ...] = ((206, 178, 104), (196, 172, 112), (112, 124, 140), (88, 98, 112), (70, 70, 74))
-_FABRIC_SHARES = (0.3, 0.25, 0.2, 0.15, 0.1)
+_FABRIC_SHARES = (0.34, 0.28, 0.18, 0.14, 0.06)
 _TAGS: tuple[RGB, ...] = ((62, 66, 120), (228, 120, 78), (226, 168, 176), (128, 172, 206), (120, 96, 84))
 _INK, _PAPER = (34, 34, 40), (226, 222, 212)
 _COARSE = 4  # light is computed on a coarser grid

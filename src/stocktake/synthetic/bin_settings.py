@@ -27,8 +27,8 @@ class BinDrawSettings:
     repeated: float = 0.42  # chance that an item is one more of a product that is there already
     width: tuple[int, int] = (315, 715)  # of the photo, px
     opening: Range = (0.5, 0.9)  # height of the bin's mouth, in its widths
-    item_size: Range = (0.22, 0.55)  # square root of width x height, in widths of the mouth
-    visible: float = 0.55  # at least this share of an item's front is in sight (bands and tag left aside)
+    item_size: Range = (0.24, 0.46)  # square root of width x height, in widths of the mouth
+    visible: float = 0.6  # at least this share of an item's front is in sight (bands and tag left aside)
     stacked: float = 0.4  # chance that an item lies on another one of its kind
     beside: float = 0.6  # chance that an item stands close to another one
     leaning: float = 0.35  # share of slim items that lean

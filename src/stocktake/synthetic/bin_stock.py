@@ -13,6 +13,8 @@ from stocktake.synthetic.bin_scenery import BinView
 from stocktake.synthetic.packs import draw_packs
 from stocktake.synthetic.scene import paste
 
+_COARSE = 4  # soft shadows are computed on a coarser grid
+
 
 def paint_items(rng: np.random.Generator, view: BinView, items: Sequence[Item]) -> np.ndarray:
     """Paint all items; returns the visible share of each, (n,) float64, tapes, lip and tag left aside."""
@@ -66,6 +68,7 @@ def _paint_item(
         left -= max(0.0, (sprite.shape[1] - size[0]) if item.lean < 0 else 0.0)
     elif product.stackable:
         covered = _paint_sides(view, item, sprite, light, owner, number)
+    _cast_shadow(view, sprite[..., 3], (left, bottom), near)
     paste(view.canvas, sprite, left, bottom, light)
     x, y = round(left), round(bottom) - sprite.shape[0]
     under = owner[max(y, 0) : y + sprite.shape[0], max(x, 0) : x + sprite.shape[1]]
@@ -90,6 +93,21 @@ def _shade_floor(view: BinView, sides: tuple[float, float], bottom: float, near:
         y = np.minimum(np.arange(height) / 2, np.arange(height)[::-1]) / max(0.5 * reach, 1)
         dark = np.clip(x, 0, 1)[None, :] * np.clip(y, 0, 1)[:, None] * 0.5
         area[:] = area * (1 - dark[..., None])
+
+
+def _cast_shadow(view: BinView, cover: np.ndarray, foot: tuple[float, float], near: float) -> None:
+    """Darken what is behind an item with the silhouette `cover` (h, w) uint8 and its lower left at `foot`."""
+    reach = max(round(0.035 * view.scale * near / _COARSE), 1) * _COARSE
+    height, width = (-(-length // _COARSE) for length in cover.shape)
+    small = cv2.resize(cover, (width, height), interpolation=cv2.INTER_AREA)
+    edge = reach // _COARSE
+    small = cv2.copyMakeBorder(small, edge, edge, edge, edge, cv2.BORDER_CONSTANT, value=(0,))
+    soft = cv2.GaussianBlur(small, (0, 0), edge / 2)
+    dark = 1 - cv2.resize(soft, (small.shape[1] * _COARSE, small.shape[0] * _COARSE)) * np.float32(0.6 / 255)
+    left, top = round(foot[0]) - reach, round(foot[1]) - cover.shape[0] - reach
+    area = view.canvas.area(left, top, left + dark.shape[1], top + dark.shape[0])
+    dark = dark[max(-top, 0) :, max(-left, 0) :][: area.shape[0], : area.shape[1]]
+    area[:] = cv2.multiply(area, cv2.merge([dark] * 3), dtype=cv2.CV_8U) if area.size else area
 
 
 def _lean(sprite: np.ndarray, degrees: float) -> np.ndarray:
