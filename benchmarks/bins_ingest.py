@@ -74,7 +74,7 @@ def measure(server: S3Server, out: Path, options: argparse.Namespace) -> None:
     server.client().make_bucket(BUCKET)
     for prefix, count in ((WHOLE, bins), (QUARTER, bins // 4)):
         fill(server, prefix, count, options.photo_bytes)
-    print(f"{2 * bins:,} objects, {workers} threads, {options.rounds} rounds in turn")
+    print(f"{2 * bins:,} objects, {workers} threads, {options.rounds} rounds in turn", flush=True)
     rates: dict[str, list[float]] = {"plain": [], "ours": []}
     peaks: dict[str, float] = {}
     for _ in range(options.rounds):
@@ -85,17 +85,19 @@ def measure(server: S3Server, out: Path, options: argparse.Namespace) -> None:
     for way, found in rates.items():
         print(
             f"  {way:5}  {statistics.median(found):6.0f} objects/s ({min(found):.0f} to {max(found):.0f})"
-            f"  peak {peaks[way]:.0f} MB"
+            f"  peak {peaks[way]:.0f} MB",
+            flush=True,
         )
     ratio = statistics.median(rates["ours"]) / statistics.median(rates["plain"])
-    print(f"  throughput of ours over plain: {ratio:.2f} (goal {GOAL})")
+    print(f"  throughput of ours over plain: {ratio:.2f} (goal {GOAL})", flush=True)
     print(f"  index of {(out / 'index.parquet').stat().st_size / 1e6:.1f} MB")
     shutil.rmtree(out)
     _, quarter = run_child("ours", QUARTER, out, workers)
     per_bin = (peaks["ours"] - quarter) * 1e6 / (bins - bins // 4)
     print(
         f"  peak memory of ours: {quarter:.0f} MB for {2 * (bins // 4):,} objects, {peaks['ours']:.0f} MB for"
-        f" {2 * bins:,}: ratio {peaks['ours'] / quarter:.2f}, {per_bin:.0f} bytes more per bin"
+        f" {2 * bins:,}: ratio {peaks['ours'] / quarter:.2f}, {per_bin:.0f} bytes more per bin",
+        flush=True,
     )
     restart(out, bins, workers)
 
