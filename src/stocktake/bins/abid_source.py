@@ -165,12 +165,21 @@ def list_named(source: Source, shard: Shard, wanted: FileList, workers: int) -> 
 
 
 def _public_bucket(address: str, settings: Settings) -> Store:
-    """'https://bucket.s3.amazonaws.com/prefix' or 'https://host/bucket/prefix', without any key."""
-    parts = urlsplit(address)
-    path = parts.path.strip("/")
-    endpoint = f"{parts.scheme}://{parts.netloc}"
-    if match := _AWS_HOST.fullmatch(parts.netloc):
-        endpoint, path = f"{parts.scheme}://s3.amazonaws.com", f"{match['bucket']}/{path}"
+    endpoint, path = split_address(address)
     anonymous = {"aws_access_key_id": None, "aws_secret_access_key": None, "aws_session_token": None}
     update = {"s3_endpoint_url": endpoint, "aws_region": None, **anonymous}
     return open_store(f"s3://{path}", settings.model_copy(update=update))
+
+
+def split_address(address: str) -> tuple[str, str]:
+    """Endpoint and path of a public bucket, which AWS names before the host and others in the path.
+
+    'https://bucket.s3.amazonaws.com/prefix' -> 'https://s3.amazonaws.com', 'bucket/prefix', and
+    'https://host/bucket/prefix' -> 'https://host', 'bucket/prefix'.
+    """
+    parts = urlsplit(address)
+    path = parts.path.strip("/")
+    if match := _AWS_HOST.fullmatch(parts.netloc):
+        path = f"{match['bucket']}/{path}".rstrip("/")
+        return f"{parts.scheme}://s3{match['region'] or ''}.amazonaws.com", path
+    return f"{parts.scheme}://{parts.netloc}", path

@@ -8,8 +8,9 @@ import pytest
 from stocktake.bins import abid
 from stocktake.bins.abid import ingest
 from stocktake.bins.abid_merge import merge
+from stocktake.bins.abid_source import split_address
 from stocktake.dataset import DatasetIndex, read_photo_bytes
-from stocktake.errors import DataError, SettingsError
+from stocktake.errors import DataError, SettingsError, StoreError
 from tests.plain_bins import metadata, photo_bytes, write_bin, write_bins
 
 
@@ -159,6 +160,24 @@ def test_an_absent_source_is_an_error(tmp_path):
 def test_impossible_arguments_are_refused(tmp_path, arguments, message):
     with pytest.raises(SettingsError, match=message):
         ingested(write_bins(tmp_path / "bins", 2), tmp_path / "out", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("https://aft-vbi-pds.s3.amazonaws.com", ("https://s3.amazonaws.com", "aft-vbi-pds")),
+        ("https://aft-vbi-pds.s3.amazonaws.com/", ("https://s3.amazonaws.com", "aft-vbi-pds")),
+        ("https://a.b.s3.eu-west-1.amazonaws.com/x/y/", ("https://s3.eu-west-1.amazonaws.com", "a.b/x/y")),
+        ("http://localhost:9000/bins/abid", ("http://localhost:9000", "bins/abid")),
+    ],
+)
+def test_a_public_address_names_endpoint_and_bucket(address, expected):
+    assert split_address(address) == expected
+
+
+def test_a_public_address_without_a_bucket_is_an_error(tmp_path):
+    with pytest.raises(StoreError, match="needs a bucket"):
+        ingest("https://example.com", tmp_path / "out")
 
 
 def test_a_file_list_selects(tmp_path):
