@@ -164,9 +164,9 @@ def choose_settings(
     support = record_support(probabilities, classes)
     curve = accept_curve(support, truth, wrong_records(truth, classes))
     place = int(np.searchsorted(curve.wrong, allowed + 1e-9, side="right"))  # the first that is too much
-    accept_above = float(curve.score[place]) if place < len(curve.score) else 0.0
+    accept_above = float(curve.score[place])  # there is one: at the end all wrong records are accepted
     of_right = np.sort(support[np.arange(len(truth)), truth])
-    reject_below = float(of_right[min(int(allowed * len(truth) + 1e-9), len(truth) - 1)])
+    reject_below = float(of_right[int(allowed * len(truth) + 1e-9)])
     return VerificationSettings(
         accept_above=accept_above, reject_below=min(reject_below, accept_above), error_rate=error_rate
     )

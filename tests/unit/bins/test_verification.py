@@ -15,12 +15,37 @@ from stocktake.bins.verification import (
     record_support,
     wrong_records,
 )
+from stocktake.errors import SettingsError
 
 CLASSES = np.arange(1, 6)
 
 
 def test_by_default_a_person_is_always_asked():
     assert {VerificationSettings().verdict(share) for share in (0.0, 0.5, 1.0)} == {"ask"}
+    assert VerificationSettings().model_dump() == {
+        "accept_above": 1.0,
+        "reject_below": 0.0,
+        "error_rate": 0.05,
+    }
+
+
+@pytest.mark.parametrize("field", ["accept_above", "reject_below", "error_rate"])
+@pytest.mark.parametrize("value", [-0.01, 1.01, float("nan")])
+def test_thresholds_are_shares(field, value):
+    with pytest.raises(ValidationError, match=field):
+        VerificationSettings.model_validate({"accept_above": 1.0, field: value})
+
+
+def test_thresholds_are_not_changed_in_passing():
+    chosen = VerificationSettings()
+    with pytest.raises(ValidationError):
+        chosen.accept_above = 0.0
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, -0.5, float("nan")])
+def test_impossible_error_rates_are_refused(rate):
+    with pytest.raises(SettingsError, match=r"error_rate is .*; it must be over 0 and below 1"):
+        choose_settings(np.eye(5), np.arange(5), CLASSES, groups=5, error_rate=rate)
 
 
 def test_verdicts_at_the_thresholds():
@@ -57,7 +82,13 @@ def test_the_curve_by_hand():
     assert curve.wrong * 3 == pytest.approx([0, 0, 0.75, 1.25, 2.0, 3.0])
     assert curve.right_at(0.0) == pytest.approx(2 / 3)
     assert curve.right_at(0.3) == pytest.approx(2 / 3)
+    assert curve.right_at(0.4) == pytest.approx(2 / 3)
     assert curve.right_at(1.25 / 3) == pytest.approx(1.0)
+
+
+def test_a_curve_that_begins_with_a_wrong_record_accepts_nothing_without_error():
+    curve = accept_curve(np.array([[0.3, 0.7]]), np.array([0]), np.array([[0.0, 1.0]]))
+    assert [curve.right_at(error) for error in (0.0, 0.99, 1.0)] == [0.0, 0.0, 1.0]
 
 
 def test_the_argmax_rule_accepts_the_most_probable_count_alone():
@@ -88,6 +119,20 @@ def test_perfect_probabilities_need_no_person():
     support = record_support(probabilities, CLASSES)
     assert {chosen.verdict(float(s)) for s in support[np.arange(100), truth]} == {"accept"}
     assert {chosen.verdict(float(s)) for s in support[np.arange(100), (truth + 2) % 5]} <= {"ask", "reject"}
+
+
+def test_a_rate_that_is_just_allowed_is_used():
+    """Of 19 photos three look like another count; at 20 % a share of (.2 * 20 - 1) / 19 = 3 / 19 may be."""
+    truth = np.zeros(19, int)
+    probabilities = np.tile([0.9, 0.1], (19, 1))
+    probabilities[:3] = [[0.3, 0.7], [0.2, 0.8], [0.1, 0.9]]
+
+    chosen = choose_settings(probabilities, truth, np.array([1, 2]), groups=19, error_rate=0.2)
+
+    support = record_support(probabilities, np.array([1, 2]))
+    assert (support[:, 1] > chosen.accept_above).sum() == 3
+    assert (support[:, 0] > chosen.accept_above).sum() == 18
+    assert (support[:, 0] < chosen.reject_below).sum() <= 3
 
 
 def simulate(rng, photos, classes=5, noise=1.0):
