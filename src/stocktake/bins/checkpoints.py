@@ -91,14 +91,14 @@ def resume(
 
 def read_progress(path: Path) -> tuple[int, int]:
     """Epochs in a last.pt, and epochs wanted; equal for one that was stopped on purpose."""
-    training = read_checkpoint(path)["training"]
+    training = read_checkpoint(path, mmap=True)["training"]
     done = int(training["progress"]["epoch"])
     return done, done if training["progress"]["stopped"] else int(training["epochs"])
 
 
 def strip(path: Path) -> None:
     """Take out of a last.pt what only continuing needs, three quarters of it; a second time does nothing."""
-    content = read_checkpoint(path)
+    content = read_checkpoint(path, mmap=True)
     if content.pop("training", None):
         with atomic_path(path) as part:
             torch.save(content, part)

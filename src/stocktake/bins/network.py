@@ -83,14 +83,14 @@ def load_checkpoint(path: Path) -> BinNetwork:
     return network.eval()
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
     """The content of a checkpoint of ours: state (weights), classes, head, img, epoch, metrics, and for
-    last.pt what a training needs to continue.
+    last.pt what a training needs to continue. With `mmap` tensors stay in the file until they are used.
 
     Raises:
         ModelError: there is no such file, it is damaged, or not a checkpoint of a bin counter.
     """
-    content = read_torch_file(path)
+    content = read_torch_file(path, mmap)
     missing = sorted(CHECKPOINT_KEYS - content.keys())
     if missing or content["head"] not in HEADS:
         found = f"it lacks {', '.join(missing)}" if missing else f"its head is {content['head']!r}"
@@ -100,14 +100,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return {**content, "classes": tuple(content["classes"])}
 
 
-def read_torch_file(path: Path) -> dict[str, Any]:
+def read_torch_file(path: Path, mmap: bool = False) -> dict[str, Any]:
     """The dict in a file of torch.save, read without running anything in it.
 
     Raises:
         ModelError: there is no such file, or it is damaged or holds something else.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", mmap=mmap, weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"{path}: a checkpoint that cannot be read ({reason})") from error

@@ -67,7 +67,8 @@ def train(
         model_dir: gets weights.pt, model.onnx, model_card.json and SHA256SUMS; None = no export, as for
             the trials of a search.
         settings: see `BinTrainSettings`.
-        work_dir: folder of runs, with the checkpoints of each; `settings.project` when None.
+        work_dir: folder of runs, with the checkpoints of each; STOCKTAKE_WORK_DIR, or else
+            `settings.project`, when None.
         on_epoch: called after every epoch with its metrics and its number, from 1, instead of `tracking`;
             an exception from it stops the training.
         monitor: of `monitoring`; its rules may end the run early, which is no error. Over several devices
@@ -87,8 +88,9 @@ def train(
     index = DatasetIndex.read(index_path)
     classes = check_photos(index, settings.batch_size)
     check_machine(settings)
-    cache_dir = load_settings().cache.absolute()
-    root = (work_dir or Path(settings.project)).absolute()
+    places = load_settings()
+    cache_dir = places.cache.absolute()
+    root = (work_dir or places.work_dir or Path(settings.project)).absolute()
     check_room(index, root, cache_dir)
     start = resolve_weights(settings.weights, settings.freeze, cache_dir)
     identity = {
@@ -235,7 +237,7 @@ def _write_result(run: RunFolder) -> None:
     from stocktake.bins.checkpoints import strip
     from stocktake.bins.network import read_checkpoint
 
-    progress = read_checkpoint(run.last)["training"]["progress"]
+    progress = read_checkpoint(run.last, mmap=True)["training"]["progress"]
     result = {
         "metrics": progress["best"],
         "best_epoch": progress["best_epoch"],

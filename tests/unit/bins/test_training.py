@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -156,26 +156,20 @@ class Killer(TrainingMonitor):
 
 settings = BinTrainSettings(**json.loads(sys.argv[3]))
 monitor = Killer(MonitorSettings(sample_hz=0, trace_steps=0))
-train(Path(sys.argv[1]), None, settings, Path(sys.argv[2]), lambda metrics, epoch: print(epoch), monitor)
+train(Path(sys.argv[1]), None, settings, Path(sys.argv[2]), lambda metrics, epoch: None, monitor)
 """
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(
-    index_path: Path, tmp_path: Path, trained: Any, optimizer: str
+    index_path: Path, tmp_path: Path, trained: Any
 ) -> None:
-    settings = replace(SETTINGS, optimizer=optimizer)
-    whole = trained[0] if optimizer == "adamw" else train(index_path, None, settings, tmp_path / "whole")
-    asked = json.dumps({name: getattr(settings, name) for name in settings.__slots__})
+    whole, asked = trained[0], json.dumps(asdict(SETTINGS))
     arguments = [str(index_path), str(tmp_path / "runs"), asked, "4"]  # the second of three steps of epoch 2
-    child = subprocess.run([sys.executable, "-c", KILLED, *arguments], stdout=subprocess.PIPE, check=False)
+    child = subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False)
     assert child.returncode == -signal.SIGKILL
-    assert (
-        child.stdout.split() == [b"1"] or child.stdout == b""
-    )  # a pipe that is killed may lose what it holds
 
     told: list[int] = []
-    result = train(index_path, None, settings, tmp_path / "runs", lambda _, epoch: told.append(epoch))
+    result = train(index_path, None, SETTINGS, tmp_path / "runs", lambda _, epoch: told.append(epoch))
     assert result.resumed_from == 1
     assert told == [2]
     assert_same_weights(result.run_dir, whole.run_dir)
