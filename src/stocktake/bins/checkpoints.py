@@ -99,9 +99,10 @@ def read_progress(path: Path) -> tuple[int, int]:
 def strip(path: Path) -> None:
     """Take out of a last.pt what only continuing needs, three quarters of it; a second time does nothing."""
     content = read_checkpoint(path, mmap=True)
-    if content.pop("training", None):
+    kept = {name: content["training"][name] for name in ("progress", "epochs")}
+    if kept != content["training"]:
         with atomic_path(path) as part:
-            torch.save(content, part)
+            torch.save({**content, "training": kept}, part)
 
 
 def _rank(metrics: Metrics) -> tuple[float, float]:

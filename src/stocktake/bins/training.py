@@ -18,7 +18,7 @@ from stocktake.devices import check_amp, check_devices, let_threads_sleep
 from stocktake.errors import DataError, StoreError
 from stocktake.files import atomic_path, explain_os_error, require_room
 from stocktake.launch import EpochHook, launch_ranks
-from stocktake.monitoring.run_files import log_answers, read_summary
+from stocktake.monitoring.run_files import log_answers, read_page, read_summary
 from stocktake.run_folder import RunFolder, State, open_run
 from stocktake.settings import load_settings
 
@@ -47,6 +47,10 @@ class TrainResult:
     resumed_from: int  # epochs that an earlier process had done
     seconds: float
 
+    def rules_page(self) -> str:
+        """The report of the training rules as HTML."""
+        return read_page(self.run_dir)
+
 
 def train(
     index_path: Path,
@@ -59,8 +63,9 @@ def train(
     """Train a ResNet50 on the train photos of an index, choose by its val photos, export to a model dir.
 
     A run that was killed continues from its last epoch when it is called again with the same settings and
-    photos, and on a CPU ends with the very weights of a run that was not killed; one that had finished is
-    only exported again. Metrics of every epoch go to the open run of `tracking`.
+    photos, on another machine too where `checkpoint_store` is used, and on a CPU ends with the very weights
+    of a run that was not killed; one that had finished is only exported again. Metrics of every epoch go to
+    the open run of `tracking`.
 
     Args:
         index_path: a prepared index.parquet.
