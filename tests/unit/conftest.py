@@ -2,6 +2,7 @@ import shutil
 
 import pytest
 
+from tests.sku110k_set import make_set
 from tests.small_training import draw_index
 
 
@@ -50,3 +51,9 @@ def photo_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STOCKTAKE_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture
+def shelves(tmp_path):
+    """A folder of eleven photos in the layout of SKU-110K."""
+    return make_set(tmp_path / "shelves")
