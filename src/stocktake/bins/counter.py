@@ -49,10 +49,8 @@ class BinReport:
         """The report as plain values, probabilities to four digits; without a record, without a verdict."""
         report: dict[str, Any] = {
             "count": self.count,
-            "probabilities": {
-                str(count): round(float(probability), 4)
-                for count, probability in zip(self.classes, self.probabilities, strict=True)
-            },
+            "classes": list(self.classes),
+            "probabilities": [round(float(value), 4) for value in self.probabilities],
         }
         if self.match_probability is not None:
             report["expected_quantity"] = self.expected_quantity

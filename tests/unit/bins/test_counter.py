@@ -56,11 +56,12 @@ def test_the_report_is_plain_json(counter):
     without, with_record = counter.count(png(2)).to_json(), counter.count(png(2), 2).to_json()
 
     assert json.loads(json.dumps(with_record)) == with_record
-    assert set(without) == {"count", "probabilities"}
-    assert list(without["probabilities"]) == ["1", "2", "3", "4", "5"]
+    assert set(without) == {"count", "classes", "probabilities"}
+    assert without["classes"] == [1, 2, 3, 4, 5]
+    assert sum(without["probabilities"]) == pytest.approx(1, abs=3e-4)
     assert with_record == without | {
         "expected_quantity": 2,
-        "match_probability": with_record["probabilities"]["2"],
+        "match_probability": with_record["probabilities"][1],
         "verdict": "accept",
     }
 

@@ -35,7 +35,7 @@ def test_count_prints_a_line_per_photo(model_dir, tmp_path, capsys):
 
 def test_count_without_a_record_gives_no_verdict(model_dir, tmp_path, capsys):
     assert main(["bins", "count", write_photo(tmp_path / "a.png", 3), "--model", str(model_dir)]) == 0
-    assert set(json.loads(capsys.readouterr().out)) == {"photo", "count", "probabilities"}
+    assert set(json.loads(capsys.readouterr().out)) == {"photo", "count", "classes", "probabilities"}
 
 
 def test_mistakes_of_count_are_one_line(model_dir, tmp_path, capsys):
