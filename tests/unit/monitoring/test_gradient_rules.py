@@ -7,7 +7,7 @@ from stocktake.monitoring.gradient_rules import PoorWeightInitialization, Vanish
 from stocktake.monitoring.recording import ABSENT
 from stocktake.monitoring.results import State
 from stocktake.monitoring.rule import run_lengths
-from tests.watched import with_first_steps, with_gradients
+from tests.recordings import with_first_steps, with_gradients
 
 
 def test_run_lengths_count_rows_in_a_row_for_each_column() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from stocktake.monitoring.loss_rules import LossNotDecreasing, Overfit, Overtraining
 from stocktake.monitoring.results import State
-from tests.watched import with_epochs, with_losses
+from tests.recordings import with_epochs, with_losses
 
 
 class TestOverfit:

@@ -13,7 +13,7 @@ from stocktake.monitoring.machine_rules import (
 )
 from stocktake.monitoring.recording import Recording
 from stocktake.monitoring.results import State
-from tests.watched import drawn_samples, with_samples
+from tests.recordings import drawn_samples, with_samples
 
 ALL = (BatchSize, CPUBottleneck, GPUMemoryIncrease, IOBottleneck, LoadBalancing, LowGPUUtilization)
 

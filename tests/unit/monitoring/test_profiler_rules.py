@@ -13,7 +13,7 @@ from stocktake.monitoring.profiler_rules import (
 )
 from stocktake.monitoring.recording import Epoch, Operator, Recording
 from stocktake.monitoring.results import State
-from tests.watched import drawn_samples, with_losses
+from tests.recordings import drawn_samples, with_losses
 
 
 def timed(seconds: list[float]) -> Recording:

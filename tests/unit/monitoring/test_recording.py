@@ -8,7 +8,7 @@ from stocktake.errors import DataError
 from stocktake.monitoring.presets import OURS
 from stocktake.monitoring.recording import Epoch, Operator, Recording, table
 from stocktake.monitoring.results import plain
-from tests.watched import drawn_samples, with_gradients, with_losses
+from tests.recordings import drawn_samples, with_gradients, with_losses
 
 
 def a_recording() -> Recording:

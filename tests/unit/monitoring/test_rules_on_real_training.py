@@ -16,7 +16,8 @@ from stocktake.monitoring.profiler_rules import (
     ProfilerReport,
 )
 from stocktake.monitoring.results import RuleResult
-from tests.watched import chain, drawn_samples, two_moons, watch_training
+from tests.recordings import drawn_samples
+from tests.watched import chain, two_moons, watch_training
 
 
 @pytest.fixture(autouse=True)
