@@ -3,77 +3,19 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import mlflow
 import numpy as np
 import pytest
 
 from stocktake import tracking
-from stocktake.dataset import DatasetIndex, Photo, TruthVoid
+from stocktake.dataset import DatasetIndex
 from stocktake.errors import DataError, ModelError
 from stocktake.evaluation_files import EvaluationResult
 from stocktake.files import sha256_file
-from stocktake.model_card import ModelCard, verify_sums
 from stocktake.shelf.detector import ShelfDetector
 from stocktake.shelf.evaluation import evaluate
-from stocktake.shelf.thresholds import Thresholds, choose_thresholds, write_thresholds
+from tests.cell_photos import CELL, SIDE, add_photo, shelf_photos, write_index
 from tests.tiny_model import write_model_dir
-
-CELL, SIDE = 16, 128
-BOARDS = (1, 3, 6)  # rows of cells with products
-
-
-def draw(missing: set[tuple[int, int]], dim: set[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    """A shelf as `tests.tiny_model` sees one: white products on three boards, grey where it is less sure."""
-    photo = np.zeros((SIDE, SIDE, 3), np.uint8)
-    boxes = []
-    for row in BOARDS:
-        for column in range(SIDE // CELL):
-            x, y = column * CELL, row * CELL
-            if (column, row) not in missing:
-                photo[y : y + CELL, x : x + CELL] = 200 if (column, row) in dim else 255
-                boxes.append((x, y, x + CELL, y + CELL))
-    return photo, np.array(boxes, np.float32).reshape(-1, 4)
-
-
-def add_photo(
-    folder: Path,
-    name: str,
-    pixels: np.ndarray,
-    boxes: np.ndarray,
-    split: str,
-    voids: tuple[TruthVoid, ...] | None,
-) -> Photo:
-    path = folder / name
-    cv2.imwrite(str(path), pixels)
-    height, width = pixels.shape[:2]
-    return Photo(
-        name, name, path.stat().st_size, sha256_file(path), width, height, split, name, boxes, None, voids
-    )
-
-
-def void_at(column: int, row: int) -> TruthVoid:
-    x, y = column * CELL, row * CELL
-    tier = len(BOARDS) - BOARDS.index(row)
-    return TruthVoid((x, y, x + CELL, y + CELL), tier, 1, "gap")
-
-
-def shelf_photos(folder: Path, split: str, count: int, known: bool = True) -> list[Photo]:
-    photos = []
-    for number in range(count):
-        gaps = {(2 + number % 3, 3), (4, 6)} if number % 4 else set()
-        pixels, boxes = draw(gaps, dim={(number % 8, 1)})
-        voids = tuple(void_at(*gap) for gap in sorted(gaps)) if known else None
-        photos.append(add_photo(folder, f"{split}_{number}.png", pixels, boxes, split, voids))
-    return photos
-
-
-def write_index(folder: Path, photos: list[Photo]) -> Path:
-    path = folder / "index.parquet"
-    DatasetIndex(photos, str(folder), {"name": "cells", "exclude": "strict", "excluded": ["a.jpg"]}).write(
-        path
-    )
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -264,42 +206,3 @@ def test_a_photo_that_is_no_photo_is_named(model_dir: Path, tmp_path: Path):
     broken = replace(photo, length=8, sha256=sha256_file(tmp_path / photo.name))
     with pytest.raises(DataError, match=r"test_0\.png: .*ingest again"):
         evaluate(model_dir, write_index(tmp_path, [broken]), tmp_path / "out", progress=False)
-
-
-def test_thresholds_are_chosen_on_validation_photos(tmp_path: Path):
-    """Unsure products score (200 - 128) / 127 = .57: .9 loses them, the chosen threshold does not."""
-    model = write_model_dir(tmp_path / "model", score_threshold=0.9, void_score_threshold=0.9)
-    index = DatasetIndex.read(write_index(tmp_path, shelf_photos(tmp_path, "val", 20)))
-    chosen = choose_thresholds(model, index, progress=False)
-    assert chosen.score_threshold <= 0.56
-    assert chosen.void_score_threshold <= 0.5
-    assert (chosen.product_f1, chosen.photos, chosen.known_voids) == (1.0, 20, 30)
-    assert chosen.void_f1 == pytest.approx(1.0)
-
-    before = verify_sums(model)
-    assert write_thresholds(model, chosen) == verify_sums(model) != before
-    card = ModelCard.read(model)
-    assert card.score_threshold == chosen.score_threshold
-    assert card.void_settings["min_confidence"] == chosen.min_confidence
-    voids = [
-        len(ShelfDetector.load(model).detect((tmp_path / p.name).read_bytes()).voids) for p in index.photos
-    ]
-    assert voids == [len(photo.voids) for photo in index.photos]
-
-
-def test_too_few_known_voids_leave_their_thresholds_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    model = write_model_dir(
-        tmp_path / "model", void_score_threshold=0.35, void_settings={"min_confidence": 0.4}
-    )
-    index = DatasetIndex.read(write_index(tmp_path, shelf_photos(tmp_path, "val", 3)))
-    chosen = choose_thresholds(model, index, progress=False)
-    assert chosen == Thresholds(
-        chosen.score_threshold, 0.35, 0.4, product_f1=1.0, void_f1=None, photos=3, known_voids=4
-    )
-    assert "4 voids are known in split val" in caplog.text
-
-
-def test_thresholds_need_validation_photos(model_dir: Path, tmp_path: Path):
-    index = DatasetIndex.read(write_index(tmp_path, shelf_photos(tmp_path, "test", 1)))
-    with pytest.raises(DataError, match="no photo in split val"):
-        choose_thresholds(model_dir, index)
