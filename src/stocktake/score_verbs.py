@@ -34,18 +34,18 @@ def add_evaluate(group: str, verbs: Any, evaluate: Callable[..., object]) -> Non
     parser.add_argument("--champion", type=Path, help="model dir of the champion")
 
 
-def add_register(group: str, verbs: Any, name: str, promote: Callable[..., Any]) -> None:
+def add_register(group: str, verbs: Any, name: str) -> None:
     """Add `register`, which makes a model dir a version, and champion if it is better.
 
     Args:
         group: shelf or bins.
         verbs: subparsers of the group.
         name: that models of the group are registered under.
-        promote: takes model dir, index, folder of the evaluation, name, split and store; its result has a
-            `reason`.
     """
 
     def run(options: Options) -> None:
+        from stocktake.promotion import promote
+
         decision = promote(
             options.model, options.index, options.evaluation, options.name, options.split, options.store
         )

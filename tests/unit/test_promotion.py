@@ -10,8 +10,8 @@ import pytest
 from stocktake.dataset import DatasetIndex, Photo
 from stocktake.errors import DataError
 from stocktake.files import sha256_file
+from stocktake.promotion import promote
 from stocktake.shelf.evaluation import evaluate
-from stocktake.shelf.promotion import promote
 from tests.tiny_model import write_model_dir
 
 

@@ -18,7 +18,7 @@ def add_to_verbs(verbs: Any) -> None:
     """Add the verbs to the subparsers of `stocktake bins`."""
     _add_export(verbs)
     score_verbs.add_evaluate(GROUP, verbs, _evaluate)
-    score_verbs.add_register(GROUP, verbs, MODEL_NAME, _promote)
+    score_verbs.add_register(GROUP, verbs, MODEL_NAME)
     _add_count(verbs)
 
 
@@ -60,12 +60,6 @@ def _evaluate(*arguments: Any) -> None:
     from stocktake.bins.evaluation import evaluate
 
     evaluate(*arguments)
-
-
-def _promote(*arguments: Any) -> Any:
-    from stocktake.bins.promotion import promote
-
-    return promote(*arguments)
 
 
 def _add_count(verbs: Any) -> None:

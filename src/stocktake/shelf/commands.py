@@ -27,7 +27,7 @@ def add_to(groups: Any) -> None:
         _add_train,
         _add_export,
         partial(score_verbs.add_evaluate, "shelf", evaluate=_evaluate),
-        partial(score_verbs.add_register, "shelf", name="shelf-detector", promote=_promote),
+        partial(score_verbs.add_register, "shelf", name="shelf-detector"),
         find_command.add_to_verbs,
     ):
         add(verbs)
@@ -152,9 +152,3 @@ def _evaluate(*arguments: Any) -> None:
     from stocktake.shelf.evaluation import evaluate
 
     evaluate(*arguments)
-
-
-def _promote(*arguments: Any) -> Any:
-    from stocktake.shelf.promotion import promote
-
-    return promote(*arguments)

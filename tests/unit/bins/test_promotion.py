@@ -4,7 +4,7 @@ import mlflow
 import pytest
 
 from stocktake.bins.evaluation import evaluate
-from stocktake.bins.promotion import promote
+from stocktake.promotion import promote
 from tests.tiny_counter import write_bins, write_model_dir
 
 TEST = [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (3.4, 3), (2.45, 2), (4.6, 5)] * 2
