@@ -53,3 +53,43 @@ def evaluate_shelf_detector(
     copyfile(result.report, report.path)
     copyfile(result.summary, card.path)
     metrics.metadata.update({name: value for name, value in result.metrics.items() if isfinite(value)})
+
+
+@train_component
+def evaluate_bin_counter(
+    index: dsl.Input[dsl.Dataset],
+    model: dsl.Input[dsl.Model],
+    run_id: str,
+    model_name: str,
+    split: str,
+    evaluation: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    report: dsl.Output[dsl.HTML],
+    card: dsl.Output[dsl.Markdown],
+) -> None:
+    """Score a model as it will be served, beside the champion and counters that do not learn.
+
+    Args:
+        index: What the preparation made.
+        model: Model dir.
+        run_id: MLflow run of the training, which gets the figures.
+        model_name: Registered model, whose champion is scored on the same photos.
+        split: The photos to score on.
+        evaluation: Folder with metrics.json, report.html, summary.md and photos.
+        metrics: Counts, their probabilities, and verified records.
+        report: Tables, plots and photos.
+        card: The tables.
+    """
+    from pathlib import Path
+    from shutil import copyfile
+
+    from stocktake.bins.evaluation import evaluate
+    from stocktake.registry import fetch_champion
+    from stocktake.tracking import start_run
+
+    with start_run("evaluate", run_id=run_id):
+        champion = fetch_champion(model_name, Path(card.path).with_name("champion"))
+        result = evaluate(Path(model.path), Path(index.path), Path(evaluation.path), split, champion=champion)
+    copyfile(result.report, report.path)
+    copyfile(result.summary, card.path)
+    metrics.metadata.update(result.metrics)

@@ -8,7 +8,7 @@ from components.image import train_component
 
 
 @train_component
-def promote_shelf_detector(
+def promote_model(
     index: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
@@ -20,7 +20,7 @@ def promote_shelf_detector(
     """Register a model dir as challenger; make it champion if it is better on the same photos.
 
     Args:
-        index: What label preparation made; its photos are those that both are compared on.
+        index: What the preparation made; its photos are those that both are compared on.
         model: Model dir; uploaded once, under its digest.
         evaluation: Its metrics.json.
         run_id: MLflow run of the training.
@@ -33,7 +33,7 @@ def promote_shelf_detector(
     """
     from pathlib import Path
 
-    from stocktake.shelf.promotion import promote
+    from stocktake.promotion import promote
     from stocktake.tracking import start_run
 
     with start_run("promote", run_id=run_id):

@@ -69,3 +69,86 @@ def train_shelf_detector(
     metrics.metadata.update(result.metrics)
     model.metadata.update(digest=trained, made_from=digest, code_version=code_version)
     return (trained, run_id)
+
+
+@train_component
+def train_bin_counter(
+    index: dsl.Input[dsl.Dataset],
+    digest: str,
+    code_version: str,
+    weights: str,
+    freeze: bool,
+    head: str,
+    img: int,
+    epochs: int,
+    batch_size: int,
+    test_batch_size: int,
+    optimizer: str,
+    lr: float,
+    weight_decay: float,
+    warmup: float,
+    ema: float,
+    augment: float,
+    amp: str,
+    patience: int,
+    seed: int,
+    gpus: int,
+    best: dict,
+    rules: str,
+    stop_on: str,
+    model: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    report: dsl.Output[dsl.HTML],
+) -> NamedTuple("Counter", [("digest", str), ("run_id", str), ("rules", str)]):  # type: ignore[valid-type]
+    """Train a ResNet50 that counts, watched by the training rules, and export it to ONNX.
+
+    Args:
+        index: What the preparation made.
+        digest: Its digest.
+        code_version: Version of the library; part of the cache's key.
+        weights: ImageNet's (`imagenet`), a checkpoint or torchvision's ResNet50 in a file, or `none`.
+        freeze: Train the last layer alone.
+        head: `softmax`, or `ordinal`, which knows that 4 is nearer to 5 than 1 is.
+        img: Side in px of the square that photos are fitted into, with nothing cut off.
+        epochs: Passes over the training photos.
+        batch_size: Photos in a step over all GPUs.
+        test_batch_size: Photos at once where nothing is learnt, on each GPU.
+        optimizer: `adamw` or `sgd`.
+        lr: Highest learning rate; sgd wants about 0.02.
+        weight_decay: Of weights, not of biases; sgd wants about 0.0005.
+        warmup: Epochs over which the learning rate rises, before it falls along a cosine.
+        ema: Decay of the average of weights that is kept; 0 keeps those of the last step.
+        augment: Strength of changes of light, colour and sharpness; 0 takes photos as they are.
+        amp: Mixed precision: `bf16`, or `fp16` on a GPU.
+        patience: Stop after this many epochs without improvement.
+        seed: Same seed, same weights.
+        gpus: GPUs of this machine; 0 for CPU, several train side by side.
+        best: Settings that a search has found, which win over the others.
+        rules: Parameters of the training rules: `ours`, or `seed` for SageMaker Debugger's.
+        stop_on: Rules that end the training when they find issues, with commas between them.
+        model: Model dir: weights, model.onnx, model_card.json, SHA256SUMS.
+        metrics: Figures of the validation photos.
+        report: The training rules' report, with the step-time breakdown.
+
+    Returns:
+        The digest of the model dir, the id of the MLflow run that holds every epoch, a line for each rule.
+    """
+    from pathlib import Path
+
+    from stocktake.bins.train_settings import BinTrainSettings
+    from stocktake.bins.workflow import train_counter
+    from stocktake.monitoring.monitor import MonitorSettings, TrainingMonitor
+    from stocktake.tracking import start_run
+
+    settings = BinTrainSettings.on_gpus(
+        gpus, best, weights=weights, freeze=freeze, head=head, img=img, epochs=epochs, batch_size=batch_size,
+        test_batch_size=test_batch_size, optimizer=optimizer, lr=lr, weight_decay=weight_decay, warmup=warmup,
+        ema=ema, augment=augment, amp=amp, patience=patience, seed=seed,
+    )  # fmt: skip
+    watch = TrainingMonitor(MonitorSettings.parse(rules, stop_on))
+    with start_run("train", "bin-counter", {"code_version": code_version, "dataset": digest}) as run_id:
+        result, made = train_counter(Path(index.path), Path(model.path), settings, monitor=watch)
+    Path(report.path).write_text(result.rules_page(), encoding="utf-8")
+    metrics.metadata.update(result.metrics)
+    model.metadata.update(digest=made, made_from=digest, code_version=code_version)
+    return (made, run_id, result.rules)

@@ -8,7 +8,7 @@ from typing import Any
 
 from kfp.dsl.base_component import BaseComponent
 
-from pipelines import shelf_detector
+from pipelines import bin_counter, bin_search, bin_steps, shelf_detector
 from pipelines.parameters import Parameter, declared, resolve
 from stocktake.code_version import code_version
 from stocktake.errors import SettingsError
@@ -82,7 +82,23 @@ PIPELINES = {
         frozenset({"weights", "hyp"}),
         shelf_detector.check,
         shelf_detector.check_here,
-    )
+    ),
+    "bin_counter": Pipeline(
+        "bin_counter",
+        bin_counter.bin_counter,
+        frozenset({"source"}),
+        frozenset({"weights"}),
+        bin_steps.check,
+        bin_steps.check_here,
+    ),
+    "bin_search": Pipeline(
+        "bin_search",
+        bin_search.bin_search,
+        frozenset({"source"}),
+        frozenset({"weights", "space"}),
+        bin_search.check,
+        bin_steps.check_here,
+    ),
 }
 
 

@@ -11,6 +11,7 @@ from kfp.dsl.base_component import BaseComponent
 
 from stocktake.errors import SettingsError
 from stocktake.files import read_yaml
+from stocktake.setting_checks import expect, expect_choice
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "String": (str,), "Integer": (int,), "Float": (int, float), "Boolean": (bool,), "List": (list,), "Dict":
@@ -120,6 +121,21 @@ def resolve(
             )
         resolved.setdefault(name, parameter.default)
     return resolved
+
+
+def check_shared(arguments: Mapping[str, Any], *counts: str) -> None:
+    """Refuse impossible values of what all pipelines take, and numbers below 0 of `counts`.
+
+    Raises:
+        SettingsError, ModelError: a value is impossible.
+    """
+    from stocktake.registry import check_name
+
+    expect_choice("split", arguments["split"], ("val", "test"))
+    for name in ("gpus", *counts):
+        expect(arguments[name] >= 0, name, arguments[name], "0 or more")
+    expect(arguments["gpu_type"].strip(), "gpu_type", "", "the name of a resource, such as nvidia.com/gpu")
+    check_name(arguments["model_name"])
 
 
 def _unknown(name: str, parameters: Mapping[str, Parameter]) -> str:

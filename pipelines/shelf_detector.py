@@ -9,11 +9,12 @@ from kfp import dsl
 from components.evaluation import evaluate_shelf_detector
 from components.ingestion import ingest_shelves
 from components.label_prep import prepare_shelf_labels
-from components.promotion import promote_shelf_detector
+from components.promotion import promote_model
 from components.training import train_shelf_detector
 from pipelines.cluster import give_gpus, place
+from pipelines.parameters import check_shared
 from stocktake.devices import gpu_devices
-from stocktake.errors import SettingsError
+from stocktake.setting_checks import expect_choice
 from stocktake.shelf.train_settings import TrainSettings
 
 DESCRIPTION = (
@@ -106,7 +107,7 @@ def shelf_detector(
     )  # fmt: skip
     place(evaluated, "8", "16Gi", hours=6)
     evaluated.set_caching_options(False)  # like the next step: the champion may be another one by now
-    promoted = promote_shelf_detector(
+    promoted = promote_model(
         index=prepared.outputs["index"], model=trained.outputs["model"],
         evaluation=evaluated.outputs["evaluation"], run_id=trained.outputs["run_id"],
         model_name=model_name, split=split,
@@ -126,21 +127,13 @@ def check(arguments: Mapping[str, Any]) -> None:
     Raises:
         SettingsError, DataError, ModelError: a value is impossible.
     """
-    from stocktake.registry import check_name
     from stocktake.shelf.hyp import load_hyp
     from stocktake.shelf.sku110k_exclusions import EXCLUSIONS
     from stocktake.shelf.sku110k_source import check_source
     from stocktake.shelf.weights import check_weights
 
-    for name, choices in {"exclude": EXCLUSIONS, "split": ("val", "test")}.items():
-        if arguments[name] not in choices:
-            raise SettingsError(f"{name} is {arguments[name]!r}; it must be one of {', '.join(choices)}")
-    for name in ("limit", "gpus"):
-        if arguments[name] < 0:
-            raise SettingsError(f"{name} is {arguments[name]}; it must be 0 or more")
-    if not arguments["gpu_type"].strip():
-        raise SettingsError("gpu_type is empty; it must be the name of a resource, such as nvidia.com/gpu")
-    check_name(arguments["model_name"])
+    check_shared(arguments, "limit")
+    expect_choice("exclude", arguments["exclude"], EXCLUSIONS)
     load_hyp(arguments["hyp"])
     _train_settings(arguments)
     check_weights(arguments["weights"], arguments["model"])

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from stocktake.errors import StoreError
 from stocktake.files import atomic_path, explain_os_error
@@ -12,6 +12,8 @@ from stocktake.report import Report
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+Counts = TypeVar("Counts")
 
 LONGEST_LIST = 50  # names shown on the page; report.json has them all
 
@@ -30,6 +32,11 @@ def write_report(out_dir: Path, counts: "DataclassInstance", page: Report | None
                 page.write(part)
     except OSError as error:
         raise StoreError(explain_os_error(error, out_dir)) from error
+
+
+def read_report(kind: type[Counts], out_dir: Path) -> Counts:
+    """The counts that `write_report` has left in a folder, as the dataclass that they were."""
+    return kind(**json.loads((out_dir / "report.json").read_text("utf-8")))
 
 
 def add_names(page: Report, title: str, names: Mapping[str, str]) -> None:

@@ -1,9 +1,11 @@
 """The settings of a training, checked before any work is done."""
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self, get_args
 
+from stocktake.devices import gpu_devices
 from stocktake.setting_checks import (
     MAX_SEED,
     expect,
@@ -80,6 +82,19 @@ class BinTrainSettings:
         expect_folder_name("name", self.name)
         expect_devices(self.device)
         self._check_batch()
+
+    @classmethod
+    def on_gpus(cls, gpus: int, changes: Mapping[str, Any] | None = None, **values: Any) -> Self:
+        """Settings as pipelines pass them: see `gpu_devices`; `changes` win over the other `values`.
+
+        Whole numbers of `changes` may be floats: that is what Kubeflow makes of all numbers in an object.
+        """
+        whole = {field.name for field in fields(cls) if type(field.default) is int}
+        given = {**values, **(changes or {})}
+        for name in whole & given.keys():
+            if isinstance(given[name], float) and given[name].is_integer():
+                given[name] = int(given[name])
+        return cls(**given, device=gpu_devices(gpus))
 
     @property
     def peak_lr(self) -> float:

@@ -70,7 +70,7 @@ def train_from(
         data: the photos.
         settings: of the training.
         error_rate: of verification, see `choose_settings`.
-        score: evaluate on the test photos.
+        score: evaluate on the test photos, or on the val photos where there are none.
         on_epoch: see `train`.
         monitor: see `train`.
 
@@ -84,12 +84,38 @@ def train_from(
     claim(folder, {**data.identity, **settings.identity})
     index_path = _prepared_index(data, folder)
     index, model_dir = DatasetIndex.read(index_path), folder / "model"
+    inner = replace(settings, name="train")
     with tracking.start_run(settings.name, TASK, tags={"dataset": index.digest}):
-        tracking.log_params(asdict(settings), "train")
-        trained = train(index_path, model_dir, replace(settings, name="train"), folder, on_epoch, monitor)
-        set_thresholds(model_dir, index_path, error_rate=error_rate)
-        evaluation = evaluate(model_dir, index_path, folder / "evaluation") if score else None
+        trained, _ = train_counter(index_path, model_dir, inner, folder, error_rate, on_epoch, monitor)
+        split = "test" if index.split("test") else "val"
+        evaluation = evaluate(model_dir, index_path, folder / "evaluation", split) if score else None
     return WorkflowResult(folder, trained, evaluation)
+
+
+def train_counter(
+    index_path: Path,
+    model_dir: Path,
+    settings: BinTrainSettings,
+    work_dir: Path | None = None,
+    error_rate: float = ERROR_RATE,
+    on_epoch: EpochHook | None = None,
+    monitor: TrainingMonitor | None = None,
+) -> tuple[TrainResult, str]:
+    """Train, export and choose thresholds; the settings go to the open run of `tracking`.
+
+    Args:
+        index_path, model_dir, settings, work_dir, on_epoch, monitor: see `train`.
+        error_rate: of verification, see `choose_settings`.
+
+    Returns:
+        What `train` returns, and the digest of the model dir.
+
+    Raises:
+        SettingsError, DataError, StoreError, ModelError: as `train` and `set_thresholds` do.
+    """
+    tracking.log_params(asdict(settings), "train")
+    result = train(index_path, model_dir, settings, work_dir, on_epoch, monitor)
+    return result, set_thresholds(model_dir, index_path, error_rate=error_rate)
 
 
 def _check(data: BinData, settings: BinTrainSettings, error_rate: float) -> None:

@@ -1,7 +1,7 @@
 """How a training is watched, checked before it starts."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Self, cast, get_args
 
 from stocktake.errors import SettingsError
 
@@ -37,3 +37,13 @@ class MonitorSettings:
         for name, lowest in (("every", 1), ("sample_hz", 0), ("trace_at", 1), ("trace_steps", 0)):
             if not getattr(self, name) >= lowest:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; it must be at least {lowest}")
+
+    @classmethod
+    def parse(cls, preset: str, stop_on: str = "") -> Self:
+        """The settings of a preset, and of names of rules with commas between them.
+
+        Raises:
+            SettingsError: there is no such preset or rule.
+        """
+        names = tuple(name.strip() for name in stop_on.split(",") if name.strip())
+        return cls(preset=cast(Preset, preset), stop_on=names)

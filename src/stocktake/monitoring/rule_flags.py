@@ -29,11 +29,10 @@ def read_rules(options: argparse.Namespace) -> MonitorSettings | None:
     Raises:
         SettingsError: --stop-on names something that is no rule, or nothing watches that could stop the run.
     """
-    stop_on = tuple(name.strip() for name in options.stop_on.split(",") if name.strip())
     if options.rules == "none":
-        if stop_on:
+        if options.stop_on.strip(", "):
             raise SettingsError(
-                f"stop_on names {', '.join(stop_on)}, but rules is 'none'; leave one of them out"
+                f"stop_on names {options.stop_on}, but rules is 'none'; leave one of them out"
             )
         return None
-    return MonitorSettings(preset=options.rules, stop_on=stop_on)
+    return MonitorSettings.parse(options.rules, options.stop_on)

@@ -1,5 +1,6 @@
 """What a watched training leaves in its run's folder: recording.json, rules.txt and the report in rules/."""
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,14 @@ def read_summary(run_dir: Path) -> str:
     """A line for each rule, as a run has left them; '' where nobody watched."""
     path = run_dir / SUMMARY_FILE
     return path.read_text().rstrip("\n") if path.is_file() else ""
+
+
+def read_page(run_dir: Path) -> str:
+    """The report as a page; where it has not come with the run's other files, the lines alone."""
+    path = run_dir / REPORT_FOLDER / "report.html"
+    if path.is_file():
+        return path.read_text("utf-8")
+    return f"<!doctype html><html><body><pre>{escape(read_summary(run_dir))}</pre></body></html>\n"
 
 
 def log_answers(run_dir: Path) -> None:

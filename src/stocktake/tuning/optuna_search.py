@@ -1,7 +1,7 @@
 """A search on this machine: trials in processes of their own, a study that survives kills, the best refit."""
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from stocktake.bins.counter import TASK
 from stocktake.dataset import DatasetIndex
 from stocktake.errors import SettingsError
 from stocktake.setting_checks import expect_devices, expect_folder_name, expect_whole
+from stocktake.settings import load_settings
 from stocktake.tuning.search_lock import search_lock
 from stocktake.tuning.search_space import SearchSpace
 from stocktake.tuning.trial_index import trial_index
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PROJECT = Path("runs/search")  # folder of searches
 STORAGE_FILE = "study.db"
 
 
@@ -34,10 +36,16 @@ class SearchResult:
     model_dir: Path | None  # of the refit
     metrics: dict[str, float]  # of the refit, on val photos
 
+    def figures(self) -> dict[str, float]:
+        """The best value, and how many trials ended how."""
+        states = [row.state for row in self.rows]
+        ends = {f"trials_{state}": states.count(state) for state in ("complete", "pruned", "failed")}
+        return {"best": self.best.value or 0.0, "best_trial": self.best.number, **ends}
+
 
 def search(
     index_path: Path,
-    out_dir: Path,
+    out_dir: Path | None,
     space: SearchSpace,
     study: str = "bins",
     storage: str | None = None,
@@ -54,7 +62,8 @@ def search(
 
     Args:
         index_path: a prepared index.parquet.
-        out_dir: gets trials/, logs/, report.html, study.db and, with `refit`, model/.
+        out_dir: gets trials/, logs/, report.html, study.db and, with `refit`, model/; STOCKTAKE_WORK_DIR, or
+            else runs/search/`study`, when None.
         space: what is searched, see `search_space.load`.
         study: name in the storage.
         storage: file of SQLite, `*.journal`, or a database URL; study.db in `out_dir` when None.
@@ -78,7 +87,7 @@ def search(
     expect_whole("workers", workers, 1, 1024)
     expect_folder_name("study", study)
     expect_devices(device)
-    out_dir = out_dir.absolute()
+    out_dir = (out_dir or load_settings().work_dir or PROJECT / study).absolute()
     index = DatasetIndex.read(index_path)
     with search_lock(out_dir), quiet_optuna():
         known = TrialStudy.open(storage or str(out_dir / STORAGE_FILE), study, space, index.digest, seed)
@@ -118,18 +127,17 @@ def _refit(
 
     Where that would repeat the trial in every respect its own checkpoint is exported.
     """
-    from stocktake.bins.training import train
+    from stocktake.bins.workflow import train_counter
 
     same = not space.refit and trial_photos == index_path
     work_dir = model_dir.parent / ("trials" if same else "refit")
     settings = space.settings(
-        {**best.parameters, **space.refit},
+        space.chosen(best.parameters),
         name=best.folder if same else "refit",
         device=device,
         project=str(work_dir),
     )
     with tracking.start_run("refit", TASK):
-        tracking.log_params(asdict(settings), "train")
-        result = train(index_path, model_dir, settings, work_dir)
+        result, _ = train_counter(index_path, model_dir, settings, work_dir)
         tracking.log_metrics(result.metrics)
     return result.metrics

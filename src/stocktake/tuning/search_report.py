@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stocktake import tracking
 from stocktake.dataset import DatasetIndex
+from stocktake.markdown import card
 from stocktake.report import Report, Tile
 from stocktake.tuning.plots import history_figure, importance_figure, parallel_figure
 from stocktake.tuning.search_space import Choices, SearchSpace
 from stocktake.tuning.study import TrialRow, TrialStudy
+
+if TYPE_CHECKING:
+    from stocktake.tuning.optuna_search import SearchResult
 
 REPORT_FILE = "report.html"
 FOLDER = "search"  # in the run of MLflow
@@ -74,6 +78,12 @@ def trial_rows(rows: list[TrialRow], space: SearchSpace) -> list[dict[str, Any]]
         }
         for row in rows
     ]
+
+
+def trials_card(result: "SearchResult", space: SearchSpace) -> str:
+    """The best trial and the table of all, in markdown."""
+    rows = [readable(row) for row in trial_rows(result.rows, space)]
+    return card(f"Search: {len(rows)} trials", _summary(result.best, space), rows=rows)
 
 
 def readable(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ The names of parameters are those of `BinTrainSettings`, and so are the limits o
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -30,7 +31,7 @@ from pydantic import (
 from stocktake.bins.train_settings import BinTrainSettings
 from stocktake.errors import SettingsError
 from stocktake.files import read_yaml
-from stocktake.tuning.space_checks import check_space, setting_types
+from stocktake.tuning.space_checks import PLACE, check_space, setting_types
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -156,6 +157,10 @@ class SearchSpace(_Part):
         """
         return BinTrainSettings(**{**self.fixed, **values, **place})
 
+    def chosen(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """All that the space says of the final training, where `values` of the parameters are the best."""
+        return {**self.fixed, **values, **self.refit}
+
     def is_whole(self, name: str) -> bool:
         """Whether a parameter takes whole numbers only."""
         return float not in setting_types(name)
@@ -184,6 +189,27 @@ def load(source: str | Path, fixed: Mapping[str, Value] | None = None) -> Search
         return check_space(space)
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from None
+
+
+def load_within(source: str | Path, settings: BinTrainSettings) -> SearchSpace:
+    """Read a space; what it does not search is as in `settings`.
+
+    Raises:
+        SettingsError: as `load`, and where the space fixes a setting at another value.
+    """
+    space = load(source)
+    given = {
+        name: value
+        for name, value in asdict(settings).items()
+        if name not in (*PLACE, *space.parameters) and value is not None
+    }
+    for name, value in space.fixed.items():
+        if name in given and given[name] != value:
+            raise SettingsError(
+                f"{source}: fixed.{name} is {value!r}, but {name} is {given[name]!r}; give both the same "
+                "value, or leave it out of the space"
+            )
+    return load(source, given)
 
 
 def names() -> list[str]:

@@ -1,0 +1,111 @@
+"""Photos of bins in, a champion counter out."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from pipelines.bin_steps import CLASSES, evaluate_and_promote, ingest_and_prepare, train
+
+DESCRIPTION = (
+    "Ingest bins, split them, train a ResNet50 that counts, evaluate it, and promote it if it is better."
+)
+
+
+class Outputs(NamedTuple):
+    """What a run leaves: the prepared index, the model dir, what the rules and the evaluation say of it."""
+
+    index: dsl.Dataset
+    model: dsl.Model
+    rules: dsl.HTML
+    rule_summary: str
+    report: dsl.HTML
+    card: dsl.Markdown
+    metrics: dsl.Metrics
+    evaluation: dsl.Artifact
+    promoted: bool
+    reason: str
+    model_uri: str
+
+
+@dsl.pipeline(
+    name="bin-counter",
+    description=DESCRIPTION,
+)
+def bin_counter(
+    source: str,
+    quota: int = 0,
+    limit: int = 0,
+    classes: list = CLASSES,
+    copy: bool = False,
+    split_seed: int = 0,
+    weights: str = "imagenet",
+    freeze: bool = False,
+    head: str = "softmax",
+    img: int = 224,
+    epochs: int = 20,
+    batch_size: int = 32,
+    test_batch_size: int = 100,
+    optimizer: str = "adamw",
+    lr: float = 0.0003,
+    weight_decay: float = 0.05,
+    warmup: float = 1.0,
+    ema: float = 0.998,
+    augment: float = 1.0,
+    amp: str = "",
+    patience: int = 10,
+    seed: int = 0,
+    rules: str = "ours",
+    stop_on: str = "",
+    gpu_type: str = "nvidia.com/gpu",
+    gpus: int = 1,
+    split: str = "test",
+    model_name: str = "bin-counter",
+    code_version: str = "",
+) -> Outputs:
+    """Ingest bins, split them, train a ResNet50 that counts, evaluate it, promote it if it is better.
+
+    Args:
+        source: Bins in ABID's layout: folder, s3:// prefix, or https:// address of a public bucket.
+        quota: At most this many bins of each class; 0 for all bins.
+        limit: At most this many bins; 0 for all.
+        classes: Counts to tell apart.
+        copy: Copy the photos of a folder or a prefix into the store, as tar shards.
+        split_seed: Another seed, another split.
+        weights: ImageNet's (`imagenet`), a checkpoint or torchvision's ResNet50 in a file, or `none`.
+        freeze: Train the last layer alone.
+        head: `softmax`, or `ordinal`, which knows that 4 is nearer to 5 than 1 is.
+        img: Side in px of the square that photos are fitted into, with nothing cut off.
+        epochs: Passes over the training photos.
+        batch_size: Photos in a step over all GPUs.
+        test_batch_size: Photos at once where nothing is learnt, on each GPU.
+        optimizer: `adamw` or `sgd`.
+        lr: Highest learning rate; sgd wants about 0.02.
+        weight_decay: Of weights, not of biases; sgd wants about 0.0005.
+        warmup: Epochs over which the learning rate rises, before it falls along a cosine.
+        ema: Decay of the average of weights that is kept; 0 keeps those of the last step.
+        augment: Strength of changes of light, colour and sharpness; 0 takes photos as they are.
+        amp: Mixed precision: `bf16`, or `fp16` on a GPU.
+        patience: Stop after this many epochs without improvement.
+        seed: Same seed, same weights.
+        rules: Parameters of the training rules: `ours`, or `seed` for SageMaker Debugger's.
+        stop_on: Rules that end the training when they find issues, with commas between them.
+        gpu_type: Resource name of the GPUs on the cluster.
+        gpus: GPUs to train on; a machine without one trains on CPU.
+        split: Photos that models are scored on: test, or val, on which none is promoted.
+        model_name: Registered model, and hence the InferenceService that serves it.
+        code_version: Version of the code, so that no step is answered from the cache of another one.
+    """
+    prepared = ingest_and_prepare(source, quota, limit, classes, copy, split_seed, code_version)
+    trained = train(
+        prepared, {}, gpu_type, gpus, code_version, rules=rules, stop_on=stop_on,
+        weights=weights, freeze=freeze, head=head, img=img, epochs=epochs, batch_size=batch_size,
+        test_batch_size=test_batch_size, optimizer=optimizer, lr=lr, weight_decay=weight_decay, warmup=warmup,
+        ema=ema, augment=augment, amp=amp, patience=patience, seed=seed,
+    )  # fmt: skip
+    evaluated, promoted = evaluate_and_promote(prepared, trained, model_name, split)
+    return Outputs(
+        prepared.outputs["index"], trained.outputs["model"], trained.outputs["report"],
+        trained.outputs["rules"], evaluated.outputs["report"], evaluated.outputs["card"],
+        evaluated.outputs["metrics"], evaluated.outputs["evaluation"], promoted.outputs["promoted"],
+        promoted.outputs["reason"], promoted.outputs["model_uri"],
+    )  # fmt: skip

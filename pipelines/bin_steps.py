@@ -1,0 +1,103 @@
+"""The steps that the pipelines of bins share, each with its place on a cluster."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from kfp.dsl import PipelineTask
+
+from components.evaluation import evaluate_bin_counter
+from components.ingestion import ingest_bins
+from components.label_prep import prepare_bins
+from components.promotion import promote_model
+from components.training import train_bin_counter
+from pipelines.cluster import give_gpus, place
+from pipelines.parameters import check_shared
+from stocktake.bins.train_settings import BinTrainSettings
+from stocktake.devices import gpu_devices
+
+CLASSES = [1, 2, 3, 4, 5]
+
+
+def ingest_and_prepare(
+    source: Any, quota: Any, limit: Any, classes: Any, copy: Any, split_seed: Any, code_version: Any
+) -> PipelineTask:
+    """Photos in, a prepared index out."""
+    ingested = ingest_bins(source=source, quota=quota, limit=limit, classes=classes, copy=copy)
+    place(ingested, "4", "8Gi", hours=24)
+    ingested.set_caching_options(False)  # what a source holds may change under its name
+    prepared = prepare_bins(
+        ingested=ingested.outputs["index"], digest=ingested.outputs["Output"], code_version=code_version,
+        classes=classes, split_seed=split_seed,
+    )  # fmt: skip
+    return place(prepared, "2", "8Gi", hours=1)
+
+
+def train(
+    prepared: PipelineTask, best: Any, gpu_type: Any, gpus: Any, code_version: Any, **settings: Any
+) -> PipelineTask:
+    """Train on what `ingest_and_prepare` made; `best` wins over `settings`."""
+    trained = train_bin_counter(
+        index=prepared.outputs["index"], digest=prepared.outputs["Output"], code_version=code_version,
+        best=best, gpus=gpus, **settings,
+    )  # fmt: skip
+    return give_gpus(place(trained, "8", "32Gi", hours=72), gpu_type, gpus, shared_memory="8Gi")
+
+
+def evaluate_and_promote(
+    prepared: PipelineTask, trained: PipelineTask, model_name: Any, split: Any
+) -> tuple[PipelineTask, PipelineTask]:
+    """Score a model, and make it champion if it is better."""
+    evaluated = evaluate_bin_counter(
+        index=prepared.outputs["index"], model=trained.outputs["model"], run_id=trained.outputs["run_id"],
+        model_name=model_name, split=split,
+    )  # fmt: skip
+    place(evaluated, "8", "16Gi", hours=6)
+    evaluated.set_caching_options(False)  # like the next step: the champion may be another one by now
+    promoted = promote_model(
+        index=prepared.outputs["index"], model=trained.outputs["model"],
+        evaluation=evaluated.outputs["evaluation"], run_id=trained.outputs["run_id"], model_name=model_name,
+        split=split,
+    )  # fmt: skip
+    place(promoted, "8", "16Gi", hours=6)
+    promoted.set_caching_options(False)
+    return evaluated, promoted
+
+
+def check(arguments: Mapping[str, Any]) -> None:
+    """Refuse values that a step would refuse hours later.
+
+    Raises:
+        SettingsError, DataError, ModelError: a value is impossible.
+    """
+    from stocktake.bins.abid_source import open_source
+    from stocktake.bins.split import check_classes
+    from stocktake.bins.weights import check_weights
+    from stocktake.monitoring.monitor_settings import MonitorSettings
+    from stocktake.settings import load_settings
+
+    check_shared(arguments, "quota", "limit", "split_seed")
+    check_classes(arguments["classes"])
+    MonitorSettings.parse(arguments["rules"], arguments["stop_on"])
+    train_settings(arguments)
+    check_weights(arguments["weights"])
+    open_source(arguments["source"], load_settings())
+
+
+def check_here(arguments: Mapping[str, Any]) -> None:
+    """Refuse what this machine cannot do, where the steps are to run on it.
+
+    Raises:
+        SettingsError: it has fewer GPUs, or not the precision.
+    """
+    from stocktake.bins.training import check_machine
+
+    check_machine(train_settings(arguments))
+
+
+def train_settings(arguments: Mapping[str, Any]) -> BinTrainSettings:
+    """The settings of the training among a pipeline's arguments."""
+    names = {field.name for field in fields(BinTrainSettings)} & arguments.keys()
+    return BinTrainSettings(
+        **{name: arguments[name] for name in names}, device=gpu_devices(arguments["gpus"])
+    )
