@@ -160,6 +160,14 @@ def test_too_few_bins_of_a_class_are_an_error(groups):
         assign_splits(photos, 0)
 
 
+def test_empty_bins_can_be_a_class():
+    photos = bins(60) + [photo(f"8{number:05d}", 0) for number in range(60)]
+    _, moved = assign_splits(photos, 6)
+    assert any(text.endswith("for the shares of 0") for text in moved.values())
+    with pytest.raises(DataError, match="all photos with 0 items are of 2 bins"):
+        assign_splits([*bins(60), photo("800001", 0), photo("800002", 0)], 0)
+
+
 def test_the_leak_is_the_share_of_test_photos_with_a_mate_in_train():
     photos = [
         photo("1", 1, "1", "train"), photo("2", 1, "1", "test"), photo("3", 1, "1", "test"),
@@ -227,10 +235,11 @@ def test_preparing_again_gives_the_same(tmp_path):
 
 def test_an_empty_class_is_an_error(tmp_path):
     photos = [photo for photo in bins(300) if photo.quantity not in (2, 4)]
+    counts = r"1: \d+, 3: \d+, 5: \d+, 7: 1"
     with pytest.raises(
-        DataError, match=r"no photo has 2 or 4 items .photos by count: 1: \d+, 3: \d+, 5: \d+.; ing"
+        DataError, match=f"no photo has 2 or 4 items .photos by count: {counts}.; ingest some"
     ):
-        split_bins(index_of(photos), CLASSES, 0)
+        split_bins(index_of([*photos, photo("700001", 7)]), CLASSES, 0)
     with pytest.raises(DataError, match="photos by count: none"):
         split_bins(index_of([]), CLASSES, 0)
 
