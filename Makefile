@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 DATA ?=
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint image services clean
+.PHONY: help setup demo demo-bins test lint image services clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ setup: .venv/ready ## create .venv with everything that demo and test need
 
 demo: .venv/ready ## shelves end to end into runs/demo; DATA=<SKU-110K folder> takes real photos
 	$(BIN)/python -m pipelines.demo $(if $(DATA),--data '$(DATA)')
+
+demo-bins: .venv/ready ## bins end to end into runs/demo-bins; DATA=<folder in ABID's layout> takes real photos
+	$(BIN)/python -m pipelines.demo_bins $(if $(DATA),--data '$(DATA)')
 
 test: .venv/ready ## all tests; a service that is absent is a skip with its reason
 	$(BIN)/pytest

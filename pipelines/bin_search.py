@@ -11,9 +11,7 @@ from pipelines.bin_steps import CLASSES, evaluate_and_promote, ingest_and_prepar
 from pipelines.cluster import give_gpus, place
 from stocktake.setting_checks import expect_whole
 
-DESCRIPTION = (
-    "Ingest bins, split them, search settings, train with the best, evaluate, promote if better."
-)
+DESCRIPTION = "Ingest bins, split them, search settings, train with the best, evaluate, promote if better."
 
 
 class Outputs(NamedTuple):

@@ -64,6 +64,15 @@ def check_amp(amp: str, device: str) -> None:
         raise SettingsError("amp is 'bf16', which this GPU does not have; use fp16 or none")
 
 
+def quick_amp() -> str:
+    """The mixed precision that this machine is fast in: bf16, or none."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else ""
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() else ""
+
+
 @contextlib.contextmanager
 def advise_on_memory(what: str, names: str) -> Iterator[None]:
     """Turn PyTorch's ways of saying that memory ran out, in this block, into one error with advice.
