@@ -72,18 +72,19 @@ class TrialRunner:
             SettingsError: the first trials have all failed.
             StoreError: the disk is full, or a store can't be read.
         """
-        done = sum(row.state not in ("running", "waiting") for row in self.study.rows())
+        initial = self._ended()
         try:
-            with tqdm(desc="trials", total=trials, initial=done, unit="trial", disable=None) as bar:
+            with tqdm(desc="trials", total=trials, initial=initial, unit="trial", disable=None) as bar:
                 while True:
                     self._fill(slots, trials)
+                    bar.n = self._ended()
+                    bar.set_postfix_str(self._standing(slots))
                     busy = {slot.process.connection: slot for slot in slots if slot.process and slot.trial}
                     if not busy:
                         return
                     for connection in wait(list(busy)):
                         assert isinstance(connection, Connection)
-                        bar.update(self._listen(busy[connection]))
-                        bar.set_postfix_str(self._standing(slots))
+                        self._listen(busy[connection])
         finally:
             for slot in slots:
                 slot.stop()
@@ -97,8 +98,9 @@ class TrialRunner:
                     self._fail(trial, Ended(reason=str(error)))
                     continue
                 slot.process = slot.process or TrialProcess(self.out_dir, slot.cores)
-                slot.process.send(order)
                 slot.trial = trial
+                with contextlib.suppress(OSError):  # it has died since its last trial; `_listen` finds out
+                    slot.process.send(order)
 
     def _order(self, trial: Trial, slot: Slot) -> Order:
         row = self.study.row(trial.number)
@@ -115,8 +117,8 @@ class TrialRunner:
             run_id=row.run_id or None,
         )
 
-    def _listen(self, slot: Slot) -> int:
-        """Take one message of a slot's process; return 1 where its trial has ended, or else 0."""
+    def _listen(self, slot: Slot) -> None:
+        """Take one message of a slot's process."""
         assert slot.process
         assert slot.trial
         message = slot.process.receive()
@@ -124,14 +126,13 @@ class TrialRunner:
             self.study.note_run(slot.trial, message.run_id)
         elif isinstance(message, Epoch):
             stop = self.study.report(slot.trial, message.number, message.value)
-            with contextlib.suppress(OSError):  # it has died meanwhile; the next message says so
+            with contextlib.suppress(OSError):  # it has died meanwhile
                 slot.process.send(stop)
         else:
             trial, slot.trial = slot.trial, None
             if message.spent:
                 slot.stop()
             self._end(trial, message)
-        return int(isinstance(message, Ended))
 
     def _end(self, trial: Trial, ended: Ended) -> None:
         if ended.reason:
@@ -164,6 +165,9 @@ class TrialRunner:
         for row in self.study.rows():
             if row.state in ("complete", "pruned", "failed") and row.folder != best:
                 shutil.rmtree(self.work_dir / row.folder, ignore_errors=True)
+
+    def _ended(self) -> int:
+        return sum(row.state not in ("running", "waiting") for row in self.study.rows())
 
     def _standing(self, slots: list[Slot]) -> str:
         best = self.study.best
