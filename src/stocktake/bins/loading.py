@@ -132,9 +132,9 @@ def open_photos(
     cache_dir = load_settings().cache.absolute()
     place = {count: number for number, count in enumerate(classes)}
     targets = np.array([place[photo.quantity] for photo in photos if photo.quantity is not None], np.int64)
-    files = PhotoFiles(fetch_photos(index, photos, cache_dir, progress=progress), names, img)
     target = squares_path(photos, img, cache_dir)
-    if not target.is_file():
+    if squares == "off" or not target.is_file():
+        files = PhotoFiles(fetch_photos(index, photos, cache_dir, progress=progress), names, img)
         needed = len(photos) * 3 * img**2
         if squares == "disk":
             require_room(target, needed, "decode photos each time: squares 'off'")

@@ -237,6 +237,9 @@ def train_rank(
     device = settings.devices[local] or ("cuda" if torch.cuda.is_available() else "cpu")
     device = f"cuda:{device}" if device.isdigit() else device
     use_cores(ranks if device == "cpu" else 1)
+    if device.startswith("cuda:"):
+        torch.cuda.set_device(device)  # what NCCL talks from
+    torch.backends.cudnn.benchmark = True  # one size of square, so the fastest kernels are worth a search
     if ranks > 1:
         distributed.init_process_group("gloo" if device == "cpu" else "nccl")
     monitor = rank_monitor(arguments["rules"], local == 0, monitor)
