@@ -4,7 +4,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from minio import Minio
 from minio.error import MinioException
 
 from stocktake.settings import Settings, load_settings
+from tests.ports import free_port
 
 MINIO = Path(__file__).parents[1] / ".services/bin/minio"
 
@@ -24,9 +24,7 @@ class S3Server:
     def __init__(self, binary: str, folder: Path):
         self._binary, self._folder = binary, folder
         self.key, self.secret = secrets.token_hex(8), secrets.token_hex(16)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 

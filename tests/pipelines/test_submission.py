@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -14,6 +13,7 @@ from pipelines.__main__ import main
 from pipelines.catalogue import PIPELINES
 from pipelines.submission import SubmitError, Target, submit
 from stocktake.code_version import code_version
+from tests.ports import free_port
 
 SHELVES = PIPELINES["shelf_detector"]
 
@@ -153,14 +153,8 @@ def test_an_answer_that_is_no_answer_is_an_error(api, arguments):
         submit(SHELVES.definition, arguments, Target(api.host, "shelves"))
 
 
-def closed_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 def test_a_host_that_cannot_be_reached_is_one_line_and_a_hint(capsys):
-    host = f"http://127.0.0.1:{closed_port()}"
+    host = f"http://127.0.0.1:{free_port()}"
     assert main(["submit", "shelf_detector", "--host", host, "--param", "source=s3://x"]) == 1
     message = capsys.readouterr().err
     assert f"{host} cannot be reached" in message

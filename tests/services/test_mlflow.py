@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -10,15 +9,14 @@ import urllib.request
 from pathlib import Path
 
 import mlflow
-import numpy as np
 import pytest
 
 from stocktake import tracking
-from stocktake.dataset import DatasetIndex, Photo
 from stocktake.errors import SettingsError
 from stocktake.mlflow_server import configure
-from stocktake.model_card import ModelCard, write_sums
 from stocktake.registry import champion, fetch_model, gate, register
+from tests.ports import free_port
+from tests.registry_data import figures, index_of, write_model
 
 STARTUP_S = 180  # imports alone take half a minute on a busy machine without bytecode
 
@@ -28,9 +26,7 @@ class Server:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen | None = None
 
@@ -84,52 +80,21 @@ def tracked(server, monkeypatch):
     return server
 
 
-def make_model(folder, weights):
-    folder.mkdir()
-    (folder / "model.onnx").write_bytes(weights)
-    about = {"licence": "AGPL-3.0", "data_licence": "CC0-1.0", "dataset": "drawn", "dataset_digest": "d"}
-    card = ModelCard(
-        task="shelf-detector",
-        name="shelf",
-        classes=["product"],
-        input_size=320,
-        stocktake_version="0",
-        **about,
-    )
-    card.write(folder)
-    write_sums(folder)
-    return folder
-
-
-def index_of(name):
-    photo = Photo(name, name, 1, "0" * 64, 10, 10, "test", name, np.zeros((1, 4), np.float32))
-    return DatasetIndex([photo], "/photos", {"name": "drawn"})
-
-
-def figures(score):
-    return {
-        "detector/ap50": score,
-        "constant/detector/ap50": 0.1,
-        "voids/f1_iou30": score,
-        "sliding_box/voids/f1_iou30": 0.3,
-    }
-
-
 def test_from_registration_to_champion_and_back_to_files(tracked, tmp_path):
     store, index = str(tmp_path / "store"), index_of("a.jpg")
     with tracking.start_run("pipeline", experiment="shelves") as run_id:
         tracking.log_table([{"iou": 0.3, "f1": 0.5}], "voids.json")
-        first = register(make_model(tmp_path / "1", b"first"), index, figures(0.5), store)
+        first = register(write_model(tmp_path / "1", "first"), index, figures(0.5, 0.5), store)
         assert gate(index).promoted
-    again = register(tmp_path / "1", index, figures(0.5), store)
-    second = register(make_model(tmp_path / "2", b"second"), index, figures(0.4), store)
+    again = register(tmp_path / "1", index, figures(0.5, 0.5), store)
+    second = register(write_model(tmp_path / "2", "second"), index, figures(0.4, 0.4), store)
     refused = gate(index)
     assert (first.version, again.version, second.version) == (1, 1, 2)
     assert not refused.promoted
     assert "0.4000 against 0.5000" in refused.reason
     assert champion() == first
     fetch_model("models:/shelf-detector@champion", tmp_path / "got")
-    assert (tmp_path / "got" / "model.onnx").read_bytes() == b"first"
+    assert (tmp_path / "got" / "model.onnx").read_text() == "first"
     client = mlflow.MlflowClient()
     experiment = client.get_run(run_id).info.experiment_id
     assert client.load_table(experiment, "voids.json")["f1"].tolist() == [0.5]
@@ -138,11 +103,11 @@ def test_from_registration_to_champion_and_back_to_files(tracked, tmp_path):
 
 def test_figures_of_other_photos_are_measured_again(tracked, tmp_path):
     store, name = str(tmp_path / "store"), "shelf-measured"
-    register(make_model(tmp_path / "1", b"first"), index_of("a.jpg"), figures(0.9), store, name)
+    register(write_model(tmp_path / "1", "first"), index_of("a.jpg"), figures(0.9, 0.9), store, name)
     assert gate(index_of("a.jpg"), name).promoted
     other = index_of("b.jpg")
-    challenger = register(make_model(tmp_path / "2", b"second"), other, figures(0.6), store, name)
-    assert gate(other, name, evaluate=lambda model_dir: figures(0.5)).promoted
+    challenger = register(write_model(tmp_path / "2", "second"), other, figures(0.6, 0.6), store, name)
+    assert gate(other, name, evaluate=lambda model_dir: figures(0.5, 0.5)).promoted
     assert champion(name) == challenger
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from stocktake.errors import StoreError
 from stocktake.storage import Wanted, fetch_files, open_store, put_files
+from tests.ports import free_port
 
 MIB = 1 << 20
 
@@ -275,12 +276,10 @@ def test_errors_say_what_to_do(s3, bucket, store):
 
 
 def test_a_store_that_is_down_is_told_within_seconds(s3, bucket):
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        down = s3.settings().model_copy(update={"s3_endpoint_url": url, "s3_retries": 1})
-        with pytest.raises(StoreError, match=f"{url} does not answer.*S3_ENDPOINT_URL"):
-            open_store(f"s3://{bucket}", down).get("key")
+    url = f"http://127.0.0.1:{free_port()}"
+    down = s3.settings().model_copy(update={"s3_endpoint_url": url, "s3_retries": 1})
+    with pytest.raises(StoreError, match=f"{url} does not answer.*S3_ENDPOINT_URL"):
+        open_store(f"s3://{bucket}", down).get("key")
 
 
 def test_tries_are_bounded_when_the_server_stays_away(s3, bucket):

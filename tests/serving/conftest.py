@@ -1,6 +1,5 @@
 import contextlib
 import io
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests import tiny_counter
+from tests.ports import free_ports
 from tests.tiny_model import draw_photo, write_model_dir
 
 ROOT = Path(__file__).parents[2]
@@ -33,14 +33,6 @@ class Server:
     @property
     def grpc(self):
         return f"127.0.0.1:{self.grpc_port}"
-
-
-def free_ports(count):
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import pytest
 
 from serving.ask import ask, count, main
 from stocktake.errors import StoreError
-from tests.serving.conftest import free_ports
+from tests.ports import free_port
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
@@ -83,7 +83,7 @@ def test_quantities_that_cannot_be_sent(capsys, arguments, message):
 
 
 def test_mistakes_are_one_line(tmp_path, capsys):
-    (port,) = free_ports(1)
+    port = free_port()
 
     assert main([str(tmp_path / "none.jpg")]) == 1
     assert "none.jpg: there is no such file" in capsys.readouterr().err

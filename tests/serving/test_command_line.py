@@ -7,7 +7,8 @@ import pytest
 
 from serving.predictors.__main__ import main
 from stocktake.model_card import MODEL_FILE
-from tests.serving.conftest import ROOT, free_ports
+from tests.ports import free_ports
+from tests.serving.conftest import ROOT
 from tests.tiny_model import write_model_dir
 
 

@@ -2,6 +2,7 @@ import shutil
 
 import pytest
 
+from tests.registry_data import write_model
 from tests.sku110k_set import make_set
 from tests.small_training import draw_index
 
@@ -57,3 +58,15 @@ def photo_cache(tmp_path_factory):
 def shelves(tmp_path):
     """A folder of eleven photos in the layout of SKU-110K."""
     return make_set(tmp_path / "shelves")
+
+
+@pytest.fixture
+def make_model(tmp_path):
+    """Makes a model dir of the weights that it is called with."""
+    return lambda weights: write_model(tmp_path / f"model-{weights}", weights)
+
+
+@pytest.fixture
+def store(tmp_path):
+    """The URI of a store in a folder."""
+    return str(tmp_path / "store")
