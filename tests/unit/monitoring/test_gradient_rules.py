@@ -146,6 +146,9 @@ class TestPoorWeightInitialization:
         rule = PoorWeightInitialization(distribution_range=0.1, relative=True, patience=0)
         assert rule.check(with_first_steps([], [[2.0, spread]] * 10, FALLING)).state is state
 
+    def test_the_published_range_is_absolute(self) -> None:
+        assert self.RULE.check(with_first_steps([], [[50.0, 0.004]] * 10, FALLING)).state is State.NO_ISSUES
+
     def test_a_range_that_has_to_last(self) -> None:
         assert (
             self.LASTING.check(with_first_steps([], [[1.0, 0.0], *WIDE[1:]], FALLING)).state

@@ -73,6 +73,11 @@ class TestOverfit:
         assert found.datapoints == 2
         assert found.details["epochs_not_finite"] == 1
 
+    def test_a_lost_val_loss_alone_leaves_its_epoch_out(self) -> None:
+        found = Overfit().check(with_epochs([1.0, 1.0], [math.inf, 1.0]))
+        assert found.state is State.NO_ISSUES
+        assert found.datapoints == 1
+
     def test_states_without_enough_epochs(self) -> None:
         assert Overfit().check(with_epochs()).state is State.INSUFFICIENT
         assert Overfit().check(with_epochs([1.0, 1.0])).state is State.NOT_EVALUATED

@@ -90,7 +90,7 @@ class TestDataloader:
         found = Dataloader().check(loading(workers, cores))
         assert found.state is state
         assert found.reason == f"{workers} loading processes on {cores} cores"
-        assert found.violations == int(state is State.ISSUES)
+        assert (found.violations, found.datapoints) == (int(state is State.ISSUES), 1)
         assert found.where == ("loader" if state is State.ISSUES else "")
         assert found.details == {"workers": workers, "cores": cores, "wait_share": None}
 
