@@ -21,8 +21,9 @@ def test_compile_writes_both_kinds_and_prints_them(tmp_path, capsys):
     assert main(["compile", "--out", str(tmp_path / "new/folder")]) == 0
     written = capsys.readouterr().out.split()
     assert written == [
-        f"{tmp_path}/new/folder/shelf-detector.yaml",
-        f"{tmp_path}/new/folder/kubernetes/shelf-detector.yaml",
+        f"{tmp_path}/new/folder/{folder}{pipeline.definition.name}.yaml"
+        for pipeline in PIPELINES.values()
+        for folder in ("", "kubernetes/")
     ]
     assert all(list(yaml.safe_load_all(Path(path).read_text())) for path in written)
 

@@ -93,7 +93,13 @@ def test_every_step_has_resources_retries_timeout_and_the_services(documents):
 
 def test_training_asks_for_gpus_and_shared_memory(documents):
     spec, kubernetes = documents
-    (name,) = [name for name in containers(spec) if name.startswith("exec-train-")]
+    trainings = [name for name in containers(spec) if name.startswith(("exec-train-", "exec-search-"))]
+    assert sum(name.startswith("exec-train-") for name in trainings) == 1
+    for name in trainings:
+        check_training(spec, kubernetes, name)
+
+
+def check_training(spec: dict, kubernetes: dict, name: str) -> None:
     resources = containers(spec)[name]["resources"]
     inputs = spec["root"]["dag"]["tasks"][name.removeprefix("exec-")]["inputs"]["parameters"]
     assert resources["accelerator"]["resourceCount"].startswith("{{$.inputs.parameters[")
@@ -127,7 +133,7 @@ def test_what_the_ui_shows(documents):
         for name, part in spec["components"].items()
     }
     for name, found in kinds.items():
-        if name.startswith(("comp-ingest", "comp-prepare", "comp-evaluate")):
+        if name.startswith(("comp-ingest", "comp-prepare", "comp-search", "comp-evaluate")):
             assert {"system.Metrics", "system.HTML", "system.Markdown"} <= found, name
 
 

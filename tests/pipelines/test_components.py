@@ -10,7 +10,7 @@ from kfp import dsl
 from components.evaluation import evaluate_shelf_detector
 from components.ingestion import ingest_shelves
 from components.label_prep import prepare_shelf_labels
-from components.promotion import promote_shelf_detector
+from components.promotion import promote_model
 from components.training import train_shelf_detector
 from stocktake.dataset import DatasetIndex
 from stocktake.errors import DataError
@@ -151,7 +151,7 @@ def test_evaluate(evaluated):
 
 def test_promote(artifacts, prepared, trained, evaluated):
     made = artifacts("promote", card=dsl.Markdown)
-    promoted, reason, model_uri = promote_shelf_detector.python_func(
+    promoted, reason, model_uri = promote_model.python_func(
         index=prepared.index, model=trained.model, evaluation=evaluated.evaluation, run_id=trained.run_id,
         model_name="shelf-test", split="test", **made,
     )  # fmt: skip

@@ -1,5 +1,6 @@
 import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -170,9 +171,46 @@ def test_pipelines_are_found_by_either_spelling():
 
 @pytest.mark.parametrize("name", ["smoke", "demo", "full"])
 def test_the_parameter_files_fit_the_pipeline(name):
-    from pathlib import Path
-
     path = Path(__file__).parents[2] / f"pipelines/params/{name}.yaml"
     if not path.exists():
         pytest.fail(f"{path} is missing")
     SHELVES.arguments({"source": "s3://x", **read_file(path)})
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "name"),
+    [
+        ("bin_counter", "bins_smoke"),
+        ("bin_search", "bins_smoke"),
+        ("bin_search", "bins_demo"),
+        ("bin_counter", "bins_full"),
+        ("bin_search", "bins_full"),
+    ],
+)
+def test_the_parameter_files_fit_the_pipelines_of_bins(pipeline, name):
+    values = read_file(Path(__file__).parents[2] / f"pipelines/params/{name}.yaml")
+    find(pipeline).arguments({"source": "s3://x", **values}, here=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("epochs", "0"), ("img", "8"), ("batch_size", "0"), ("lr", "0"), ("lr", "NaN"), ("gpus", "-1"),
+        ("quota", "-1"), ("classes", "[3]"), ("classes", "[1, 1, 2]"), ("head", "sigmoid"), ("amp", "int8"),
+        ("split", "tst"), ("rules", "none"), ("stop_on", "Overfitting"), ("weights", "nowhere/best.pt"),
+        ("space", "swans"), ("trials", "-1"), ("workers", "0"),
+    ],
+)  # fmt: skip
+def test_an_impossible_value_for_bins_is_refused_before_any_work(name, text):
+    with pytest.raises(SettingsError, match=name if name != "space" else "no such search space"):
+        find("bin_search").arguments({"source": "s3://x"}, {name: text}, here=False)
+
+
+def test_a_space_and_a_parameter_that_disagree_are_refused(tmp_path):
+    (tmp_path / "space.yaml").write_text(
+        "metric: val/accuracy\ngoal: maximize\nparameters: {lr: {low: 0.001, high: 0.1}}\nfixed: {img: 96}\n"
+    )
+    given = {"source": str(tmp_path), "space": str(tmp_path / "space.yaml"), "gpus": 0}
+    with pytest.raises(SettingsError, match=r"fixed\.img is 96, but img is 224"):
+        find("bin_search").arguments(given)
+    assert find("bin_search").arguments({**given, "img": 96})["img"] == 96

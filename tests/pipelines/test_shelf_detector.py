@@ -1,49 +1,24 @@
 """The whole pipeline on this machine, started from a folder where the repository cannot be seen."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from stocktake.dataset import DatasetIndex
 from stocktake.model_card import ModelCard, verify_sums
+from tests.pipeline_runs import PARAMS, Finished, run
 
-ROOT = Path(__file__).parents[2]
-SMOKE = ROOT / "pipelines/params/smoke.yaml"
-PLACES = ("STOCKTAKE_STORE", "STOCKTAKE_CACHE", "MLFLOW_TRACKING_URI")
-
-
-class Finished(NamedTuple):
-    folder: Path  # where it was started
-    out: Path
-    process: subprocess.CompletedProcess
-
-    @property
-    def record(self) -> dict:
-        return json.loads((self.out / "run.json").read_text())
-
-
-def run(folder: Path, *words: str) -> Finished:
-    environment = {name: value for name, value in os.environ.items() if name not in PLACES}
-    process = subprocess.run(
-        [sys.executable, "-m", "pipelines", "run", "shelf_detector", "--out", "out", *words],
-        cwd=folder,
-        env={**environment, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
-        capture_output=True,
-        text=True,
-    )
-    return Finished(folder, folder / "out", process)
+SMOKE = PARAMS / "smoke.yaml"
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, drawn_photos) -> Finished:
     folder = tmp_path_factory.mktemp("run")
     (folder / "my photos").symlink_to(drawn_photos)
-    result = run(folder, "--params", str(SMOKE), "--param", "source=my photos", "--param", "img=64")
+    result = run(
+        folder, "shelf_detector", "--params", str(SMOKE), "--param", "source=my photos", "--param", "img=64"
+    )
     assert result.process.returncode == 0, result.process.stderr
     return result
 
@@ -64,7 +39,7 @@ def test_every_task_is_done_and_has_its_log(finished):
 def test_progress_is_told_by_task_and_kfp_is_quiet(finished):
     lines = finished.process.stderr.splitlines()
     assert "[1/5] ingest-shelves: started" in lines
-    assert any(line.startswith("[5/5] promote-shelf-detector: done in ") for line in lines)
+    assert any(line.startswith("[5/5] promote-model: done in ") for line in lines)
     assert "executor_input" not in finished.process.stdout + finished.process.stderr
 
 
@@ -99,7 +74,7 @@ def test_one_mlflow_run_holds_the_parameters_epochs_and_figures(finished):
     client = mlflow.MlflowClient(f"sqlite:///{finished.folder}/runs/mlflow.db")
     experiment = client.get_experiment_by_name("shelf-detector")
     (found,) = client.search_runs([experiment.experiment_id])
-    assert found.info.run_id == finished.record["tasks"][2]["returned"]["run_id"]
+    assert found.info.run_id == finished.returned["train"]["run_id"]
     assert found.info.status == "FINISHED"
     assert found.data.params["train.img"] == "64"
     assert len(client.get_metric_history(found.info.run_id, "train/box_loss")) == 1
@@ -121,7 +96,7 @@ def test_nothing_is_left_of_the_training_but_its_model(finished):
 
 def test_a_wrong_folder_is_named_with_its_cause_and_log(tmp_path):
     (tmp_path / "empty").mkdir()
-    result = run(tmp_path, "--params", str(SMOKE), "--param", "source=empty")
+    result = run(tmp_path, "shelf_detector", "--params", str(SMOKE), "--param", "source=empty")
     assert result.process.returncode == 1
     error = result.process.stderr
     assert f"{tmp_path}/empty: empty; expected the folders" in error

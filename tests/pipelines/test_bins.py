@@ -1,0 +1,115 @@
+"""A search and then a plain training of bins, as pipelines on this machine, in one folder."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stocktake.dataset import DatasetIndex
+from stocktake.model_card import ModelCard, verify_sums
+from tests.pipeline_runs import PARAMS, Finished, run
+
+SMOKE = ("--params", str(PARAMS / "bins_smoke.yaml"), "--param", "source=my bins")
+SPACE = """
+metric: val/accuracy
+goal: maximize
+trials: 2
+parameters:
+  lr: {low: 0.001, high: 0.01, log: true}
+  batch_size: {choices: [4, 16]}
+refit: {patience: 3}
+"""
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory, drawn_bins) -> Finished:
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "my bins").symlink_to(drawn_bins)
+    (folder / "space.yaml").write_text(SPACE)
+    result = run(folder, "bin_search", *SMOKE, "--param", "space=space.yaml")
+    assert result.process.returncode == 0, result.process.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def counted(searched) -> Finished:
+    """After the search, in its folder."""
+    result = run(searched.folder, "bin_counter", *SMOKE, "--param", "head=ordinal")
+    assert result.process.returncode == 0, result.process.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def client(counted):
+    import mlflow
+
+    return mlflow.MlflowClient(f"sqlite:///{counted.folder}/runs/mlflow.db")
+
+
+def statuses(finished: Finished) -> dict[str, str]:
+    return {task["name"].split("-")[0]: task["status"] for task in finished.record["tasks"]}
+
+
+def test_the_steps_of_both(searched, counted):
+    steps = ["ingest", "prepare", "train", "evaluate", "promote"]
+    assert statuses(searched) == dict.fromkeys([*steps[:2], "search", *steps[2:]], "done")
+    assert statuses(counted) == {**dict.fromkeys(steps, "done"), "prepare": "kept"}
+
+
+def test_the_best_settings_train_the_model(searched, client):
+    best = searched.returned["search"]["best"]
+    params = client.get_run(searched.returned["train"]["run_id"]).data.params
+    assert float(params["train.lr"]) == pytest.approx(best["lr"])
+    assert int(params["train.batch_size"]) == best["batch_size"]
+    assert 0.001 <= best["lr"] <= 0.01
+    assert best["batch_size"] in (4, 16)
+    assert (params["train.img"], params["train.patience"]) == ("32", "3")
+
+
+def test_the_search_is_shown(searched, client):
+    assert (searched.out / "trials.md").read_text().startswith("# Search: 2 trials")
+    assert "<html" in (searched.out / "search.html").read_text()
+    search = client.get_run(searched.returned["search"]["run_id"])
+    below = client.search_runs(
+        [search.info.experiment_id], f"tags.`mlflow.parentRunId` = '{search.info.run_id}'"
+    )
+    assert sorted(run.info.run_name for run in below) == ["trial-000", "trial-001"]
+
+
+def test_the_rules_are_shown(counted, client):
+    summary = counted.record["outputs"]["rule_summary"].splitlines()
+    assert len(summary) == 7
+    assert "LowGPUUtilization: NotEvaluated (the training runs on the CPU)" in summary
+    assert "PoorWeightInitialization" in (counted.out / "rules.html").read_text()
+    run_id = counted.returned["train"]["run_id"]
+    assert "report.html" in [path.path.rpartition("/")[2] for path in client.list_artifacts(run_id, "rules")]
+
+
+def test_the_outputs_are_in_the_run_folder(counted):
+    index = DatasetIndex.read(counted.out / "index.parquet")
+    assert all(index.split(split) for split in ("train", "val", "test"))
+    digest = verify_sums(counted.out / "model")
+    card = ModelCard.read(counted.out / "model")
+    assert (card.task, card.input_size, card.dataset_digest) == ("bin-counter", 32, index.digest)
+    assert "<html" in (counted.out / "report.html").read_text()
+    metrics = json.loads((counted.out / "metrics.json").read_text())
+    assert 0 <= metrics["count/accuracy"] <= 1
+    assert metrics["data/photos"] == len(index.split("test"))
+    uri = Path(counted.record["outputs"]["model_uri"])
+    assert uri.name == digest == verify_sums(uri)
+
+
+def test_both_models_went_to_the_gate(searched, counted, client):
+    assert "version 1" in searched.record["outputs"]["reason"]
+    assert "version 2" in counted.record["outputs"]["reason"]
+    version = client.get_model_version_by_alias("bin-counter", "challenger")
+    assert version.run_id == counted.returned["train"]["run_id"]
+
+
+def test_one_run_of_mlflow_holds_a_training(counted, client):
+    found = client.get_run(counted.returned["train"]["run_id"])
+    assert found.info.status == "FINISHED"
+    assert found.data.params["train.head"] == "ordinal"
+    assert len(client.get_metric_history(found.info.run_id, "train/loss")) == 1
+    assert {"count/accuracy", "verification/right_accepted_at_error"} <= found.data.metrics.keys()
+    assert found.data.tags["rule.LossNotDecreasing"] == "InsufficientData"
