@@ -40,11 +40,11 @@ class TestOverfit:
         assert rule.check(with_epochs([1.0, 1.0, 1.0], [4.0, 2.0, last])).state is state
 
     def test_a_tiny_train_loss_is_not_divided_by(self) -> None:
-        seen = with_epochs([1.0, 0.001], [1.0, 0.1])
+        seen = with_epochs([2.0, 0.001], [2.0, 0.1])
         assert Overfit().check(seen).state is State.ISSUES
-        assert Overfit(floor=0.1).check(seen).state is State.NO_ISSUES
-        assert Overfit(floor=0.05).check(seen).state is State.ISSUES
-        assert Overfit(floor=0.05).check(seen).details["gaps"][2] == 1.0
+        assert Overfit(floor=0.05).check(seen).state is State.NO_ISSUES
+        assert Overfit(floor=0.025).check(seen).state is State.ISSUES
+        assert Overfit(floor=0.025).check(seen).details["gaps"][2] == 1.0
 
     def test_a_train_loss_of_nought(self) -> None:
         assert Overfit().check(with_epochs([0.0], [0.5])).state is State.ISSUES
