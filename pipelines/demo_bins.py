@@ -56,17 +56,33 @@ def run_demo(data: str | None, out_dir: Path, params: dict[str, Any]) -> None:
     begun = time.monotonic()
     source = data or str(_draw(out_dir / "photos"))
     result = run_to_champion("bin_search", {"amp": quick_amp(), **params}, source, out_dir)
-    index = DatasetIndex.read(result.artifacts["index"])
-    photos = sorted(index.split(result.arguments["split"]), key=lambda photo: photo.name)[:ASKED]
+    verified = verify_some(out_dir, DatasetIndex.read(result.artifacts["index"]), result.arguments["split"])
+    _summarise(result, time.monotonic() - begun)
+    say(f"one verified photo, {verified}")
+    say_where(out_dir, "annotated.jpg", "counts.json", "report.html", "search.html", "rules.html", "model")
+
+
+def verify_some(out_dir: Path, index: DatasetIndex, split: str) -> str:
+    """Serve `out_dir`/model and ask it about a few records; write counts.json and annotated.jpg.
+
+    Returns:
+        What came out for the photo that is painted, in a sentence.
+
+    Raises:
+        ModelError: the predictor does not start, or answers differently over REST and gRPC.
+    """
+    photos = sorted(index.split(split), key=lambda photo: photo.name)[:ASKED]
     say(f"serving the champion and verifying {len(photos)} records over v2 REST and gRPC")
     sent = [read_photo_bytes(index, photo) for photo in photos]
     recorded = [int(photo.quantity or 0) for photo in photos]
     with serving(TASK, out_dir / "model", out_dir / "logs" / "predictor.log") as server:
         answers = _ask_twice(server, sent, recorded)
     shown = _write(out_dir, photos, sent, recorded, answers)
-    _summarise(result, time.monotonic() - begun)
-    say(f"one verified photo, {photos[shown].name}: {_sentence(recorded[shown], answers[shown])}")
-    say_where(out_dir, "annotated.jpg", "counts.json", "report.html", "search.html", "rules.html", "model")
+    answer = answers[shown]
+    return (
+        f"{photos[shown].name}: recorded {recorded[shown]}, counted {answer.count}, "
+        f"match probability {answer.match_probability:.2f}, verdict {answer.verdict}"
+    )
 
 
 def _draw(folder: Path) -> Path:
@@ -115,13 +131,6 @@ def _write(
     )
     (out_dir / "annotated.jpg").write_bytes(encode_jpeg(draw_report(decode_photo(sent[shown]), report)))
     return shown
-
-
-def _sentence(recorded: int, answer: Count) -> str:
-    return (
-        f"recorded {recorded}, counted {answer.count}, match probability {answer.match_probability:.2f}, "
-        f"verdict {answer.verdict}"
-    )
 
 
 def _summarise(result: RunResult, seconds: float) -> None:

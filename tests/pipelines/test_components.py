@@ -8,8 +8,8 @@ import pytest
 from kfp import dsl
 
 from components.evaluation import evaluate_shelf_detector
-from components.ingestion import ingest_shelves
-from components.label_prep import prepare_shelf_labels
+from components.ingestion import ingest_bins, ingest_shelves
+from components.label_prep import prepare_bins, prepare_shelf_labels
 from components.promotion import promote_model
 from components.training import train_shelf_detector
 from stocktake.dataset import DatasetIndex
@@ -166,3 +166,37 @@ def test_promote(artifacts, prepared, trained, evaluated):
     card = Path(made["card"].path).read_text()
     assert card.startswith(f"# shelf-test: {'promoted' if promoted else 'not promoted'}")
     assert reason in card
+
+
+@pytest.fixture(scope="module")
+def ingested_bins(artifacts, drawn_bins):
+    made = artifacts("ingest-bins", index=dsl.Dataset, **PAGES)
+    digest = ingest_bins.python_func(
+        source=str(drawn_bins), quota=4, limit=0, classes=[1.0, 2.0, 3.0], copy=False, **made
+    )
+    return SimpleNamespace(digest=digest, **made)
+
+
+def test_ingest_of_some_bins_of_each_class(ingested_bins):
+    index = DatasetIndex.read(Path(ingested_bins.index.path))
+    assert index.digest == ingested_bins.digest == ingested_bins.index.metadata["digest"]
+    assert sorted(photo.quantity for photo in index.photos) == [1] * 4 + [2] * 4 + [3] * 4
+    assert ingested_bins.metrics.metadata["photos"] == 12
+    assert_pages(ingested_bins, "Ingested")
+
+
+def test_prepare_bins(artifacts, ingested_bins):
+    made = artifacts("prepare-bins", index=dsl.Dataset, **PAGES)
+    digest = prepare_bins.python_func(
+        ingested=ingested_bins.index, digest=ingested_bins.digest, code_version="1", classes=[1.0, 2.0],
+        split_seed=0, **made,
+    )  # fmt: skip
+    index = DatasetIndex.read(Path(made["index"].path))
+    assert index.metadata["classes"] == [1, 2]
+    assert made["index"].metadata == {
+        "digest": digest,
+        "made_from": ingested_bins.digest,
+        "code_version": "1",
+    }
+    assert made["metrics"].metadata["photos_of_other_counts"] == 4
+    assert_pages(SimpleNamespace(**made), "Split")
