@@ -81,7 +81,7 @@ def compare(index_path: Path, options: argparse.Namespace) -> None:
     """Learn in turn; print the ratio, the waiting and the memory."""
     import torch
 
-    from stocktake.bins.trainer import make_trainer
+    from stocktake.bins.rank import make_trainer
 
     settings = BinTrainSettings(
         weights="none",

@@ -90,7 +90,7 @@ def check_here(arguments: Mapping[str, Any]) -> None:
     Raises:
         SettingsError: it has fewer GPUs, or not the precision.
     """
-    from stocktake.bins.training import check_machine
+    from stocktake.bins.training_checks import check_machine
 
     check_machine(train_settings(arguments))
 

@@ -1,7 +1,4 @@
-"""The training loop of bin counters. Importing this module imports torch.
-
-`python -m stocktake.bins.trainer FILE` is one rank of `launch_ranks`.
-"""
+"""The training loop of bin counters. Importing this module imports torch."""
 
 import logging
 import math
@@ -12,24 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import distributed, nn
+from torch import nn
 from tqdm import tqdm
 
 from stocktake.bins import checkpoints
 from stocktake.bins.checkpoints import Metrics, Progress
-from stocktake.bins.loading import Batch, PhotoSet, Waits, epoch_rows, make_batch, open_photos, read_ahead
+from stocktake.bins.loading import Batch, PhotoSet, Waits, epoch_rows, make_batch, read_ahead
 from stocktake.bins.measuring import Passes, measure
 from stocktake.bins.network import BinNetwork
 from stocktake.bins.optimization import WeightAverage, lr_factor, make_optimizer, set_lr
 from stocktake.bins.ranks import my_part, share_buffers, sum_over_ranks, tell_all
 from stocktake.bins.train_settings import BinTrainSettings
-from stocktake.bins.weights import Start, load_start
-from stocktake.dataset import DatasetIndex
-from stocktake.devices import advise_on_memory, use_cores
 from stocktake.errors import ModelError
-from stocktake.launch import EpochHook, be_rank
+from stocktake.launch import EpochHook
 from stocktake.monitoring.monitor import StopTraining, TrainingMonitor
-from stocktake.monitoring.run_files import RECORDING_FILE, leave_answers, rank_monitor
+from stocktake.monitoring.run_files import RECORDING_FILE
 
 log = logging.getLogger(__name__)
 
@@ -221,59 +215,6 @@ class BinTrainer:
         )
 
 
-def train_rank(
-    arguments: dict[str, Any], on_epoch: EpochHook | None = None, monitor: TrainingMonitor | None = None
-) -> None:
-    """Train as this rank of a run, or alone; leaves weights/{best,last}.pt in the run's folder.
-
-    Args:
-        arguments: index (path), classes, settings, run (folder), start (checkpoint or None), and rules: the
-            settings of the monitor that the first rank makes for itself where none can be handed over.
-        on_epoch: called on the first rank after each epoch with its metrics and its number, from 1.
-        monitor: watches the training; its report goes to rules/ in the run's folder.
-    """
-    settings, folder = BinTrainSettings(**arguments["settings"]), Path(arguments["run"])
-    local, ranks = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    device = settings.devices[local] or ("cuda" if torch.cuda.is_available() else "cpu")
-    device = f"cuda:{device}" if device.isdigit() else device
-    use_cores(ranks if device == "cpu" else 1)
-    if device.startswith("cuda:"):
-        torch.cuda.set_device(device)  # what NCCL talks from
-    torch.backends.cudnn.benchmark = True  # one size of square, so the fastest kernels are worth a search
-    if ranks > 1:
-        distributed.init_process_group("gloo" if device == "cpu" else "nccl")
-    monitor = rank_monitor(arguments["rules"], local == 0, monitor)
-    batch = f"a batch of {settings.batch_size} photos of {settings.img} px"
-    with advise_on_memory(batch, "batch_size or img"):
-        trainer = make_trainer(arguments, settings, device, monitor)
-        try:
-            trainer.fit(folder, on_epoch, bool(monitor or arguments["rules"]))
-        finally:  # a training that failed is the one whose report is wanted most
-            if monitor:
-                leave_answers(monitor, folder)
-    if ranks > 1:
-        distributed.destroy_process_group()
-
-
-def make_trainer(
-    arguments: dict[str, Any], settings: BinTrainSettings, device: str, monitor: TrainingMonitor | None
-) -> BinTrainer:
-    """The trainer of this rank, before its first epoch; `arguments` as of `train_rank`."""
-    torch.manual_seed(settings.seed)
-    classes = tuple(arguments["classes"])
-    network = BinNetwork(classes, settings.head)
-    load_start(network, Start(arguments["start"] and Path(arguments["start"]), ""))
-    index = DatasetIndex.read(Path(arguments["index"]))
-    train, val = (
-        open_photos(index, split, classes, settings.img, settings.squares) for split in ("train", "val")
-    )
-    return BinTrainer(network, train, val, settings, Passes(device, settings.amp), monitor)
-
-
 def describe(metrics: Metrics) -> str:
     """The figures of an epoch in a line."""
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-
-
-if __name__ == "__main__":
-    be_rank(train_rank)

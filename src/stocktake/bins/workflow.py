@@ -12,7 +12,8 @@ from stocktake.bins.evaluation import evaluate
 from stocktake.bins.split import CLASSES, check_classes, prepare
 from stocktake.bins.thresholds import set_thresholds
 from stocktake.bins.train_settings import BinTrainSettings
-from stocktake.bins.training import TrainResult, check_machine, train
+from stocktake.bins.training import TrainResult, train
+from stocktake.bins.training_checks import check_machine
 from stocktake.bins.verification import ERROR_RATE, check_error_rate
 from stocktake.bins.weights import check_weights
 from stocktake.claim import claim
