@@ -27,20 +27,20 @@ class BinDrawSettings:
     repeated: float = 0.42  # chance that an item is one more of a product that is there already
     width: tuple[int, int] = (315, 715)  # of the photo, px
     opening: Range = (0.5, 0.9)  # height of the bin's mouth, in its widths
-    item_size: Range = (0.24, 0.46)  # square root of width x height, in widths of the mouth
-    visible: float = 0.6  # at least this share of an item's front is in sight (bands and tag left aside)
+    item_size: Range = (0.24, 0.4)  # square root of width x height, in widths of the mouth
+    visible: float = 0.75  # at least this share of an item's front is in sight (bands and tag left aside)
     stacked: float = 0.4  # chance that an item lies on another one of its kind
     beside: float = 0.6  # chance that an item stands close to another one
-    leaning: float = 0.35  # share of slim items that lean
+    leaning: float = 0.25  # share of slim items that lean
     wrapped: float = 0.2  # share of products in a clear plastic bag
-    bands: tuple[int, int] = (1, 3)  # elastic tapes across the mouth
-    band_cover: Range = (0.08, 0.25)  # how much a tape hides between its threads
+    bands: tuple[int, int] = (1, 2)  # elastic tapes across the mouth
+    band_cover: Range = (0.06, 0.2)  # how much a tape hides between its threads
     light: Range = (0.9, 1.3)  # exposure
-    haze: Range = (0.05, 0.22)  # what is lost of the contrast
+    haze: Range = (0.05, 0.18)  # what is lost of the contrast
     tilt: float = 2.0  # degrees, either way
     keystone: float = 0.05  # change of scale across the photo, either way
     lighting: float = 0.2  # unevenness across the photo, and cast of colour
-    blur: Range = (0.3, 1.3)  # px
+    blur: Range = (0.3, 1.1)  # px
     noise: Range = (1.0, 5.0)  # grey levels
     jpeg_quality: tuple[int, int] = (62, 93)
 
