@@ -106,4 +106,7 @@ def strip(path: Path) -> None:
 
 
 def _rank(metrics: Metrics) -> tuple[float, float]:
-    return metrics.get("val/accuracy", -math.inf), -metrics.get("val/loss", math.inf)
+    loss = metrics.get("val/loss", math.inf)
+    if not math.isfinite(loss):
+        return -math.inf, -math.inf  # what it counts by chance is no merit
+    return metrics.get("val/accuracy", -math.inf), -loss

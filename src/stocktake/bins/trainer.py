@@ -75,7 +75,7 @@ class BinTrainer:
             is_watched: whether the first rank has a monitor.
 
         Raises:
-            ModelError: the loss is no longer a number.
+            ModelError: the loss on train or val photos is no longer a number.
         """
         folder = run_dir / "weights"
         if (folder / "last.pt").is_file():
@@ -89,6 +89,7 @@ class BinTrainer:
             if self.progress.stopped:
                 break
             metrics = {**self.learn(epoch), **self.evaluate(is_watched)}
+            self._check_finite(metrics["val/loss"], epoch)
             if self.rank == 0:
                 log.info("epoch %d of %d: %s", epoch, self.settings.epochs, describe(metrics))
                 if on_epoch:
@@ -203,15 +204,24 @@ class BinTrainer:
         text = f"epoch {epoch} of {self.settings.epochs}"
         return tqdm(desc=text, total=self.steps, unit="step", leave=False, disable=self.rank > 0 or None)
 
+    def _check_finite(self, val_loss: float, epoch: int) -> None:
+        # the last step of an epoch may lose the weights after its loss was taken; all ranks see this one
+        if not math.isfinite(val_loss):
+            raise ModelError(
+                f"val/loss is {val_loss} after epoch {epoch} of {self.settings.epochs}; {self._advice()}"
+            )
+
+    def _advice(self) -> str:
+        advice = f"train again with a lower lr (it is {self.settings.peak_lr:g})"
+        return advice + (" or without amp" if self.settings.amp else "")
+
     def _lost(self, value: float, batch: Batch, epoch: int) -> str:
         names = [self.train.names[row] for row in batch.rows[:NAMED_PHOTOS]]
         more = len(batch.rows) - len(names)
         photos = ", ".join(names) + (f" and {more} more" if more > 0 else "")
-        advice = f"train again with a lower lr (it is {self.settings.peak_lr:g})"
-        advice += " or without amp" if self.settings.amp else ""
         return (
             f"the loss is {value} in epoch {epoch} of {self.settings.epochs}, batch {batch.number + 1} of"
-            f" {self.steps} (photos {photos}); {advice}"
+            f" {self.steps} (photos {photos}); {self._advice()}"
         )
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -139,6 +140,9 @@ class TrialRunner:
             self._fail(trial, ended)
         elif ended.value is None:
             self.study.prune(trial)
+        elif not math.isfinite(ended.value):
+            reason = f"{self.space.metric} is {ended.value}, which is no value to compare"
+            self._fail(trial, Ended(reason=reason))
         else:
             self.study.complete(trial, ended.value)
         best = self.study.best

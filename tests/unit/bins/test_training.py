@@ -277,6 +277,18 @@ def test_a_lost_loss_stops_at_once_and_names_the_batch(
     assert not (tmp_path / "model").exists()
 
 
+def test_weights_lost_in_the_last_step_of_an_epoch_are_no_checkpoint(
+    index_path: Path, tmp_path: Path
+) -> None:
+    bad = replace(SETTINGS, batch_size=10, warmup=0, ema=0.0, lr=10)  # each epoch is one step, too long
+    told: list[Any] = []
+    with pytest.raises(ModelError, match=r"val/loss is (nan|inf) after epoch [12] of 2; .* \(it is 10\)"):
+        train(index_path, None, bad, tmp_path, lambda *epoch: told.append(epoch))
+    assert len(told) < 2
+    for path in tmp_path.rglob("*.pt"):
+        assert torch.load(path)["epoch"] <= len(told)
+
+
 class TestStarts:
     def test_the_head_goes_on_where_classes_and_head_are_the_same(
         self, trained: Any, index_path: Path, tmp_path: Path

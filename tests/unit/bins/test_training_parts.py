@@ -156,6 +156,11 @@ class TestProgress:
         assert best == [True, True, False, False, True]
         assert (progress.epoch, progress.best_epoch) == (5, 5)
 
+    def test_an_epoch_without_a_loss_is_not_the_best(self) -> None:
+        progress = Progress()
+        progress.take(1, {"val/accuracy": 0.2, "val/loss": 1.0})
+        assert not progress.take(2, {"val/accuracy": 0.9, "val/loss": float("nan")})
+
     @pytest.mark.parametrize(("stopped", "expected"), [("", (2, 9)), ("Overfit: so", (2, 2))])
     def test_is_read_from_a_checkpoint(self, tmp_path: Any, stopped: str, expected: tuple[int, int]) -> None:
         network: Any = Brightness()

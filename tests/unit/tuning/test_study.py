@@ -7,6 +7,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from stocktake.errors import SettingsError
 from stocktake.tuning.search_space import load
 from stocktake.tuning.study import MAX_STUCK, TrialStudy, distributions
+from stocktake.tuning.trial_process import Ended
+from stocktake.tuning.trial_runner import TrialRunner
 
 PHOTOS = "d1ge57"
 
@@ -69,6 +71,17 @@ def test_the_best_is_complete(storage):
     assert [row.state for row in study.rows()] == ["complete", "complete", "complete", "pruned", "failed"]
     assert (study.rows()[3].value, study.rows()[3].curve) == (0.9, {1: 0.9})
     assert study.rows()[4].reason == "no memory"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_value_that_is_not_finite_is_a_failed_trial(tmp_path, value):
+    study = open_study(str(tmp_path / "s.db"))
+    finish(study, 0.5)
+    runner = TrialRunner(study, load("bins"), tmp_path / "index.parquet", tmp_path, parent_run="")
+    runner._end(study.next(2), Ended(value))
+    assert [row.state for row in study.rows()] == ["complete", "failed"]
+    assert study.rows()[1].reason == f"val/accuracy is {value}, which is no value to compare"
+    assert study.best.value == 0.5
 
 
 def test_where_less_is_better_the_best_is_least(tmp_path):
