@@ -95,7 +95,7 @@ def _verify(options: Options) -> None:
     for name in report.indexes:
         print(name)
     for label, names in (("missing", report.missing), ("wrong digest", report.wrong)):
-        for photo, where in list(names.items())[:LONGEST_LIST]:
+        for where, photo in names[:LONGEST_LIST]:
             print(f"{label}: {photo} in {where}")
     print(report.summary())
     if not report.is_whole:
@@ -150,7 +150,10 @@ def read_quota(text: str) -> int | dict[int, int]:
         for pair in text.split(","):
             counts, most = pair.split("=")
             first, _, last = counts.partition("-")
-            quota.update(dict.fromkeys(range(int(first), int(last or first) + 1), int(most)))
+            named = range(int(first), int(last or first) + 1)
+            if not named:
+                raise ValueError  # 5-1
+            quota.update(dict.fromkeys(named, int(most)))
         return quota
     except ValueError:
         raise argparse.ArgumentTypeError(

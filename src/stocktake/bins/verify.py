@@ -11,6 +11,7 @@ from tqdm import tqdm
 from stocktake.dataset import INDEX_FILE, DatasetIndex, Photo
 from stocktake.errors import DataError
 from stocktake.parallel import map_bounded
+from stocktake.setting_checks import expect_whole
 from stocktake.settings import load_settings
 from stocktake.storage import Store, open_store
 
@@ -22,8 +23,9 @@ class VerifyReport:
     indexes: list[str] = field(default_factory=list)  # that told what to expect
     expected: int = 0
     present: int = 0
-    missing: dict[str, str] = field(default_factory=dict)  # photo -> object that is not there
-    wrong: dict[str, str] = field(default_factory=dict)  # photo -> object whose bytes are others
+    # (object, photo), once per index that names it; data sets may have photos of the same name
+    missing: list[tuple[str, str]] = field(default_factory=list)  # the object is not there
+    wrong: list[tuple[str, str]] = field(default_factory=list)  # its bytes are others
 
     @property
     def is_whole(self) -> bool:
@@ -49,10 +51,13 @@ def verify(store_uri: str, workers: int | None = None, progress: bool = True) ->
         progress: show a bar on a terminal.
 
     Raises:
+        SettingsError: `workers` is not in 1..1024.
         DataError: there is no index.
         StoreError: the store can't be read.
     """
     report = VerifyReport()
+    if workers is not None:
+        expect_whole("workers", workers, 1, 1024)
     workers = workers or load_settings().transfer_workers
     indexes = list(_find_indexes(store_uri))
     if not indexes:
@@ -65,12 +70,12 @@ def verify(store_uri: str, workers: int | None = None, progress: bool = True) ->
         for name, index in indexes:
             report.indexes.append(name)
             for photo, problem in _check_all(index, workers):
-                where = index.locate(photo)
+                store, key = index.locate(photo)
                 report.expected += 1
                 report.present += not problem
                 if problem:
-                    names = report.missing if problem == "missing" else report.wrong
-                    names[photo.name] = where[0].url(where[1])
+                    found = report.missing if problem == "missing" else report.wrong
+                    found.append((store.url(key), photo.name))
                 bar.update()
     return report
 

@@ -74,7 +74,7 @@ def test_a_page_in_place_of_a_file_list_is_one_line(tmp_path, capsys):
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("text", ["many", "1=", "1=2=3", "1=2;3=4", "1-=x", ""])
+@pytest.mark.parametrize("text", ["many", "1=", "1=2=3", "1=2;3=4", "1-=x", "5-1=10", "1=2,4-3=9", ""])
 def test_a_malformed_quota_is_refused(text, capsys):
     with pytest.raises(SystemExit):
         main(["bins", "ingest", "x", "--out", "y", "--quota", text])

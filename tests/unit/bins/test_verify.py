@@ -6,7 +6,7 @@ import pytest
 from stocktake.bins.abid import ingest
 from stocktake.bins.verify import verify
 from stocktake.dataset import DatasetIndex
-from stocktake.errors import DataError
+from stocktake.errors import DataError, SettingsError
 from tests.plain_bins import write_bins
 
 
@@ -44,9 +44,8 @@ def test_missing_and_changed_photos_are_named(store):
     second.write_bytes(data)
     report = verify(str(store), progress=False)
     assert (report.expected, report.present, report.is_whole) == (120, 20, False)
-    assert set(report.missing.values()) == {str(first)}
-    assert list(report.missing) == [f"{number:05d}.jpg" for number in range(1, 100)]
-    assert report.wrong == {photo.name: str(second)}
+    assert report.missing == [(str(first), f"{number:05d}.jpg") for number in range(1, 100)]
+    assert report.wrong == [(str(second), photo.name)]
 
 
 def test_a_shard_that_is_cut_short_has_wrong_photos(store):
@@ -66,8 +65,26 @@ def test_photos_in_place_are_verified_by_their_index(tmp_path):
     with (source / "bin-images/00005.jpg").open("ab") as file:
         file.write(b"more")
     report = verify(str(index), progress=False)
-    assert list(report.missing) == ["00003.jpg"]
-    assert sorted(report.wrong) == ["00004.jpg", "00005.jpg"]
+    folder = source / "bin-images"
+    assert report.missing == [(str(folder / "00003.jpg"), "00003.jpg")]
+    assert sorted(report.wrong) == [(str(folder / name), name) for name in ("00004.jpg", "00005.jpg")]
+
+
+def test_photos_of_one_name_in_two_data_sets_are_two(tmp_path):
+    store = tmp_path / "store"
+    for name in ("one", "two"):
+        source = write_bins(tmp_path / name, 10)
+        ingest(str(source), tmp_path / "out", store=str(store), copy=True, name=name, progress=False)
+    for shard in store.rglob("*.tar"):
+        shard.unlink()
+    report = verify(str(store), progress=False)
+    assert (report.expected, report.present, len(report.missing), len(report.wrong)) == (20, 0, 20, 0)
+
+
+@pytest.mark.parametrize("workers", [-1, 0])
+def test_an_impossible_number_of_threads(tmp_path, workers):
+    with pytest.raises(SettingsError, match=rf"workers is {workers}; it must be a whole number in 1"):
+        verify(str(tmp_path), workers)
 
 
 def test_a_store_without_an_index_is_an_error(tmp_path):
