@@ -54,7 +54,8 @@ def test_counts_photos_without_labels_and_unreadable_ones(tree):
     assert index.metadata["unlabelled"] == ["images/val/val_0.jpg"]
     assert len(index.split("val")[0].boxes) == 0
     assert index.split("test") == []
-    assert index.metadata["unreadable"][0].startswith("images/test/test_0.jpg: ")
+    (why,) = index.metadata["left_out"]["unreadable"]
+    assert why.startswith("images/test/test_0.jpg: ")
 
 
 def test_one_file_name_in_two_splits_is_two_photos(tree, tmp_path):
@@ -71,6 +72,15 @@ def test_one_file_name_in_two_splits_is_two_photos(tree, tmp_path):
     assert len({photo.group for photo in index.photos}) == 3
     again = write_tree(index, tmp_path / "again", tmp_path / "cache", progress=False)
     assert len(list((again.parent / "images").glob("*/*.jpg"))) == 3
+
+
+def test_a_split_may_be_several_folders(tree):
+    tree.write_text("train: [images/train, images/test]\nval: images/val\nnames: {0: product}\n")
+
+    index = read_yolo_folder(tree, progress=False)
+
+    names = [photo.name for photo in index.split("train")]
+    assert names == ["images/train/train_0.jpg", "images/test/test_0.jpg"]
 
 
 def test_a_photo_outside_the_root_has_its_whole_path_for_a_name(tree, tmp_path):
@@ -90,6 +100,11 @@ def test_a_photo_outside_the_root_has_its_whole_path_for_a_name(tree, tmp_path):
         ("names: [object]", "train and val"),
         ("train: images/train\nval: images/val\nnc: 80", "one class"),
         ("train: images/none\nval: images/val", "no photos for train"),
+        ("train: 7\nval: images/val", "train is 7; it must be a folder"),
+        ("train: images/train\nval: [images/val, 3]", r"val is \['images/val', 3\]; it must be a folder"),
+        ("train: images/train\nval: images/val\nnames: 5", "names is 5; it must be a list"),
+        ("train: images/train\nval: images/val\nnames: [a, b]", "it has 2 classes"),
+        ("train: images/train\nval: images/val\npath: 3", "path is 3; it must be a folder"),
     ],
 )
 def test_refuses_a_bad_data_yaml(tree, text, complaint):

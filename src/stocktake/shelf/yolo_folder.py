@@ -18,23 +18,24 @@ PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 def read_yolo_folder(data_yaml: Path, progress: bool = True) -> DatasetIndex:
     """Index the photos that a data.yaml names, referenced in place.
 
-    `train`, `val` and `test` are folders, or text files with a photo per line; a photo's labels lie in the
-    folder whose name has `labels` where the photo's has `images`. A photo without a label file has no
-    products, as YOLO reads it; its name stands in the index's metadata, and so do those of unreadable photos.
+    `train`, `val` and `test` are folders, text files with a photo per line, or lists of them; a photo's
+    labels lie in the folder whose name has `labels` where the photo's has `images`. A photo without a label
+    file has no products, as YOLO reads it; its name stands in the index's metadata, and so do those of
+    unreadable photos.
 
     Raises:
         DataError: the file is missing or malformed, names classes other than one, or a label is malformed.
     """
     config = _read_config(data_yaml)
-    root = Path(config.get("path") or ".")
+    root = Path(config["path"])
     root = root if root.is_absolute() else data_yaml.parent / root
     photos: list[Photo] = []
     unlabelled: list[str] = []
     unreadable: list[str] = []
     for split in SPLITS:
-        if not config.get(split):
+        paths = [path for place in config[split] for path in _list_photos(root / place, split)]
+        if not paths:
             continue
-        paths = _list_photos(root / config[split], split)
         for path in tqdm(paths, desc=split, unit="photo", disable=None if progress else True):
             name, labels = _name_of(path, root), _labels_of(path)
             if not labels.is_file():
@@ -43,8 +44,14 @@ def read_yolo_folder(data_yaml: Path, progress: bool = True) -> DatasetIndex:
                 photos.append(_read_photo(path, name, labels, split))
             except UnsupportedImage as error:
                 unreadable.append(f"{name}: {error}")
-    about = {"name": data_yaml.parent.name, "source": str(data_yaml), "licence": "not known"}
-    return DatasetIndex(photos, str(root), {**about, "unlabelled": unlabelled, "unreadable": unreadable})
+    about = {
+        "name": data_yaml.parent.name,
+        "source": str(data_yaml),
+        "licence": "not known",
+        "unlabelled": unlabelled,
+        "left_out": {"unreadable": unreadable} if unreadable else {},
+    }
+    return DatasetIndex(photos, str(root), about)
 
 
 def _read_photo(path: Path, name: str, labels: Path, split: str) -> Photo:
@@ -69,14 +76,28 @@ def _read_photo(path: Path, name: str, labels: Path, split: str) -> Photo:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
+    """The path, and a list of places for each split."""
     config = read_yaml(path, DataError)
     if not config.get("train") or not config.get("val"):
         raise DataError(
             f"{path}: needs the keys train and val, the folders of photos; see `stocktake shelf prepare`"
         )
-    if config.get("nc", len(config.get("names", ["object"]))) != 1:
-        raise DataError(f"{path}: nc is {config.get('nc')}; the shelf detector has one class, 'object'")
-    return config
+    names = config.get("names", ["object"])
+    if not isinstance(names, list | dict):
+        raise DataError(f"{path}: names is {names!r}; it must be a list of classes, as [object]")
+    if (count := config.get("nc", len(names))) != 1:
+        raise DataError(f"{path}: it has {count!r} classes; the shelf detector has one class, 'object'")
+    root = config.get("path") or "."
+    if not isinstance(root, str):
+        raise DataError(f"{path}: path is {root!r}; it must be a folder")
+    return {"path": root, **{split: _places(config.get(split) or [], split, path) for split in SPLITS}}
+
+
+def _places(found: Any, split: str, path: Path) -> list[str]:
+    places = found if isinstance(found, list) else [found]
+    if not all(isinstance(place, str) for place in places):
+        raise DataError(f"{path}: {split} is {found!r}; it must be a folder, a text file, or a list of them")
+    return places
 
 
 def _list_photos(place: Path, split: str) -> list[Path]:
