@@ -26,6 +26,9 @@ FOLDER = "checkpoints"
 # In this order, both ways: last.pt says that its epoch is done, result.json that the run is over. So what a
 # kill leaves in the store, or in the folder that it is fetched into, is what a kill can leave in a folder.
 KEPT = ("results.csv", RECORDING_FILE, SUMMARY_FILE, "weights/best.pt", "weights/last.pt", "result.json")
+APPENDED = {
+    "results.csv"
+}  # grows in place, so that a link of it would grow too; the others are replaced whole
 
 
 @contextmanager
@@ -93,13 +96,14 @@ class CheckpointKeeper:
             shutil.rmtree(snapshot, ignore_errors=True)
 
     def _take_snapshot(self, folder: Path) -> Versions:
-        """Link the files as they are at one moment: best.pt must not be older than last.pt."""
+        """The files as they are at one moment: best.pt must not be older than last.pt."""
         while True:
             shutil.rmtree(folder, ignore_errors=True)
             before = self._versions()
             for name in before:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                os.link(self.folder / name, folder / name)
+                take = shutil.copyfile if name in APPENDED else os.link
+                take(self.folder / name, folder / name)
             if self._versions() == before:
                 return before
 

@@ -104,6 +104,20 @@ def test_only_what_has_changed_is_put(tmp_path):
     assert sorted(path.name for path in run.path.iterdir()) == ["results.csv", "run.json", "weights"]
 
 
+def test_rows_that_are_appended_meanwhile_come_with_the_next_checkpoint(tmp_path):
+    run = start(tmp_path / "run")
+    keeper = CheckpointKeeper(open_store(str(tmp_path / "store")), run.path)
+    write(run, 1)
+    versions = keeper._take_snapshot(tmp_path / "snapshot")
+    with (run.path / "results.csv").open("a") as file:
+        file.write("2")
+    assert (tmp_path / "snapshot/results.csv").read_text() == "1"
+    assert (tmp_path / "snapshot/weights/last.pt").samefile(run.last)  # no copy of so many bytes
+    keeper.stored = versions
+    keeper.put()
+    assert (tmp_path / "store/results.csv").read_text() == "12"
+
+
 def test_a_store_that_fails_costs_a_warning_and_gets_everything_later(tmp_path, caplog):
     (tmp_path / "store").write_text("not a folder")
     run = start(tmp_path / "run")
