@@ -94,6 +94,11 @@ def test_voids_go_to_their_photos(voids_first):
         ),
         (VOID_HEADER + "nobody.jpg,5,6,7,8,2,3,gap\n", "nobody.jpg has no rows in annotations_train"),
         (VOID_HEADER + "train_0.jpg,5,6,7,8,low,3,gap\n", "voids_train.csv:2: column tier must be a number"),
+        (
+            VOID_HEADER + "train_0.jpg,5,6,7,8,0,3,gap\n",
+            "2: column tier must be a whole number from 1, found 0",
+        ),
+        (VOID_HEADER + "train_0.jpg,5,6,7,8,2,1.5,gap\n", "facings must be a whole number from 1, found 1.5"),
         (VOID_HEADER + "train_0.jpg,5,6,7,8,2,3,low-stock\n", "voids_train.csv:2: kind must be one of gap, "),
     ],
 )

@@ -135,6 +135,11 @@ class Annotations:
         for line, row in rows:
             x1, y1, x2, y2 = _numbers(file, line, row[1:5], VOID_COLUMNS[1:5])
             tier, facings = _numbers(file, line, row[5:7], VOID_COLUMNS[5:7])
+            for column, value in zip(VOID_COLUMNS[5:7], (tier, facings), strict=True):
+                if value < 1 or value % 1:
+                    raise DataError(
+                        f"{file}:{line}: column {column} must be a whole number from 1, found {value:g}"
+                    )
             name = _photo_name(file, line, row[0])
             if row[7] not in VOID_KINDS:
                 raise DataError(
