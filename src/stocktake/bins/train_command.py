@@ -76,7 +76,8 @@ def run(options: Options) -> None:
         print(f"stopped early: {training.stopped}")
     for name, value in training.metrics.items():
         print(f"  {name} {value:.4g}")
-    print(training.rules)
+    if training.rules:
+        print(training.rules)
     print(training.model_dir)
     if result.evaluation:
         print(result.folder / "evaluation" / "report.html")

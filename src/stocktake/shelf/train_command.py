@@ -63,7 +63,8 @@ def run(options: argparse.Namespace) -> None:
     print(f"{result.folder}: trained {result.training.epochs} epochs from {result.training.start}")
     for name, value in result.training.metrics.items():
         print(f"  {name} {value:.3f}")
-    print(result.training.rules)
+    if result.training.rules:
+        print(result.training.rules)
     print(result.training.model_dir)
     if result.evaluation:
         print(result.folder / "evaluation" / "report.html")
