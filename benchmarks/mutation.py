@@ -2,7 +2,7 @@
 
     python benchmarks/mutation.py --mutants 120
     python benchmarks/mutation.py --modules bins --mutants 100
-    python benchmarks/mutation.py --modules monitoring/curve_rules --tests tests/unit/monitoring
+    python benchmarks/mutation.py --modules monitoring/loss_rules --tests tests/unit/monitoring
 
 Draws mutants from all places where an operator, a comparison, a number or a condition can be changed, runs
 the tests of the mutated module on each in a copy of the package, and prints the share that made a test fail.
