@@ -51,7 +51,7 @@ b run --isolation chroot --volume "$work/photos:/out" "$container" -- \
 echo "== what a pipeline step needs, and what nobody needs"
 b run --isolation chroot "$container" -- sh -euc '
     _KFP_RUNTIME=true python3 -c "import kfp.dsl.executor_main"
-    python3 -c "import cv2, mlflow, torch, ultralytics"
+    python3 -c "import cv2, mlflow, optuna, psutil, pynvml, torch, ultralytics"
     if python3 -c "import pip" 2> /dev/null || [ -e /run/secrets/ca ]; then
         echo "the image holds pip or the certificate of the build"
         exit 1
