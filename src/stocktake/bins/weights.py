@@ -17,6 +17,12 @@ log = logging.getLogger(__name__)
 
 CLASSIFIER = "fc."  # the last layer of torchvision's ResNet50, which ours replaces
 
+OURS = {
+    "state",
+    "classes",
+    "head",
+}  # what a checkpoint of `stocktake bins train` has, and a state dict has not
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
@@ -67,7 +73,8 @@ def check_weights(weights: str) -> None:
         raise SettingsError(f"weights is {weights!r}; give {IMAGENET}, none, or the path of a checkpoint")
     from stocktake.bins.network import read_torch_file
 
-    if not {"state", "conv1.weight"} & read_torch_file(path).keys():
+    names = read_torch_file(path).keys()
+    if not names >= OURS and "conv1.weight" not in names:
         raise ModelError(f"{path}: neither a checkpoint of `stocktake bins train` nor a ResNet50 state dict")
 
 
@@ -82,7 +89,7 @@ def load_start(network: "BinNetwork", start: Start) -> None:
     from stocktake.bins.network import load_state, read_torch_file
 
     content = read_torch_file(start.checkpoint)
-    if "state" not in content:
+    if not content.keys() >= OURS:
         body = {name: value for name, value in content.items() if not name.startswith(CLASSIFIER)}
     elif (tuple(content["classes"]), content["head"]) == (network.classes, network.head_name):
         load_state(network, content["state"], start.checkpoint)

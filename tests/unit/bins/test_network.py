@@ -6,6 +6,7 @@ from torchvision.transforms.functional import normalize
 
 from stocktake.bins import checkpoints
 from stocktake.bins.network import BinNetwork, load_checkpoint, read_checkpoint, read_torch_file
+from stocktake.bins.weights import check_weights
 from stocktake.errors import ModelError
 
 CLASSES = (1, 2, 3)
@@ -69,6 +70,15 @@ def test_a_file_of_something_else_is_named(tmp_path, content, named):
         torch.save(content, path)
     with pytest.raises(ModelError, match=rf"best\.pt: .*{named}"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [{"state": {}}, {"state": {}, "classes": [1, 2]}, {"weights": 1}])
+def test_a_training_does_not_start_from_a_file_of_something_else(tmp_path, content):
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(
+        ModelError, match=r"w\.pt: neither a checkpoint of `stocktake bins train` nor a ResNet50"
+    ):
+        check_weights(str(tmp_path / "w.pt"))
 
 
 def test_no_such_file(tmp_path):
