@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -56,7 +57,8 @@ def measure(
         loss; accuracy 0..1, mae and rmse in items, of the most probable count.
     """
     rank, ranks = my_part()
-    rows = [part.numpy() for part in torch.arange(rank, min(most, len(photos)), ranks).split(batch_size)]
+    mine = np.arange(rank, min(most, len(photos)), ranks)  # none where there are fewer photos than ranks
+    rows = [mine[first : first + batch_size] for first in range(0, len(mine), batch_size)]
     counts = torch.tensor(network.classes, dtype=torch.float64)
     sums = torch.zeros(5, dtype=torch.float64)  # photos, loss, right, |error|, error²
     for batch in read_ahead(lambda number: make_batch(photos, number, rows[number]), len(rows), threads):

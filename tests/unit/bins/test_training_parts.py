@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from stocktake.bins import checkpoints
+from stocktake.bins import checkpoints, measuring
 from stocktake.bins.checkpoints import Progress
 from stocktake.bins.loading import Batch, PhotoSet
 from stocktake.bins.measuring import Passes, measure
@@ -136,6 +136,22 @@ class TestFigures:
     def test_may_be_of_the_first_photos_alone(self) -> None:
         network: Any = Brightness()
         assert measure(network, self.photos, 2, 8, Passes("cpu"), 1)["accuracy"] == 1.0
+
+    def test_a_rank_without_photos_adds_nothing(self, monkeypatch: Any) -> None:
+        network: Any = Brightness()
+        whole = measure(network, self.photos, 4, 8, Passes("cpu"), 1)
+        sums: list[torch.Tensor] = []
+
+        def gather(mine: torch.Tensor, _: Any) -> torch.Tensor:
+            sums.append(mine)
+            return torch.stack(sums).sum(0)
+
+        monkeypatch.setattr(measuring, "sum_over_ranks", gather)
+        for rank in range(6):
+            monkeypatch.setattr(measuring, "my_part", lambda rank=rank: (rank, 6))
+            last = measure(network, self.photos, 4, 8, Passes("cpu"), 1)
+        assert last == pytest.approx(whole)
+        assert [float(part[0]) for part in sums] == [1, 1, 1, 1, 0, 0]
 
     def test_batches_arrive_in_channels_last_between_0_and_1(self) -> None:
         pixels = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
