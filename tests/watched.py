@@ -9,6 +9,20 @@ from torch import nn
 from stocktake.monitoring.monitor import MonitorSettings, TrainingMonitor
 
 
+class Clock:
+    """Stands in for time.perf_counter; each reading is what the test has set."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let so much time pass."""
+        self.now += seconds
+
+
 def watch_training(
     network: nn.Module,
     data: tuple[torch.Tensor, torch.Tensor],

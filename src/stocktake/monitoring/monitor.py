@@ -139,8 +139,9 @@ class TrainingMonitor:
         """The answers so far of the named rules, of all when None."""
         if self._observer is not None:
             self._observer.read()
+        seen = self.recording.snapshot()
         chosen = PRESETS[self.settings.preset]
-        return [rule.check(self.recording) for rule in chosen if rules is None or rule.name in rules]
+        return [rule.check(seen) for rule in chosen if rules is None or rule.name in rules]
 
     def finish(self) -> list[RuleResult]:
         """Stop watching and return the answers, in the order of `RULES`; a second call changes nothing."""

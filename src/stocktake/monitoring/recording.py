@@ -5,9 +5,10 @@ resumed is judged as a whole, and handed from the rank that trains to the proces
 """
 
 import json
+import threading
 from array import array
 from collections.abc import MutableSequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from stocktake.errors import DataError
 from stocktake.files import atomic_path
 
 ABSENT = -1.0  # mean |gradient| of a tensor that had no gradient in a step
+SERIES = ("gpu", "gpu_memory", "cpu", "io_wait", "memory")  # of Samples
 
 
 def _floats() -> MutableSequence[float]:
@@ -75,7 +77,10 @@ class Epoch:
 
 @dataclass
 class Samples:
-    """Looks at the machine in a steady rhythm, all in percent (0-100); `gpu` has a column per GPU."""
+    """Looks at the machine in a steady rhythm, all in percent (0-100); `gpu` has a column per GPU.
+
+    A thread appends while the training goes on: whoever reads meanwhile takes a snapshot.
+    """
 
     hz: float = 2.0
     gpus: list[str] = field(default_factory=list)  # names of the GPUs that train
@@ -85,6 +90,41 @@ class Samples:
     io_wait: MutableSequence[float] = field(default_factory=_floats)  # of the time of all cores
     memory: MutableSequence[float] = field(default_factory=_floats)  # of the machine
     why_no_gpu: str = "no GPU was looked at"
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def begin(self, hz: float, gpus: list[str], why_no_gpu: str = "") -> None:
+        """Go on with what is there, or start anew where it came from other GPUs or in another rhythm."""
+        with self._lock:
+            if (self.hz, self.gpus) != (hz, gpus):
+                self._cut(0)
+            self.hz, self.gpus = hz, gpus
+            self.why_no_gpu = why_no_gpu or self.why_no_gpu
+
+    def append(self, gpus: list[tuple[float, float]], cpu: float, io_wait: float, memory: float) -> None:
+        """Add one look; `gpus` has use and memory of each GPU."""
+        with self._lock:
+            if self.gpus:
+                self.gpu.append([use for use, _ in gpus])
+                self.gpu_memory.append([used for _, used in gpus])
+            self.cpu.append(cpu)
+            self.io_wait.append(io_wait)
+            self.memory.append(memory)
+
+    def snapshot(self) -> "Samples":
+        """A copy of this moment, with series of one length."""
+        with self._lock:
+            copies = {name: getattr(self, name)[:] for name in SERIES}
+            return replace(self, **copies)
+
+    def cut_to_shortest(self) -> None:
+        """Drop what only some of the series have."""
+        self._cut(min(len(getattr(self, name)) for name in (SERIES if self.gpus else SERIES[2:])))
+
+    def _cut(self, count: int) -> None:
+        for name in SERIES:
+            del getattr(self, name)[count:]
 
 
 @dataclass
@@ -124,11 +164,15 @@ class Recording:
         del self.gradients.step[looks:]
         del self.gradients.mean_abs[looks:]
 
+    def snapshot(self) -> "Recording":
+        """The same with a copy of the samples, which grow in a thread of their own."""
+        return replace(self, samples=self.samples.snapshot())
+
     def write(self, path: Path) -> Path:
         """Write it whole or not at all, as JSON."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as part:
-            part.write_text(json.dumps(asdict(self), default=list))
+            part.write_text(json.dumps(asdict(self.snapshot()), default=list))
         return path
 
     @classmethod
@@ -136,6 +180,8 @@ class Recording:
         """Read what `write` has written; raises DataError where it is something else."""
         try:
             data: dict[str, Any] = json.loads(path.read_text())
+            samples = Samples(**data["samples"])
+            samples.cut_to_shortest()
             return cls(
                 **{
                     **data,
@@ -147,7 +193,7 @@ class Recording:
                     "gradients": Gradients(**data["gradients"]),
                     "first_steps": FirstSteps(**data["first_steps"]),
                     "epochs": [Epoch(**epoch) for epoch in data["epochs"]],
-                    "samples": Samples(**data["samples"]),
+                    "samples": samples,
                     "operators": [Operator(**row) for row in data["operators"]],
                 }
             )

@@ -30,11 +30,10 @@ class Sampler:
         self.samples = samples
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
-        samples.hz = hz
         if not hz:
-            samples.why_no_gpu = "sampling is switched off"
+            samples.begin(hz, [], "sampling is switched off")
             return
-        look = open_gpus(samples, devices)
+        look = open_gpus(samples, hz, devices)
         self._thread = threading.Thread(target=self._run, args=(look,), name="monitor", daemon=True)
         self._thread.start()
 
@@ -67,19 +66,13 @@ class Sampler:
         cores = psutil.cpu_percent(percpu=True)
         mine = [cores[core] for core in usable if core < len(cores)] or cores
         wait = getattr(psutil.cpu_times_percent(), "iowait", 0.0)  # Linux alone has it
-        samples = self.samples
-        if samples.gpus:
-            samples.gpu.append([use for use, _ in gpus])
-            samples.gpu_memory.append([memory for _, memory in gpus])
-        samples.cpu.append(sum(mine) / len(mine))
-        samples.io_wait.append(wait)
-        samples.memory.append(psutil.virtual_memory().percent)
+        self.samples.append(gpus, sum(mine) / len(mine), wait, psutil.virtual_memory().percent)
 
 
-def open_gpus(samples: Samples, devices: list[int]) -> Look:
+def open_gpus(samples: Samples, hz: float, devices: list[int]) -> Look:
     """Name the GPUs in `samples` and return how to look at them; a reason instead where there are none."""
     if not devices:
-        samples.gpus, samples.why_no_gpu = [], "the training runs on the CPU"
+        samples.begin(hz, [], "the training runs on the CPU")
         return list
     import torch
 
@@ -90,11 +83,9 @@ def open_gpus(samples: Samples, devices: list[int]) -> Look:
         # by UUID: CUDA numbers the visible GPUs, NVML all of them
         handles = [pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{_uuid(torch, number)}") for number in devices]
     except Exception as error:
-        samples.gpus, samples.why_no_gpu = [], f"NVML does not answer: {error}"
+        samples.begin(hz, [], f"NVML does not answer: {error}")
         return list
-    names = [str(torch.cuda.get_device_name(number)) for number in devices]
-    if samples.gpus != names:  # a run that was resumed on other GPUs
-        samples.gpus, samples.gpu, samples.gpu_memory = names, [], []
+    samples.begin(hz, [str(torch.cuda.get_device_name(number)) for number in devices])
 
     def look() -> list[tuple[float, float]]:
         found = []

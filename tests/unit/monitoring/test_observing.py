@@ -1,31 +1,26 @@
 """What is recorded: times, gradients, variances, samples."""
 
 import math
+import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from stocktake.monitoring.recording import ABSENT, Samples
+from stocktake.monitoring.presets import SEED
+from stocktake.monitoring.recording import ABSENT, SERIES, Recording, Samples
 from stocktake.monitoring.sampler import Sampler, gpus_of, open_gpus
 from stocktake.monitoring.stopwatch import Stopwatch
 from stocktake.monitoring.tensors import GradientReader, VarianceReader, plain_name
 from stocktake.monitoring.trace import Trace
-from tests.watched import chain
+from tests.watched import Clock, chain
 
 DEADLINE = 60  # s, on a busy machine
-
-
-class Clock:
-    """Stands in for time.perf_counter; each reading is what the test has set."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -201,17 +196,56 @@ class TestSampler:
         assert not len(samples.cpu)
         assert samples.why_no_gpu == "sampling is switched off"
 
+    @pytest.mark.parametrize(("hz", "gpus"), [(2.0, []), (2.0, ["B"]), (2.0, ["A", "A"]), (0, ["A"])])
+    def test_a_run_resumed_elsewhere_or_in_another_rhythm_starts_anew(
+        self, hz: float, gpus: list[str]
+    ) -> None:
+        samples = Samples(gpus=["A"])
+        samples.append([(50.0, 10.0)], 1.0, 2.0, 3.0)
+        samples.begin(2.0, ["A"])
+        assert samples.gpu == [[50.0]]
+        samples.begin(hz, gpus, "a reason")
+        samples.append([(60.0, 20.0)] * len(gpus), 4.0, 5.0, 6.0)
+        assert (samples.hz, samples.gpus) == (hz, gpus)
+        assert list(samples.cpu) == [4.0]
+        assert len(samples.io_wait) == len(samples.memory) == 1
+        assert [len(row) for row in samples.gpu] == ([len(gpus)] if gpus else [])
+        answers = SEED[-1].check(Recording(samples=samples))
+        assert answers.rule == "ProfilerReport"
+
+    def test_what_reads_meanwhile_sees_whole_looks_and_stops_none(self, tmp_path: Path) -> None:
+        seen = Recording(samples=Samples(gpus=["A"]))
+        held = np.asarray(seen.snapshot().samples.cpu)  # a view of the series itself would stop the appends
+        often = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+
+        def look() -> None:
+            for _ in range(2000):
+                seen.samples.append([(1.0, 1.0)], 1.0, 1.0, 1.0)
+
+        try:
+            with ThreadPoolExecutor(1) as pool:
+                looks = pool.submit(look)
+                while not looks.done():
+                    taken = seen.snapshot().samples
+                    assert len({len(getattr(taken, name)) for name in SERIES}) == 1
+        finally:
+            sys.setswitchinterval(often)
+        looks.result()
+        assert len(held) == 0
+        assert len(Recording.read(seen.write(tmp_path / "recording.json")).samples.cpu) == 2000
+
     @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
     def test_a_gpu_that_does_not_answer_is_a_reason(self) -> None:
         samples = Samples(gpus=["one of an earlier process"])
-        assert open_gpus(samples, [0])() == []
+        assert open_gpus(samples, 2.0, [0])() == []
         assert samples.gpus == []
         assert samples.why_no_gpu.startswith("NVML does not answer: ")
 
     @pytest.mark.gpu
     def test_a_gpu_that_answers(self) -> None:
         samples = Samples()
-        look = open_gpus(samples, gpus_of(nn.Linear(2, 2).cuda()))
+        look = open_gpus(samples, 2.0, gpus_of(nn.Linear(2, 2).cuda()))
         assert len(samples.gpus) == 1
         ((use, memory),) = look()
         assert 0 <= use <= 100

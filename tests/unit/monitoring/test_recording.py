@@ -6,7 +6,7 @@ import pytest
 
 from stocktake.errors import DataError
 from stocktake.monitoring.presets import OURS
-from stocktake.monitoring.recording import Epoch, Operator, Recording, table
+from stocktake.monitoring.recording import SERIES, Epoch, Operator, Recording, table
 from stocktake.monitoring.results import plain
 from tests.recordings import drawn_samples, with_gradients, with_losses
 
@@ -32,6 +32,15 @@ def test_is_read_as_it_was_written(tmp_path: Path) -> None:
     read.steps.loss.append(1.0)  # and can grow
     read.samples.cpu.append(1.0)
     assert list(read.steps.step) == [0, 1, 2, 3]
+
+
+def test_a_look_that_was_cut_short_is_dropped(tmp_path: Path) -> None:
+    seen = a_recording()
+    looks = len(seen.samples.cpu)
+    seen.samples.gpu.append(seen.samples.gpu[0])
+    del seen.samples.memory[-1:]
+    read = Recording.read(seen.write(tmp_path / "recording.json")).samples
+    assert [len(getattr(read, name)) for name in SERIES] == [looks - 1] * 5
 
 
 def test_drops_what_came_after_an_epoch() -> None:

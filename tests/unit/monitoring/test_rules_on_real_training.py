@@ -1,5 +1,6 @@
 """Every rule on small networks that are trained here: one with the fault, one without."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -17,7 +18,7 @@ from stocktake.monitoring.profiler_rules import (
 )
 from stocktake.monitoring.results import RuleResult
 from tests.recordings import drawn_samples
-from tests.watched import chain, two_moons, watch_training
+from tests.watched import Clock, chain, two_moons, watch_training
 
 
 @pytest.fixture(autouse=True)
@@ -170,19 +171,25 @@ class TestProfilerReport:
     )
     SETTINGS = MonitorSettings(every=2, sample_hz=100, trace_at=3, trace_steps=2)
 
-    def test_fires_where_the_training_waits_for_its_data(self) -> None:
-        big = torch.rand(250, 250)
+    def watch(self, patch: pytest.MonkeyPatch, wait: float, forward: float) -> TrainingMonitor:
+        """Train while loading and forward pass of each step take so many seconds of a clock set by hand."""
+        clock = Clock()
+        patch.setattr(time, "perf_counter", clock)
+        network = chain([2, 16, 2])
+        network.register_forward_hook(lambda *_: clock.advance(forward))
         monitor = watch_training(
-            chain([2, 16, 2]), two_moons(512), settings=self.SETTINGS, load=lambda: torch.linalg.inv(big)
+            network, two_moons(512), settings=self.SETTINGS, load=lambda: clock.advance(wait)
         )
         monitor.finish()
-        found = self.MEMBERS.check(monitor.recording)
+        return monitor
+
+    def test_fires_where_the_training_waits_for_its_data(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = self.MEMBERS.check(self.watch(monkeypatch, wait=3.0, forward=2.0).recording)
         assert found.state is State.ISSUES
         assert found.where == "Dataloader"
 
-    def test_is_silent_where_it_does_not(self) -> None:
-        monitor = watch_training(chain([2, 64, 64, 2]), two_moons(512), settings=self.SETTINGS)
-        monitor.finish()
+    def test_is_silent_where_it_does_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monitor = self.watch(monkeypatch, wait=2.0, forward=3.0)
         found = self.MEMBERS.check(monitor.recording)
         assert found.state is State.NO_ISSUES
         assert monitor.recording.traced_steps == 2
