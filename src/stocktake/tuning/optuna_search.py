@@ -90,7 +90,8 @@ def search(
     out_dir = (out_dir or load_settings().work_dir or PROJECT / study).absolute()
     index = DatasetIndex.read(index_path)
     with search_lock(out_dir), quiet_optuna():
-        known = TrialStudy.open(storage or str(out_dir / STORAGE_FILE), study, space, index.digest, seed)
+        storage = storage or str(out_dir / STORAGE_FILE)
+        known = TrialStudy.open(storage, study, space, index.digest, seed, out_dir)
         interrupted = known.continue_interrupted()
         if interrupted:
             log.info("the search continues; trials %s were running when it ended", interrupted)

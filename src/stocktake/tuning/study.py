@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -18,6 +19,7 @@ from stocktake.mlflow_server import first_line
 from stocktake.tuning.search_space import Choices, SearchSpace
 
 ABOUT = "stocktake.about"  # attribute of a study: the space and the photos that it is of
+FOLDER = "stocktake.folder"  # attribute of a study: where its trials have their checkpoints
 RUN = "stocktake.run_id"  # attribute of a study and of its trials: the run of MLflow
 REASON = "stocktake.reason"  # attribute of a trial that failed
 CONTINUES = "stocktake.continues"  # attribute of a trial: numbers of the trials that it continues
@@ -61,7 +63,15 @@ class TrialStudy:
         self._space = space
 
     @classmethod
-    def open(cls, storage: str, name: str, space: SearchSpace, photos: str, seed: int = 0) -> "TrialStudy":
+    def open(
+        cls,
+        storage: str,
+        name: str,
+        space: SearchSpace,
+        photos: str,
+        seed: int = 0,
+        folder: Path | None = None,
+    ) -> "TrialStudy":
         """Create a study, or continue the one of this name.
 
         Args:
@@ -70,9 +80,11 @@ class TrialStudy:
             space: what is searched.
             photos: digest of the index.
             seed: of the first trials, which are drawn at random.
+            folder: of the search, absolute; not checked where None.
 
         Raises:
-            SettingsError: the storage can't be used, or the study is of another space or other photos.
+            SettingsError: the storage can't be used, or the study is of another space, goal or folder, or of
+                other photos.
         """
         backend = _open_storage(storage)
         pruner = optuna.pruners.MedianPruner(
@@ -86,6 +98,8 @@ class TrialStudy:
         # another seed when it continues, or it would draw its first trials again
         study.sampler = optuna.samplers.TPESampler(seed=seed + done, multivariate=True, constant_liar=True)
         _claim(study, {**space.identity, "photos digest": photos}, storage)
+        if folder:
+            _claim_folder(study, folder, storage)
         return cls(study, space)
 
     @property
@@ -222,6 +236,12 @@ def _claim(study: optuna.Study, about: Mapping[str, Any], storage: str) -> None:
     wanted = dict(_flat(json.loads(json.dumps(about))))
     found = study.user_attrs.get(ABOUT)
     if found is None and not study.get_trials(deepcopy=False):
+        goals = [direction.name.lower() for direction in study.directions]
+        if goals != [about["goal"]]:
+            raise SettingsError(
+                f"the study {study.study_name!r} in {storage} was created to {' and '.join(goals)}, but the"
+                f" space says {about['goal']}; take another --study"
+            )
         study.set_user_attr(ABOUT, about)
         return
     known = dict(_flat(found or {}))
@@ -231,6 +251,18 @@ def _claim(study: optuna.Study, about: Mapping[str, Any], storage: str) -> None:
         raise SettingsError(
             f"the study {study.study_name!r} in {storage} is of another search ({what}); take another --study"
         )
+
+
+def _claim_folder(study: optuna.Study, folder: Path, storage: str) -> None:
+    """Note where a study has its checkpoints; refuse another folder, whose lock is another one."""
+    known = study.user_attrs.get(FOLDER, str(folder))
+    moved_along = "://" not in storage and Path(storage).absolute().is_relative_to(folder)
+    if known != str(folder) and not moved_along:
+        raise SettingsError(
+            f"the study {study.study_name!r} in {storage} is searched from {known}, not from {folder};"
+            " continue it there, or take another --study"
+        )
+    study.set_user_attr(FOLDER, str(folder))
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

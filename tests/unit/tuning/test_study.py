@@ -196,6 +196,35 @@ def test_a_study_that_is_not_ours_is_refused(tmp_path):
         open_study(str(tmp_path / "s.db"))
 
 
+@pytest.mark.parametrize("directions", [["minimize"], ["maximize", "minimize"]])
+def test_an_empty_study_of_another_direction_is_refused(tmp_path, directions):
+    storage = f"sqlite:///{tmp_path / 's.db'}"
+    optuna.create_study(storage=storage, study_name="a", directions=directions)
+    with pytest.raises(
+        SettingsError, match=f"created to {' and '.join(directions)}, but the space says maximize"
+    ):
+        open_study(storage)
+    optuna.create_study(storage=storage, study_name="b", direction="maximize")
+    open_study(storage, name="b")
+
+
+def test_a_study_is_searched_from_one_folder(storage, tmp_path):
+    def open_from(folder, storage=storage):
+        return TrialStudy.open(storage, "a", load("bins"), PHOTOS, folder=folder)
+
+    open_from(tmp_path / "one")
+    open_from(tmp_path / "one")
+    with pytest.raises(SettingsError, match=r"is searched from .*/one, not from .*/two; continue it there"):
+        open_from(tmp_path / "two")
+
+
+def test_a_folder_may_be_moved_with_the_study_in_it(tmp_path):
+    (tmp_path / "old").mkdir()
+    TrialStudy.open(str(tmp_path / "old/s.db"), "a", load("bins"), PHOTOS, folder=tmp_path / "old")
+    new = (tmp_path / "old").rename(tmp_path / "new")
+    TrialStudy.open(str(new / "s.db"), "a", load("bins"), PHOTOS, folder=new)
+
+
 @pytest.mark.parametrize("storage", ["nowhere/s.db", "nowhere/s.journal", "swan://lake"])
 def test_a_storage_that_cannot_be_used(storage, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
