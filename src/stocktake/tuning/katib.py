@@ -4,6 +4,7 @@ Katib is picky where its CRD is not: see docs/search.md. The experiment is writt
 finds the best trial, and the refit is a training with its parameters.
 """
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from stocktake.setting_checks import expect, expect_whole
 from stocktake.tuning.katib_job import CONTAINER, TRIAL_NAME, TrialPod, plain, trial_job
 from stocktake.tuning.search_space import Choices, Range, SearchSpace
 from stocktake.tuning.space_checks import METRICS
+
+log = logging.getLogger(__name__)
 
 API_VERSION = "kubeflow.org/v1beta1"
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")  # Katib refuses more than 40 characters
@@ -34,7 +37,7 @@ def experiment(
     """The space as an Experiment (kubeflow.org/v1beta1): multivariate TPE, early stopping by the median.
 
     Args:
-        space: what is searched.
+        space: what is searched; a warning says that its `photos` and `refit` are left out.
         pod: of each trial.
         name: of the experiment, at most 40 characters of a-z, 0-9 and '-'.
         trials: in all; the space's number when None.
@@ -49,6 +52,13 @@ def experiment(
     expect_whole("trials", trials, 1, 100_000)
     expect_whole("workers", workers, 1, trials, ", the number of trials")
     expect(bool(NAME.fullmatch(name)), "name", name, "at most 40 of a-z, 0-9 and '-', from a letter on")
+    for part, value in (("photos", space.photos), ("refit", space.refit)):
+        if value:
+            log.warning(
+                "the space's %s (%s) is left out: trials of Katib take all photos, and it refits nothing",
+                part,
+                value,
+            )
     others = [metric for metric in METRICS if metric != space.metric]
     return {
         "apiVersion": API_VERSION,
