@@ -55,7 +55,9 @@ def main() -> None:
     binary = find_minio()
     if binary is None:
         raise SystemExit("there is no MinIO binary; `make services` builds one")
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="benchmark-bins-") as name:
+    runs = Path("runs")  # a disk with room, which /tmp may not be
+    runs.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=runs.absolute(), prefix="benchmark-bins-") as name:
         folder = Path(name)
         server = S3Server(binary, folder)
         server.start()
