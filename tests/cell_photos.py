@@ -9,6 +9,7 @@ from stocktake.dataset import DatasetIndex, Photo, TruthVoid
 from stocktake.files import sha256_file
 
 CELL, SIDE = 16, 128
+LEFT_OUT = {"excluded": ["a.jpg"], "wrong_size": ["b.jpg", "c.jpg"]}  # by the ingest
 
 
 BOARDS = (1, 3, 6)  # rows of cells with products
@@ -61,7 +62,7 @@ def shelf_photos(folder: Path, split: str, count: int, known: bool = True) -> li
 
 def write_index(folder: Path, photos: list[Photo]) -> Path:
     path = folder / "index.parquet"
-    DatasetIndex(photos, str(folder), {"name": "cells", "exclude": "strict", "excluded": ["a.jpg"]}).write(
+    DatasetIndex(photos, str(folder), {"name": "cells", "exclude": "strict", "left_out": LEFT_OUT}).write(
         path
     )
     return path

@@ -77,8 +77,8 @@ class Photo:
 class DatasetIndex:
     """Photos, the store that their URIs are relative to, and what is known about the set.
 
-    `metadata` is JSON: name, source, licence, excluded (names that were left out on purpose) and whatever a
-    converter adds.
+    `metadata` is JSON: name, source, licence, left_out (reason -> names or number of photos that the ingest
+    left out) and whatever a converter adds.
     """
 
     photos: list[Photo]

@@ -48,6 +48,18 @@ def photos_to_score(index: DatasetIndex, split: str, index_path: Path) -> list[P
     return photos
 
 
+def describe_exclusions(index: DatasetIndex) -> str:
+    """What the ingest was told to leave out, and how many photos it did, by reason."""
+    about = index.metadata
+    counts = {
+        reason: names if isinstance(names, int) else len(names)
+        for reason, names in about.get("left_out", {}).items()
+    }
+    rule = about.get("exclude") or about.get("selection") or "none"
+    reasons = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in counts.items())
+    return f"{rule}, {sum(counts.values()):,} left out" + (f" ({reasons})" if reasons else "")
+
+
 def make_folder(out_dir: Path) -> None:
     """Make the folder of an evaluation, before the work and not after it.
 

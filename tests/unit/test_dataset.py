@@ -38,7 +38,7 @@ def index(tmp_path) -> DatasetIndex:
         data = bytes([number]) * (100 + number)
         store.put(f"images/train_{number}.jpg", data)
         photos.append(make_photo(f"train_{number}.jpg", data))
-    return DatasetIndex(photos, store.uri, {"name": "five", "excluded": ["train_9.jpg"]})
+    return DatasetIndex(photos, store.uri, {"name": "five", "left_out": {"excluded": ["train_9.jpg"]}})
 
 
 def same_rows(left: Photo, right: Photo) -> bool:

@@ -14,7 +14,7 @@ from stocktake.evaluation_files import EvaluationResult
 from stocktake.files import sha256_file
 from stocktake.shelf.detector import ShelfDetector
 from stocktake.shelf.evaluation import evaluate
-from tests.cell_photos import CELL, SIDE, add_photo, shelf_photos, write_index
+from tests.cell_photos import CELL, LEFT_OUT, SIDE, add_photo, shelf_photos, write_index
 from tests.tiny_model import write_model_dir
 
 
@@ -82,7 +82,7 @@ def test_reports_say_on_what_data_and_show_photos(evaluated: EvaluationResult):
         for fact in (
             "cells",
             "test",
-            "strict, 1 left out",
+            "strict, 3 left out (excluded 1, wrong size 2)",
             "128 px",
             "300 boxes per photo",
             "sliding-box heuristic",
@@ -95,6 +95,8 @@ def test_reports_say_on_what_data_and_show_photos(evaluated: EvaluationResult):
         "typical.jpg",
         "worst.jpg",
     }
+    facts = json.loads(evaluated.report.with_name("facts.json").read_text())
+    assert facts["Left out"] == LEFT_OUT
 
 
 def test_figures_of_val_photos_say_that_thresholds_were_chosen_on_them(

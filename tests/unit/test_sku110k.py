@@ -36,7 +36,7 @@ def test_a_folder_is_referenced_in_place_and_never_written(shelves, tmp_path):
     assert photo.voids is None
     assert read_photo_bytes(index, photo) == (shelves / "images/test_1.jpg").read_bytes()
     assert index.metadata["licence"].startswith("SKU-110K: academic")
-    assert index.metadata["excluded"] == []
+    assert index.metadata["left_out"] == {}
     assert report.digest == index.digest
 
 

@@ -29,7 +29,7 @@ def test_what_cannot_be_decoded_is_named_and_left_out(shelves, tmp_path):
     assert report.left_out["unreadable"].keys() == bad.keys()
     assert "truncated" in report.left_out["unreadable"]["train_0.jpg"]
     assert report.rows_left_out == {"unreadable": 10}
-    assert index.metadata["unreadable"] == sorted(bad)
+    assert index.metadata["left_out"] == {"unreadable": sorted(bad)}
     assert [photo.name for photo in index.split("train")] == ["train_5.jpg"]
     again, _ = take(shelves, tmp_path)
     assert again.left_out == report.left_out
@@ -48,7 +48,7 @@ def test_an_unreadable_photo_of_an_archive_is_not_stored(shelves, tmp_path):
 def test_the_strict_list_is_kept_with_the_index(tmp_path):
     shelves = make_set(tmp_path / "shelves", {"train": 40, "test": 23})
     report, index = take(shelves, tmp_path, exclude="strict")
-    assert index.metadata["excluded"] == ["test_22.jpg", "train_38.jpg"]
+    assert index.metadata["left_out"] == {"excluded": ["test_22.jpg", "train_38.jpg"]}
     assert index.metadata["exclude"] == "strict"
     assert (report.photos_kept, report.rows_left_out) == (61, {"excluded": 4})
     assert take(shelves, tmp_path)[0].photos_kept == 63
@@ -83,7 +83,8 @@ def test_odd_boxes_are_counted_and_kept_for_label_prep(shelves, tmp_path):
 def test_sizes_that_contradict_the_photo_are_left_out(shelves, tmp_path):
     (shelves / "images/train_0.jpg").write_bytes(encode(shape=(32, 32, 3)))
     add_row(shelves, row("train_1.jpg", size="10,10"))
-    report, _ = take(shelves, tmp_path)
+    report, index = take(shelves, tmp_path)
+    assert index.metadata["left_out"] == {"wrong_size": ["train_0.jpg", "train_1.jpg"]}
     assert report.left_out["wrong_size"] == {
         "train_0.jpg": "its rows say 96x64, the photo has 32x32",
         "train_1.jpg": "its rows give several sizes: 10x10, 96x64",

@@ -24,6 +24,7 @@ from stocktake.errors import DataError
 from stocktake.evaluation_files import (
     SEEN_BEFORE,
     EvaluationResult,
+    describe_exclusions,
     make_folder,
     photos_to_score,
     track_evaluation,
@@ -180,7 +181,6 @@ def _facts(
     ours = counters[OURS]
     chosen = ours.verification
     caveat = SEEN_BEFORE.get(split)
-    excluded, rule = index.metadata.get("excluded", []), index.metadata.get("exclude", "none")
     return {
         "Model": ours.card.name,
         "Model digest": ours.digest[:12],
@@ -193,7 +193,7 @@ def _facts(
         "Photos": len(photos),
         "Groups": len({photo.group for photo in photos}),
         "Classes": ", ".join(map(str, ours.classes)),
-        "Exclusions": f"{rule}, {len(excluded)} left out",
+        "Exclusions": describe_exclusions(index),
         "Input size": f"{ours.card.input_size} px",
         "Count": "the most probable one",
         "Accepted above": f"{chosen.accept_above:.4f}, chosen for {chosen.error_rate:.0%} wrong accepts",

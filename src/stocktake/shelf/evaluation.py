@@ -17,6 +17,7 @@ from stocktake.errors import DataError
 from stocktake.evaluation_files import (
     SEEN_BEFORE,
     EvaluationResult,
+    describe_exclusions,
     make_folder,
     photos_to_score,
     track_evaluation,
@@ -90,6 +91,7 @@ def evaluate(
     report = evaluation_report.build_report(title, facts, scores, examples).render()
     summary = evaluation_report.build_summary(title, facts, scores)
     pictures = {example.rank: example.photo for example in examples}
+    facts["Left out"] = index.metadata.get("left_out", {})  # names: for facts.json, too many for a page
     result = write_evaluation(out_dir, scores.metrics(), facts, report, summary, pictures)
     tables = {
         "products": evaluation_report.detector_rows(scores),
@@ -142,7 +144,6 @@ def _facts(
     """On what data, how many, which exclusions, which settings."""
     known = [photo.voids for photo in photos if photo.voids is not None]
     voids = sum(void.kind != LOW_STOCK for photo in known for void in photo)
-    excluded, rule = index.metadata.get("excluded", []), index.metadata.get("exclude", "none")
     ours = detectors[OURS]
     card = ours.card
     caveat = SEEN_BEFORE.get(split)
@@ -159,7 +160,7 @@ def _facts(
         "Photos": len(photos),
         "Products": sum(len(photo.boxes) for photo in photos),
         "Known voids": f"{voids:,} in {len(known):,} photos" if known else "not known",
-        "Exclusions": f"{rule}, {len(excluded)} left out",
+        "Exclusions": describe_exclusions(index),
         "Input size": f"{card.input_size} px",
         "AP protocol": f"IoU .50:.05:.95, all sizes, 300 boxes per photo, scores from {CANDIDATE_THRESHOLD}",
         "NMS IoU": f"{card.iou_threshold:g}",

@@ -56,8 +56,8 @@ def ingest(
         store: where the photos of an archive go, as datasets/<name>/images/<photo>-<digest>.<suffix>, so that
             archives of one name never overwrite each other's; STOCKTAKE_STORE when None.
         copy: put the photos of a folder or a prefix into the store too.
-        exclude: "unreadable" leaves out what can't be decoded; "strict" also the published list of 54 photos,
-            kept in the index's metadata; "none" takes an unreadable photo for an error.
+        exclude: "unreadable" leaves out what can't be decoded; "strict" also the published list of 54 photos;
+            "none" takes an unreadable photo for an error. Names by reason are in the index's metadata.
         workers: threads; when None one per core, or at least eight where photos cross a network.
         limit: at most this many photos of each split, for a quick look.
         name: of the data set; the source's own name when None.
@@ -92,8 +92,7 @@ def ingest(
         "source": source,
         "licence": licence or (DRAWN_LICENCE if annotations.knows_voids else LICENCE),
         "exclude": exclude,
-        "excluded": sorted(joined.left_out["excluded"]),
-        "unreadable": sorted(joined.left_out["unreadable"]),
+        "left_out": {reason: sorted(names) for reason, names in sorted(joined.left_out.items()) if names},
     }
     index = DatasetIndex(joined.photos, home.uri, metadata)
     report = make_report(index, annotations, joined, gathering.counts, time.monotonic() - begun)

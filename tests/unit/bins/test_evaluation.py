@@ -30,7 +30,7 @@ def model_dir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def index_path(tmp_path_factory):
     photos = {"train": TRAIN, "val": [(k, k) for k in (1, 2, 3, 4, 5) for _ in range(12)], "test": TEST}
-    return write_bins(tmp_path_factory.mktemp("bins"), photos, excluded=["a"], exclude="damaged")
+    return write_bins(tmp_path_factory.mktemp("bins"), photos, left_out={"no_quantity": 2}, selection="all")
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,13 @@ def test_metrics_are_safe_for_mlflow_and_json(evaluated):
 
 def test_reports_say_on_what_data_and_show_photos(evaluated):
     for text in (evaluated.report.read_text("utf-8"), evaluated.summary.read_text("utf-8")):
-        for fact in ("bins", "damaged, 1 left out", "64 px", "always the middle count", "half off by one"):
+        for fact in (
+            "bins",
+            "all, 2 left out (no quantity 2)",
+            "64 px",
+            "always the middle count",
+            "half off by one",
+        ):
             assert fact in text
         assert str(evaluated.facts["Data digest"]) in text
     names = {path.stem for path in (evaluated.report.parent / "photos").iterdir()}
