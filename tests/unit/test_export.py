@@ -146,6 +146,14 @@ def test_another_model_fails_the_proof(checkpoint: Path, model_dir: Path) -> Non
         check_parity(model_dir, network, [photo])
 
 
+def test_boxes_that_only_voids_need_are_compared_too(checkpoint: Path, tmp_path: Path) -> None:
+    network = load_network(checkpoint)
+    photo = _png(np.random.default_rng(2).integers(0, 256, (120, 90, 3), np.uint8))
+    all_anchors = sum((IMG // stride) ** 2 for stride in (8, 16, 32))
+    folder = export_model(checkpoint, tmp_path / "model", IMG, score_threshold=1.0, void_score_threshold=1.0)
+    assert check_parity(folder, network, [photo]) == all_anchors  # their scores lie around a half
+
+
 def test_no_photo_is_no_proof(checkpoint: Path, model_dir: Path) -> None:
     with pytest.raises(ModelError, match="no photo to compare"):
         check_parity(model_dir, load_network(checkpoint), [])

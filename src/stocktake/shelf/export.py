@@ -34,6 +34,7 @@ LICENCE = "AGPL-3.0-or-later"  # ultralytics' own, for weights trained with it
 MAX_BOX_GAP = 1.0  # px of the photo
 MAX_SCORE_GAP = 1e-3
 MIN_COMPARED = 100
+COMPARED_SCORE = 0.05  # thresholds are chosen after the export, seldom below this
 KEPT_ARGUMENTS = ("task", "imgsz", "single_cls", "optimizer", "lr0", "epochs", "batch", "seed")
 
 
@@ -182,7 +183,8 @@ def check_parity(model_dir: Path, network: "torch.nn.Module", photos: Sequence[b
 
     The photos are decoded as they are served. Compared are the proposals, anchor by anchor in the photo's
     pixels, before non-maximum suppression: that orders by score, and where two are equal either order is
-    right. All over the card's score threshold are, and at least the best `MIN_COMPARED` of each photo.
+    right. All from the card's lowest threshold on are, from `COMPARED_SCORE` on at the latest, and at least
+    the best `MIN_COMPARED` of each photo.
 
     Returns:
         How many proposals were compared, over all photos.
@@ -194,6 +196,8 @@ def check_parity(model_dir: Path, network: "torch.nn.Module", photos: Sequence[b
     import torch
 
     detector = ShelfDetector.load(model_dir)
+    card = detector.card
+    lowest = min(card.score_threshold, card.void_score_threshold, COMPARED_SCORE)
     compared = 0
     for number, data in enumerate(photos, 1):
         decoded = detector.decode(data)
@@ -201,7 +205,7 @@ def check_parity(model_dir: Path, network: "torch.nn.Module", photos: Sequence[b
         with torch.inference_mode():
             boxes, scores = (output[0].numpy() for output in network(torch.from_numpy(decoded.tensor[None])))
         best = np.maximum(exported.scores, scores)
-        over = best >= min(detector.card.score_threshold, np.sort(best)[-MIN_COMPARED:][0])
+        over = best >= min(lowest, np.sort(best)[-MIN_COMPARED:][0])
         box_gap = np.abs(exported.boxes - boxes)[over].max(initial=0) / decoded.fitted.scale
         score_gap = np.abs(exported.scores - scores)[over].max(initial=0)
         if box_gap > MAX_BOX_GAP or score_gap > MAX_SCORE_GAP:
