@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stocktake.code_version import code_version
+from stocktake.epoch_log import EPOCHS_FILE
 from stocktake.errors import StoreError
 from stocktake.monitoring.run_files import RECORDING_FILE, SUMMARY_FILE
 from stocktake.run_folder import RunFolder, State
@@ -25,10 +26,17 @@ Versions = dict[str, tuple[int, int, int]]
 FOLDER = "checkpoints"
 # In this order, both ways: last.pt says that its epoch is done, result.json that the run is over. So what a
 # kill leaves in the store, or in the folder that it is fetched into, is what a kill can leave in a folder.
-KEPT = ("results.csv", RECORDING_FILE, SUMMARY_FILE, "weights/best.pt", "weights/last.pt", "result.json")
-APPENDED = {
-    "results.csv"
-}  # grows in place, so that a link of it would grow too; the others are replaced whole
+KEPT = (
+    "results.csv",
+    EPOCHS_FILE,
+    RECORDING_FILE,
+    SUMMARY_FILE,
+    "weights/best.pt",
+    "weights/last.pt",
+    "result.json",
+)
+# What grows in place, so that a link of it would grow too; the others are replaced whole.
+APPENDED = {"results.csv"}
 
 
 @contextmanager
