@@ -14,6 +14,7 @@ from stocktake.bins.weights import resolve_weights
 from stocktake.checkpoint_store import keep_in_store
 from stocktake.dataset import DatasetIndex
 from stocktake.devices import let_threads_sleep
+from stocktake.epoch_log import keep_epochs, tell_again
 from stocktake.errors import StoreError
 from stocktake.files import atomic_path, explain_os_error
 from stocktake.launch import EpochHook, launch_ranks
@@ -70,8 +71,8 @@ def train(
         settings: see `BinTrainSettings`.
         work_dir: folder of runs, with the checkpoints of each; STOCKTAKE_WORK_DIR, or else
             `settings.project`, when None.
-        on_epoch: called after every epoch with its metrics and its number, from 1, instead of `tracking`;
-            an exception from it stops the training.
+        on_epoch: called after every epoch with its metrics and its number, from 1, instead of `tracking`,
+            which is also told what an earlier process has done; an exception from it stops the training.
         monitor: of `monitoring`; its rules may end the run early, which is no error. Over several devices
             the first rank watches with a monitor of the same settings.
 
@@ -111,7 +112,7 @@ def train(
         "rules": None,
     }
     with keep_in_store(run, identity, settings.resume):
-        resumed_from = _run_epochs(run, arguments, settings, on_epoch or tracking.log_metrics, monitor)
+        resumed_from = _run_epochs(run, arguments, settings, on_epoch, monitor)
     result = json.loads(run.result.read_text())
     if model_dir is not None:
         from stocktake.bins.export import export_model
@@ -133,23 +134,31 @@ def _run_epochs(
     run: RunFolder,
     arguments: dict[str, Any],
     settings: BinTrainSettings,
-    on_epoch: EpochHook,
+    on_epoch: EpochHook | None,
     monitor: "TrainingMonitor | None",
 ) -> int:
     """Bring a run to its end from wherever it is; return the epochs that had been done before."""
     state = run.state()
+    done = _epochs_done(run, state)
+    if on_epoch is None:
+        tell_again(run.path, done, tracking.log_metrics)
     if state is State.MEASURED:
         log.info("%s: this run is complete already; it is only exported", run.path)
-        return int(json.loads(run.result.read_text())["epochs"])
-    done = 0
-    if state is not State.NEW:
-        done, wanted = run.progress()
-        log.info("resuming %s after %d of %d epochs", run.path, done, wanted)
+        return done
+    if done:
+        log.info("resuming %s after %d of %d epochs", run.path, done, settings.epochs)
     if state is not State.TRAINED:
-        _train(run, arguments, settings, on_epoch, monitor)
+        hook = keep_epochs(run.path, on_epoch or tracking.log_metrics)
+        _train(run, arguments, settings, hook, monitor)
         log_answers(run.path)
     _write_result(run)
     return done
+
+
+def _epochs_done(run: RunFolder, state: State) -> int:
+    if state is State.MEASURED:
+        return int(json.loads(run.result.read_text())["epochs"])
+    return 0 if state is State.NEW else run.progress()[0]
 
 
 def _train(

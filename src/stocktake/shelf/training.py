@@ -12,6 +12,7 @@ from stocktake import tracking
 from stocktake.checkpoint_store import keep_in_store
 from stocktake.dataset import DatasetIndex
 from stocktake.devices import advise_on_memory, check_devices
+from stocktake.epoch_log import keep_epochs, tell_again
 from stocktake.errors import DataError, StoreError
 from stocktake.files import atomic_path, explain_os_error, require_room
 from stocktake.launch import EpochHook, launch_ranks
@@ -70,8 +71,8 @@ def train(
         settings: see `TrainSettings`.
         work_dir: folder of runs, with the photos in YOLO's layout, checkpoints and results.csv of each;
             STOCKTAKE_WORK_DIR, or else `settings.project`, when None.
-        on_epoch: called after every epoch with its metrics and its number, from 1, instead of `tracking`;
-            an exception from it stops the training.
+        on_epoch: called after every epoch with its metrics and its number, from 1, instead of `tracking`,
+            which is also told what an earlier process has done; an exception from it stops the training.
         monitor: of `monitoring`; its rules may end the run early, which is no error. Over several devices
             the first rank watches with a monitor of the same settings.
 
@@ -103,9 +104,7 @@ def train(
     run = open_run(root, settings.name, identity, settings.resume)
     log.info("training %s on %d photos in %s", start.description, len(index.split("train")), run.path)
     with keep_in_store(run, identity, settings.resume):
-        resumed_from = _run_epochs(
-            run, index, start, overrides, settings, cache_dir, on_epoch or tracking.log_metrics, monitor
-        )
+        resumed_from = _run_epochs(run, index, start, overrides, settings, cache_dir, on_epoch, monitor)
     result = json.loads(run.result.read_text())
     export_model(
         run.best,
@@ -123,7 +122,7 @@ def train(
         weights=run.best,
         start=start.description,
         rules=read_summary(run.path),
-        resumed_from=resumed_from,
+        resumed_from=min(resumed_from, result["epochs"]),  # patience may have ended it early
         seconds=seconds,
         **result,
     )
@@ -195,28 +194,36 @@ def _run_epochs(
     overrides: dict[str, Any],
     settings: TrainSettings,
     cache_dir: Path,
-    on_epoch: EpochHook,
+    on_epoch: EpochHook | None,
     monitor: "TrainingMonitor | None",
 ) -> int:
     """Bring a run to its end from wherever it is; return the epochs that had been done before."""
     state = run.state()
+    done = _epochs_done(run, state)
+    if on_epoch is None:
+        tell_again(run.path, done, tracking.log_metrics)
     if state is State.MEASURED:
         log.info("%s: this run is complete already; it is only exported", run.path)
-        return int(json.loads(run.result.read_text())["epochs"])
+        return done
     data_yaml = write_tree(index, run.path / "photos", cache_dir)
-    done = 0
     arguments = {**overrides, "data": str(data_yaml), "project": str(run.path.parent), "name": run.path.name}
     if state is State.STOPPED:
-        done, wanted = run.progress()
-        log.info("resuming %s after %d of %d epochs", run.path, done, wanted)
+        log.info("resuming %s after %d of %d epochs", run.path, done, settings.epochs)
         arguments |= {"resume": str(run.last), "save_dir": str(run.path), "time": None}
     else:
         arguments["model"] = start.model
     if state is not State.TRAINED:
-        _train(run, arguments, settings, on_epoch, monitor)
+        hook = keep_epochs(run.path, on_epoch or tracking.log_metrics)
+        _train(run, arguments, settings, hook, monitor)
         log_answers(run.path)
     _measure(run, data_yaml, settings)
     return done
+
+
+def _epochs_done(run: RunFolder, state: State) -> int:
+    if state is State.MEASURED:
+        return int(json.loads(run.result.read_text())["epochs"])
+    return 0 if state is State.NEW else run.progress()[0]
 
 
 def _train(
