@@ -51,11 +51,12 @@ def photos_to_score(index: DatasetIndex, split: str, index_path: Path) -> list[P
 def describe_exclusions(index: DatasetIndex) -> str:
     """What the ingest was told to leave out, and how many photos it did, by reason."""
     about = index.metadata
-    counts = {
-        reason: names if isinstance(names, int) else len(names)
-        for reason, names in about.get("left_out", {}).items()
-    }
     rule = about.get("exclude") or about.get("selection") or "none"
+    if "left_out" not in about:  # an index that no ingest of ours has made, or an older one
+        return f"{rule}, not known how many were left out"
+    counts = {
+        reason: names if isinstance(names, int) else len(names) for reason, names in about["left_out"].items()
+    }
     reasons = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in counts.items())
     return f"{rule}, {sum(counts.values()):,} left out" + (f" ({reasons})" if reasons else "")
 

@@ -10,7 +10,7 @@ import pytest
 from stocktake import tracking
 from stocktake.dataset import DatasetIndex
 from stocktake.errors import DataError, ModelError
-from stocktake.evaluation_files import EvaluationResult
+from stocktake.evaluation_files import EvaluationResult, describe_exclusions
 from stocktake.files import sha256_file
 from stocktake.shelf.detector import ShelfDetector
 from stocktake.shelf.evaluation import evaluate
@@ -146,6 +146,11 @@ def test_an_open_run_gets_all_of_it(
         "photos/best.png",
         "photos/worst.png",
     } <= names
+
+
+def test_an_index_that_does_not_say_what_was_left_out_is_not_taken_to_be_whole():
+    assert describe_exclusions(DatasetIndex([], "")) == "none, not known how many were left out"
+    assert describe_exclusions(DatasetIndex([], "", {"left_out": {}})) == "none, 0 left out"
 
 
 def test_photos_without_known_voids_are_judged_by_hold_out(model_dir: Path, tmp_path: Path):
