@@ -4,6 +4,7 @@ What a photo looks like in an epoch is a function of (seed, epoch, row) alone, a
 not of batch size, ranks, threads, or where a training was resumed.
 """
 
+import errno
 import hashlib
 import logging
 import math
@@ -133,9 +134,10 @@ def open_photos(
     place = {count: number for number, count in enumerate(classes)}
     targets = np.array([place[photo.quantity] for photo in photos if photo.quantity is not None], np.int64)
     target = squares_path(photos, img, cache_dir)
-    if squares == "off" or not target.is_file():
+    needed = len(photos) * 3 * img**2
+    # one of another size was cut short by a crash of the machine, and is written again
+    if squares == "off" or not target.is_file() or target.stat().st_size != needed:
         files = PhotoFiles(fetch_photos(index, photos, cache_dir, progress=progress), names, img)
-        needed = len(photos) * 3 * img**2
         if squares == "disk":
             require_room(target, needed, "decode photos each time: squares 'off'")
         if squares == "off" or (squares == "" and not _has_room(target, needed)):
@@ -212,7 +214,8 @@ def _write_squares(files: PhotoFiles, target: Path, progress: bool) -> None:
         with atomic_path(target) as part, part.open("wb") as file:
 
             def write(row: int) -> None:
-                os.pwrite(file.fileno(), files.read(row).data, row * stride)
+                if os.pwrite(file.fileno(), files.read(row).data, row * stride) != stride:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
             rows = range(len(files.paths))
             done = map_bounded(write, rows, load_settings().cpu_workers)

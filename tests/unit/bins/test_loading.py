@@ -1,4 +1,5 @@
 import hashlib
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -60,6 +61,20 @@ class TestPhotos:
         photos_of(index)
         monkeypatch.setattr(loading, "decode_photo", lambda *_: pytest.fail("it was decoded again"))
         assert photos_of(index).squares.read(4).shape == (IMG, IMG, 3)
+
+    def test_are_decoded_again_where_their_file_was_cut_short(self, index, tmp_path):
+        whole = photos_of(index).squares.read(4)
+        (path,) = (tmp_path / "cache/squares").glob("*.rgb")
+        os.truncate(path, path.stat().st_size - 1)
+        assert np.array_equal(photos_of(index).squares.read(4), whole)
+        assert path.stat().st_size == 5 * 3 * IMG**2
+
+    @pytest.mark.parametrize("squares", ["", "disk"])
+    def test_a_disk_that_fills_up_meanwhile_is_an_error(self, index, squares, monkeypatch, tmp_path):
+        monkeypatch.setattr(loading.os, "pwrite", lambda _file, data, _place: len(data) - 1)
+        with pytest.raises(StoreError, match="the disk or the quota is full"):
+            photos_of(index, squares)
+        assert not list((tmp_path / "cache").glob("squares/*"))
 
     def test_of_another_size_or_order_have_a_file_of_their_own(self, index):
         photos_of(index)
