@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from pipelines.bin_steps import CLASSES, evaluate_and_promote, ingest_and_prepare, train
+from pipelines.bin_steps import DEFAULT_CLASSES, evaluate_and_promote, ingest_and_prepare, train
 
 DESCRIPTION = (
     "Ingest bins, split them, train a ResNet50 that counts, evaluate it, and promote it if it is better."
@@ -35,7 +35,7 @@ def bin_counter(
     source: str,
     quota: int = 0,
     limit: int = 0,
-    classes: list = CLASSES,
+    classes: list = DEFAULT_CLASSES,
     copy: bool = False,
     split_seed: int = 0,
     weights: str = "imagenet",

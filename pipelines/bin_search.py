@@ -7,7 +7,7 @@ from kfp import dsl
 
 from components.search import search_bins
 from pipelines import bin_steps
-from pipelines.bin_steps import CLASSES, evaluate_and_promote, ingest_and_prepare, train
+from pipelines.bin_steps import DEFAULT_CLASSES, evaluate_and_promote, ingest_and_prepare, train
 from pipelines.cluster import give_gpus, place
 from stocktake.setting_checks import expect_whole
 
@@ -41,7 +41,7 @@ def bin_search(
     source: str,
     quota: int = 0,
     limit: int = 0,
-    classes: list = CLASSES,
+    classes: list = DEFAULT_CLASSES,
     copy: bool = False,
     split_seed: int = 0,
     space: str = "bins",

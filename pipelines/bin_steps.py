@@ -13,10 +13,11 @@ from components.promotion import promote_model
 from components.training import train_bin_counter
 from pipelines.cluster import give_gpus, place
 from pipelines.parameters import check_shared
+from stocktake.bins import CLASSES
 from stocktake.bins.train_settings import BinTrainSettings
 from stocktake.devices import gpu_devices
 
-CLASSES = [1, 2, 3, 4, 5]
+DEFAULT_CLASSES = list(CLASSES)  # Kubeflow takes no tuples
 
 
 def ingest_and_prepare(

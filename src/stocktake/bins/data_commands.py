@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from stocktake.bins import CLASSES
 from stocktake.verbs import Options, add_verb, say_written
 
 GROUP = "bins"
-CLASSES = (1, 2, 3, 4, 5)
 LONGEST_LIST = 20  # names that verify prints
 
 
@@ -118,7 +118,7 @@ def _add_prepare(verbs: Any) -> None:
 def _prepare(options: Options) -> None:
     from stocktake.bins.split import prepare
 
-    prepare(options.index, options.out, options.classes, options.seed)
+    prepare(options.index, options.out, options.classes or CLASSES, options.seed)
     say_written(options.out, "index.parquet", "report.html")
 
 
@@ -138,7 +138,8 @@ def add_selection_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_classes_flag(parser: argparse.ArgumentParser) -> None:
     """Add the flag that says which counts to keep."""
-    parser.add_argument("--classes", type=int, nargs="+", default=list(CLASSES), help="counts to tell apart")
+    text = "counts to tell apart; 1 to 5 if not given"
+    parser.add_argument("--classes", type=int, nargs="+", help=text)
 
 
 def read_quota(text: str) -> int | dict[int, int]:

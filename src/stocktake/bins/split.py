@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from stocktake.bins import CLASSES
 from stocktake.bins.abid_ids import id_of, order
 from stocktake.bins.split_report import SplitReport
 from stocktake.dataset import INDEX_FILE, SPLITS, DatasetIndex, Photo
@@ -15,7 +16,6 @@ from stocktake.setting_checks import MAX_SEED, expect_whole
 
 log = logging.getLogger(__name__)
 
-CLASSES = (1, 2, 3, 4, 5)  # those of Udacity's list
 TRAIN_SHARE, VAL_SHARE = 0.8, 0.1  # the rest is test
 LOWEST_SHARE, HIGHEST_SHARE = 0.05, 0.15  # of a class, in val and in test
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from stocktake import tracking
+from stocktake.bins import CLASSES
 from stocktake.bins.abid import ingest
 from stocktake.bins.counter import TASK
 from stocktake.bins.evaluation import evaluate
-from stocktake.bins.split import CLASSES, check_classes, prepare
+from stocktake.bins.split import check_classes, prepare
 from stocktake.bins.thresholds import set_thresholds
 from stocktake.bins.train_settings import BinTrainSettings
 from stocktake.bins.training import TrainResult, train
@@ -29,12 +30,12 @@ class BinData:
     """Which photos to learn from.
 
     `source`: bins in ABID's layout (folder, s3:// prefix, https:// address of a public bucket), or an
-    index.parquet, prepared or not. `classes`: the counts to tell apart. `file_list`, `quota` and `limit` are
-    those of `ingest`.
+    index.parquet, prepared or not. `classes`: the counts to tell apart; where None those of a prepared index,
+    or else 1 to 5. `file_list`, `quota` and `limit` are those of `ingest`.
     """
 
     source: str
-    classes: Sequence[int] = CLASSES
+    classes: Sequence[int] | None = None
     file_list: Path | None = None
     quota: int | dict[int, int] | None = None
     limit: int | None = None
@@ -43,7 +44,7 @@ class BinData:
     def identity(self) -> dict[str, Any]:
         """The same for the same photos, as JSON."""
         file_list = self.file_list and str(self.file_list)
-        return {**asdict(self), "classes": list(self.classes), "file_list": file_list}
+        return {**asdict(self), "classes": list(self.classes or CLASSES), "file_list": file_list}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +77,13 @@ def train_from(
         monitor: see `train`.
 
     Raises:
-        SettingsError: the folder belongs to a training of other data or settings, a setting is impossible, or
-            photos are to be selected from data that is indexed already.
+        SettingsError: the folder belongs to a training of other data or settings, a setting is impossible,
+            photos are to be selected from data that is indexed already, or an index was prepared for other
+            classes.
         DataError, StoreError, ModelError: as the steps do.
     """
     _check(data, settings, error_rate)
+    data = replace(data, classes=_classes(data))
     folder = Path(settings.project) / settings.name
     claim(folder, {**data.identity, **settings.identity})
     index_path = _prepared_index(data, folder)
@@ -122,7 +125,7 @@ def train_counter(
 def _check(data: BinData, settings: BinTrainSettings, error_rate: float) -> None:
     """Refuse before the ingest what would be refused after it."""
     check_error_rate(error_rate)
-    check_classes(data.classes)
+    check_classes(data.classes or CLASSES)
     check_weights(settings.weights)
     check_machine(settings)
     if not data.source.endswith(".parquet"):
@@ -133,6 +136,25 @@ def _check(data: BinData, settings: BinTrainSettings, error_rate: float) -> None
                 f"{name} is {found!r}, which cannot be applied to {data.source}; leave it out, or pass it to "
                 "`stocktake bins ingest`"
             )
+
+
+def _classes(data: BinData) -> Sequence[int]:
+    if not data.source.endswith(".parquet"):
+        return data.classes or CLASSES
+    index = DatasetIndex.read(Path(data.source))
+    if not _is_prepared(index):
+        return data.classes or CLASSES
+    known: list[int] = index.metadata["classes"]
+    if data.classes is not None and sorted(data.classes) != sorted(known):
+        raise SettingsError(
+            f"classes is {list(data.classes)}, but {data.source} was prepared for {known}; leave it out, or"
+            " prepare the photos again with `stocktake bins prepare`"
+        )
+    return known
+
+
+def _is_prepared(index: DatasetIndex) -> bool:
+    return {"made_from", "classes"} <= index.metadata.keys()  # what `prepare` notes
 
 
 def _prepared_index(data: BinData, folder: Path) -> Path:
@@ -146,6 +168,6 @@ def _prepared_index(data: BinData, folder: Path) -> Path:
             quota=data.quota,
             limit=data.limit,
         )
-    elif "made_from" in DatasetIndex.read(raw).metadata:  # what `prepare` notes
+    elif _is_prepared(DatasetIndex.read(raw)):
         return raw
-    return prepare(raw, folder / "prepared", data.classes)
+    return prepare(raw, folder / "prepared", data.classes or CLASSES)

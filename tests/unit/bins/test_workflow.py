@@ -70,6 +70,16 @@ def test_another_training_is_not_replaced(result, photos, settings):
         train_from(BinData(str(photos), CLASSES), replace(settings, epochs=2))
 
 
+def test_an_index_keeps_the_classes_that_it_was_prepared_for(result, settings):
+    prepared = str(result.folder / "prepared" / "index.parquet")
+    with pytest.raises(
+        SettingsError, match=r"classes is \[1, 2\], but .*index.parquet was prepared for \[1, 2, 3\]"
+    ):
+        train_from(BinData(prepared, (1, 2)), replace(settings, name="wrong"))
+    assert not (Path(settings.project) / "wrong").exists()
+    assert train_from(BinData(prepared), replace(settings, name="right"), score=False).training.epochs == 1
+
+
 @pytest.mark.parametrize(
     ("data", "changes", "error_rate", "message"),
     [
