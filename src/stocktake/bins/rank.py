@@ -17,7 +17,7 @@ from stocktake.dataset import DatasetIndex
 from stocktake.devices import advise_on_memory, use_cores
 from stocktake.launch import EpochHook, be_rank
 from stocktake.monitoring.monitor import TrainingMonitor
-from stocktake.monitoring.run_files import leave_answers, rank_monitor
+from stocktake.monitoring.run_files import and_then, leave_answers, rank_monitor
 
 
 def train_rank(
@@ -45,11 +45,9 @@ def train_rank(
     batch = f"a batch of {settings.batch_size} photos of {settings.img} px"
     with advise_on_memory(batch, "batch_size or img"):
         trainer = make_trainer(arguments, settings, device, monitor)
-        try:
+        # a training that failed is the one whose report is wanted most
+        with and_then(lambda: leave_answers(monitor, folder)):
             trainer.fit(folder, on_epoch, bool(monitor or arguments["rules"]))
-        finally:  # a training that failed is the one whose report is wanted most
-            if monitor:
-                leave_answers(monitor, folder)
     if ranks > 1:
         distributed.destroy_process_group()
 

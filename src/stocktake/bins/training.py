@@ -18,7 +18,14 @@ from stocktake.epoch_log import keep_epochs, tell_again
 from stocktake.errors import StoreError
 from stocktake.files import atomic_path, explain_os_error
 from stocktake.launch import EpochHook, launch_ranks
-from stocktake.monitoring.run_files import log_answers, read_page, read_summary
+from stocktake.monitoring.run_files import (
+    and_then,
+    judge_again,
+    log_answers,
+    read_page,
+    read_summary,
+    rules_identity,
+)
 from stocktake.run_folder import RunFolder, State, open_run
 from stocktake.settings import load_settings
 
@@ -100,6 +107,7 @@ def train(
         "start": start.identity,
         "photos": index.digest,
         "classes": list(classes),
+        **rules_identity(monitor),
     }
     run = open_run(root, settings.name, identity, settings.resume, read_progress)
     log.info("training %s on %d photos in %s", start.description, len(index.split("train")), run.path)
@@ -113,7 +121,7 @@ def train(
     }
     with keep_in_store(run, identity, settings.resume):
         resumed_from = _run_epochs(run, arguments, settings, on_epoch, monitor)
-    result = json.loads(run.result.read_text())
+    result = json.loads(run.result.read_text()) | {"rules": read_summary(run.path)}
     if model_dir is not None:
         from stocktake.bins.export import export_model
 
@@ -144,13 +152,16 @@ def _run_epochs(
         tell_again(run.path, done, tracking.log_metrics)
     if state is State.MEASURED:
         log.info("%s: this run is complete already; it is only exported", run.path)
+        judge_again(monitor, run.path)
         return done
     if done:
         log.info("resuming %s after %d of %d epochs", run.path, done, settings.epochs)
     if state is not State.TRAINED:
         hook = keep_epochs(run.path, on_epoch or tracking.log_metrics)
-        _train(run, arguments, settings, hook, monitor)
-        log_answers(run.path)
+        with and_then(lambda: log_answers(run.path)):
+            _train(run, arguments, settings, hook, monitor)
+    else:
+        judge_again(monitor, run.path)
     _write_result(run)
     return done
 
@@ -201,7 +212,6 @@ def _write_result(run: RunFolder) -> None:
         "best_epoch": progress["best_epoch"],
         "epochs": progress["epoch"],
         "stopped": progress["stopped"],
-        "rules": read_summary(run.path),
     }
     with atomic_path(run.result) as part:
         part.write_text(json.dumps(result, indent=2))

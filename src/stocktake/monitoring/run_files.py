@@ -1,16 +1,24 @@
 """What a watched training leaves in its run's folder: recording.json, rules.txt and the report in rules/."""
 
+import json
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from stocktake.monitoring.monitor import TrainingMonitor
 from stocktake.monitoring.monitor_settings import MonitorSettings
+from stocktake.monitoring.recording import Recording
 from stocktake.monitoring.results import summary
+
+log = logging.getLogger(__name__)
 
 RECORDING_FILE = "recording.json"
 SUMMARY_FILE = "rules.txt"
 REPORT_FOLDER = "rules"
+ANSWERS_FILE = f"{REPORT_FOLDER}/rules.json"
 
 
 def rank_monitor(
@@ -22,10 +30,49 @@ def rank_monitor(
     return TrainingMonitor(MonitorSettings(**rules)) if rules else monitor
 
 
-def leave_answers(monitor: TrainingMonitor, run_dir: Path) -> None:
-    """Write the rules' answers and their report."""
+def rules_identity(monitor: TrainingMonitor | None) -> dict[str, Any]:
+    """What the rules decide of the weights: which of them end the run, by whose parameters; {} if none."""
+    if monitor is None or not monitor.settings.stop_on:
+        return {}
+    return {"stop_on": sorted(monitor.settings.stop_on), "rules": monitor.settings.preset}
+
+
+@contextmanager
+def and_then(action: Callable[[], object]) -> Iterator[None]:
+    """Do something after the block, also after one that fails, whose error is the one that is raised."""
+    try:
+        yield
+    except BaseException:
+        try:
+            action()
+        except Exception as error:
+            log.warning("the report of the training rules is lost: %s", error)
+        raise
+    action()
+
+
+def leave_answers(monitor: TrainingMonitor | None, run_dir: Path) -> None:
+    """Write the rules' answers and their report, if anyone watched."""
+    if monitor is None:
+        return
     (run_dir / SUMMARY_FILE).write_text(summary(monitor.finish()) + "\n")
     monitor.write_report(run_dir / REPORT_FOLDER)
+
+
+def judge_again(monitor: TrainingMonitor | None, run_dir: Path) -> None:
+    """Judge what a run that is over has recorded, unless the same preset's report is there already.
+
+    Raises:
+        DataError: the recording is something else.
+    """
+    if monitor is None or not (run_dir / RECORDING_FILE).is_file():
+        return
+    answers = run_dir / ANSWERS_FILE
+    if answers.is_file() and json.loads(answers.read_text())["preset"] == monitor.settings.preset:
+        return
+    monitor.recording = Recording.read(run_dir / RECORDING_FILE)
+    leave_answers(monitor, run_dir)
+    log_answers(run_dir)
 
 
 def read_summary(run_dir: Path) -> str:
@@ -46,5 +93,5 @@ def log_answers(run_dir: Path) -> None:
     """Put what a run has left, if anything, into the open run of MLflow."""
     from stocktake.monitoring.report_files import log_report
 
-    if (run_dir / REPORT_FOLDER).is_dir():
+    if (run_dir / ANSWERS_FILE).is_file():
         log_report(run_dir / REPORT_FOLDER)

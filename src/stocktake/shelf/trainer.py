@@ -15,7 +15,7 @@ from stocktake.errors import ModelError
 from stocktake.files import atomic_path
 from stocktake.launch import EpochHook, be_rank
 from stocktake.monitoring.monitor import TrainingMonitor
-from stocktake.monitoring.run_files import leave_answers, rank_monitor
+from stocktake.monitoring.run_files import and_then, leave_answers, rank_monitor
 from stocktake.shelf import watching
 from stocktake.shelf.train_settings import NMS_IOU
 from stocktake.shelf.ultralytics_setup import load_ultralytics
@@ -169,10 +169,8 @@ def train_rank(
         trainer.train()
         return Path(trainer.save_dir)
     watching.watch(trainer, monitor)
-    try:
+    with and_then(lambda: leave_answers(monitor, Path(trainer.save_dir))):
         trainer.train()
-    finally:
-        leave_answers(monitor, Path(trainer.save_dir))
     return Path(trainer.save_dir)
 
 

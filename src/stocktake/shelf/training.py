@@ -16,7 +16,7 @@ from stocktake.epoch_log import keep_epochs, tell_again
 from stocktake.errors import DataError, StoreError
 from stocktake.files import atomic_path, explain_os_error, require_room
 from stocktake.launch import EpochHook, launch_ranks
-from stocktake.monitoring.run_files import log_answers, read_summary
+from stocktake.monitoring.run_files import and_then, judge_again, log_answers, read_summary, rules_identity
 from stocktake.run_folder import RunFolder, State
 from stocktake.settings import load_settings
 from stocktake.shelf.hyp import load_hyp
@@ -100,6 +100,7 @@ def train(
         "hyp": load_hyp(settings.hyp).values,
         "start": start.identity,
         "photos": index.digest,
+        **rules_identity(monitor),
     }
     run = open_run(root, settings.name, identity, settings.resume)
     log.info("training %s on %d photos in %s", start.description, len(index.split("train")), run.path)
@@ -204,6 +205,7 @@ def _run_epochs(
         tell_again(run.path, done, tracking.log_metrics)
     if state is State.MEASURED:
         log.info("%s: this run is complete already; it is only exported", run.path)
+        judge_again(monitor, run.path)
         return done
     data_yaml = write_tree(index, run.path / "photos", cache_dir)
     arguments = {**overrides, "data": str(data_yaml), "project": str(run.path.parent), "name": run.path.name}
@@ -214,8 +216,10 @@ def _run_epochs(
         arguments["model"] = start.model
     if state is not State.TRAINED:
         hook = keep_epochs(run.path, on_epoch or tracking.log_metrics)
-        _train(run, arguments, settings, hook, monitor)
-        log_answers(run.path)
+        with and_then(lambda: log_answers(run.path)):
+            _train(run, arguments, settings, hook, monitor)
+    else:
+        judge_again(monitor, run.path)
     _measure(run, data_yaml, settings)
     return done
 

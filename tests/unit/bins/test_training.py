@@ -245,6 +245,20 @@ class TestEnding:
         assert (result.run_dir / "rules/report.html").is_file()
         again = train(index_path, None, settings, tmp_path, lambda *_: pytest.fail("it went on"))
         assert again.stopped == result.stopped
+        other = TrainingMonitor(replace(UNWATCHED, preset="seed"))
+        judged = train(index_path, None, settings, tmp_path, lambda *_: pytest.fail("it went on"), other)
+        answers = json.loads((result.run_dir / "rules/rules.json").read_text())
+        assert (answers["preset"], answers["summary"]) == ("seed", judged.rules)
+        assert judged.rules != result.rules
+
+    def test_rules_that_may_stop_it_make_another_run(
+        self, trained: Any, index_path: Path, tmp_path: Path
+    ) -> None:
+        runs, told = trained[0].run_dir.parent, []
+        stopping = TrainingMonitor(replace(UNWATCHED, stop_on=("Overfit",)))
+        result = train(index_path, None, SETTINGS, runs, lambda _, epoch: told.append(epoch), stopping)
+        assert told == [1, 2]
+        assert result.run_dir != trained[0].run_dir
 
     def test_patience_is_counted_from_the_best_epoch(self, index_path: Path, tmp_path: Path) -> None:
         settings = replace(SETTINGS, epochs=30, patience=1, lr=1e-9, ema=0.0, augment=0.0, freeze=False)
@@ -287,6 +301,18 @@ def test_weights_lost_in_the_last_step_of_an_epoch_are_no_checkpoint(
     assert len(told) < 2
     for path in tmp_path.rglob("*.pt"):
         assert torch.load(path)["epoch"] <= len(told)
+
+
+def test_the_report_of_a_training_that_fails_reaches_mlflow(
+    index_path: Path, tmp_path: Path, poisoned: str, tracked: Path
+) -> None:
+    import mlflow
+
+    bad = replace(SETTINGS, weights=poisoned)
+    with tracking.start_run("training") as run_id, pytest.raises(ModelError, match="the loss is nan"):
+        train(index_path, None, bad, tmp_path / "runs", lambda *_: None, TrainingMonitor(UNWATCHED))
+    tags = mlflow.MlflowClient(f"sqlite:///{tracked}").get_run(run_id).data.tags
+    assert tags["rule.Overfit"] == "InsufficientData"
 
 
 class TestStarts:
