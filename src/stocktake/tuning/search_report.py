@@ -47,9 +47,9 @@ def publish(
     report.tiles(_tiles(rows, best, space, refit))
     report.section("Trials").figure(figures["history"], "Value of each trial, and of its epochs.")
     table = trial_rows(rows, space)
-    chosen = [place for place, row in enumerate(rows) if row.number == best.number]
+    highlighted = [place for place, row in enumerate(rows) if row.number == best.number]
     cells = [list(readable(row).values()) for row in table]
-    report.table(list(table[0]), cells, "The best trial stands out.", highlight=chosen)
+    report.table(list(table[0]), cells, "The best trial stands out.", highlight=highlighted)
     report.section("Parameters")
     if "importance" in figures:
         report.figure(figures["importance"], "Shares of the variance among complete trials.")
@@ -59,8 +59,9 @@ def publish(
         tracking.log_figure(figure, f"{FOLDER}/{title}.png")
     tracking.log_table(table, f"{FOLDER}/trials.json")
     tracking.log_artifacts(path, FOLDER)
-    tracking.log_params(best.parameters, "best")
-    tracking.set_tags({"best_trial": str(best.number), "best_run": best.run_id})
+    # tags, for a search that is continued may find a better one, and MLflow's parameters can't be changed
+    chosen = {f"best.{name}": str(value) for name, value in best.parameters.items()}
+    tracking.set_tags({**chosen, "best_trial": str(best.number), "best_run": best.run_id})
     return path
 
 

@@ -147,7 +147,8 @@ def test_the_search_has_its_plots_table_and_best_in_mlflow(searched):
     run = client.get_run(searched.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.tags["best_trial"] == "2"
-    assert run.data.params["best.lr"] == "0.002"
+    assert run.data.tags["best.lr"] == "0.002"
+    assert not [name for name in run.data.params if name.startswith("best.")]  # which can't be changed
     assert run.data.metrics["best/val/loss"] == searched.best.value
     table = mlflow.artifacts.load_dict(f"runs:/{searched.run_id}/search/trials.json")
     states, rates = (table["columns"].index(name) for name in ("state", "lr"))
