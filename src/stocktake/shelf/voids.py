@@ -35,7 +35,7 @@ class VoidSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    min_confidence: float = Field(default=0.55, ge=0, le=1, description="alarms below are not reported")
+    min_confidence: float = Field(default=0.6, ge=0, le=1, description="alarms below are not reported")
     min_room: float = Field(
         default=0.5, gt=0, description="narrowest gap, in facings of the products beside it"
     )
