@@ -38,7 +38,7 @@ def test_a_photo_that_cannot_be_read_is_named(tmp_path, capsys):
     assert main(["shelf", "find", str(good), str(bad), "--model", str(model)]) == 1
 
     said = capsys.readouterr()
-    assert said.err.startswith(f"stocktake: {bad}: ")
+    assert said.err.splitlines()[-1].startswith(f"stocktake: {bad}: ")
     assert json.loads(said.out)["photo"] == str(good)
 
 
