@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stocktake import tracking
+from stocktake.code_version import code_version
 from stocktake.dataset import SPLITS, DatasetIndex, Photo
 from stocktake.errors import DataError
 from stocktake.files import atomic_path, explain_os_error
@@ -59,6 +60,33 @@ def describe_exclusions(index: DatasetIndex) -> str:
     }
     reasons = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in counts.items())
     return f"{rule}, {sum(counts.values()):,} left out" + (f" ({reasons})" if reasons else "")
+
+
+def common_facts(
+    index: DatasetIndex, split: str, photos: Sequence[Photo], name: str, digests: Mapping[str, str], ours: str
+) -> dict[str, object]:
+    """Which model was scored, by which code, on which photos: how the facts of every evaluation begin.
+
+    Args:
+        index: where the photos are from.
+        split: the one that was scored.
+        photos: those that were scored.
+        name: of the model under evaluation, as its card has it.
+        digests: SHA-256 of each model dir that was scored, by what the tables call it.
+        ours: what the tables call the model under evaluation.
+    """
+    caveat = SEEN_BEFORE.get(split)
+    return {
+        "Model": name,
+        "Model digest": digests[ours][:12],
+        **{f"Digest of {who}": digest[:12] for who, digest in digests.items() if who != ours},
+        "Code": code_version(),
+        "Data": str(index.metadata.get("name") or "unnamed data"),
+        "Data digest": index.digest[:12],
+        "Split": split,
+        **({"Caveat": caveat} if caveat else {}),
+        "Photos": len(photos),
+    }
 
 
 def make_folder(out_dir: Path) -> None:

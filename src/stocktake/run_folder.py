@@ -56,6 +56,13 @@ class RunFolder:
         """Epochs in the newest checkpoint, and epochs wanted; equal for one that was finished."""
         return self.read_progress(self.last)
 
+    def epochs_done(self) -> int:
+        """Epochs that are done, however far the run is."""
+        state = self.state()
+        if state is State.MEASURED:
+            return int(json.loads(self.result.read_text())["epochs"])
+        return 0 if state is State.NEW else self.progress()[0]
+
 
 def open_run(
     root: Path, name: str, identity: dict[str, Any], resume: bool, read_progress: Progress

@@ -18,12 +18,12 @@ from stocktake.bins.counter import BinCounter
 from stocktake.bins.evaluation_scores import OURS, Said, Truth, score
 from stocktake.bins.examples import pick_examples
 from stocktake.bootstrap import ROUNDS
-from stocktake.code_version import code_version
 from stocktake.dataset import DatasetIndex, Photo
 from stocktake.errors import DataError
 from stocktake.evaluation_files import (
     SEEN_BEFORE,
     EvaluationResult,
+    common_facts,
     describe_exclusions,
     make_folder,
     photos_to_score,
@@ -180,17 +180,10 @@ def _facts(
     """On what data, how many, which exclusions, which settings."""
     ours = counters[OURS]
     chosen = ours.verification
-    caveat = SEEN_BEFORE.get(split)
     return {
-        "Model": ours.card.name,
-        "Model digest": ours.digest[:12],
-        **{f"Digest of {who}": counter.digest[:12] for who, counter in counters.items() if who != OURS},
-        "Code": code_version(),
-        "Data": str(index.metadata.get("name") or "unnamed data"),
-        "Data digest": index.digest[:12],
-        "Split": split,
-        **({"Caveat": caveat} if caveat else {}),
-        "Photos": len(photos),
+        **common_facts(
+            index, split, photos, ours.card.name, {who: one.digest for who, one in counters.items()}, OURS
+        ),
         "Groups": len({photo.group for photo in photos}),
         "Classes": ", ".join(map(str, ours.classes)),
         "Exclusions": describe_exclusions(index),

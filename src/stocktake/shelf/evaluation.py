@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-from stocktake.code_version import code_version
 from stocktake.dataset import DatasetIndex, Photo
 from stocktake.errors import DataError
 from stocktake.evaluation_files import (
     SEEN_BEFORE,
     EvaluationResult,
+    common_facts,
     describe_exclusions,
     make_folder,
     photos_to_score,
@@ -146,18 +146,10 @@ def _facts(
     voids = sum(void.kind != LOW_STOCK for photo in known for void in photo)
     ours = detectors[OURS]
     card = ours.card
-    caveat = SEEN_BEFORE.get(split)
-    compared = {f"Digest of {who}": detectors[who].digest[:12] for who in detectors if who != OURS}
     return {
-        "Model": card.name,
-        "Model digest": ours.digest[:12],
-        **compared,
-        "Code": code_version(),
-        "Data": str(index.metadata.get("name") or "unnamed data"),
-        "Data digest": index.digest[:12],
-        "Split": split,
-        **({"Caveat": caveat} if caveat else {}),
-        "Photos": len(photos),
+        **common_facts(
+            index, split, photos, ours.card.name, {who: one.digest for who, one in detectors.items()}, OURS
+        ),
         "Products": sum(len(photo.boxes) for photo in photos),
         "Known voids": f"{voids:,} in {len(known):,} photos" if known else "not known",
         "Exclusions": describe_exclusions(index),

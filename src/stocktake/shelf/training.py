@@ -200,7 +200,7 @@ def _run_epochs(
 ) -> int:
     """Bring a run to its end from wherever it is; return the epochs that had been done before."""
     state = run.state()
-    done = _epochs_done(run, state)
+    done = run.epochs_done()
     if on_epoch is None:
         tell_again(run.path, done, tracking.log_metrics)
     if state is State.MEASURED:
@@ -222,12 +222,6 @@ def _run_epochs(
         judge_again(monitor, run.path)
     _measure(run, data_yaml, settings)
     return done
-
-
-def _epochs_done(run: RunFolder, state: State) -> int:
-    if state is State.MEASURED:
-        return int(json.loads(run.result.read_text())["epochs"])
-    return 0 if state is State.NEW else run.progress()[0]
 
 
 def _train(
