@@ -24,7 +24,7 @@ from stocktake.bins.abid import ingest
 from stocktake.bins.split import prepare
 from stocktake.bins.train_settings import BinTrainSettings
 from stocktake.dataset import DatasetIndex
-from stocktake.devices import let_threads_sleep, use_cores
+from stocktake.devices import let_threads_sleep, prepare_torch
 from stocktake.synthetic.bins import write_dataset
 
 GOAL = 1.03
@@ -91,7 +91,7 @@ def compare(index_path: Path, options: argparse.Namespace) -> None:
         amp=options.amp,
         device=options.device,
     )
-    use_cores()
+    prepare_torch()
     device = "cpu" if options.device == "cpu" else f"cuda:{options.device}"
     classes = tuple(DatasetIndex.read(index_path).metadata["classes"])
     arguments = {"index": str(index_path), "classes": classes, "start": None}

@@ -2,11 +2,16 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from stocktake.errors import ModelError, StocktakeError
 
@@ -41,11 +46,16 @@ def launch_ranks(
     epochs_file, error_file, run_file = (run_dir / f"ranks.{name}" for name in ("epochs", "error", "json"))
     for stale in (epochs_file, error_file):
         stale.unlink(missing_ok=True)
-    run_file.write_text(
-        json.dumps({"arguments": arguments, "epochs_file": str(epochs_file), "error_file": str(error_file)})
-    )
+    run = {
+        "arguments": arguments,
+        "epochs_file": str(epochs_file),
+        "error_file": str(error_file),
+        "caller": os.getpid(),
+    }
+    run_file.write_text(json.dumps(run))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    process = subprocess.Popen([*command, "-m", module, str(run_file)])
+    # the launcher inherits the lock of `RunFolder.hold`: it ends after its ranks, whatever becomes of us
+    process = subprocess.Popen([*command, "-m", module, str(run_file)], close_fds=False)
     seen = 0
     try:
         while True:
@@ -66,6 +76,7 @@ def launch_ranks(
 def be_rank(train: Callable[[dict[str, Any], EpochHook], object]) -> None:
     """Be one rank that `launch_ranks` started: train with its arguments, tell epochs and errors by files."""
     run = json.loads(Path(sys.argv[1]).read_text())
+    threading.Thread(target=_end_after, args=(run["caller"],), daemon=True).start()
 
     def append(metrics: dict[str, float], epoch: int) -> None:
         with Path(run["epochs_file"]).open("a") as file:
@@ -78,6 +89,15 @@ def be_rank(train: Callable[[dict[str, Any], EpochHook], object]) -> None:
         with contextlib.suppress(FileExistsError), Path(run["error_file"]).open("x") as file:
             file.write(_explain(error))
         raise
+
+
+def _end_after(pid: int) -> None:
+    """End this process once process `pid` is gone: one that was killed can't end its ranks itself."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        caller = psutil.Process(pid)
+        while caller.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(POLL_SECONDS)
+    os._exit(1)
 
 
 def _explain(error: Exception) -> str:

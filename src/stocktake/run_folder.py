@@ -1,14 +1,23 @@
 """The folder of one training: what it was started with, how far it is, and whether it can be continued."""
 
+import contextlib
+import fcntl
 import json
-from collections.abc import Callable
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from stocktake.errors import SettingsError
 from stocktake.files import atomic_path
 
+log = logging.getLogger(__name__)
+
+LEAVE_SECONDS = 15.0  # in which ranks whose caller was killed have ended
 Progress = Callable[[Path], tuple[int, int]]
 
 
@@ -62,6 +71,36 @@ class RunFolder:
         if state is State.MEASURED:
             return int(json.loads(self.result.read_text())["epochs"])
         return 0 if state is State.NEW else self.progress()[0]
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep other processes from training in this folder until the block ends.
+
+        Raises:
+            SettingsError: another process trains there and goes on for `LEAVE_SECONDS`.
+        """
+        with (self.path / "lock").open("w") as file:
+            os.set_inheritable(file.fileno(), True)  # for `launch_ranks`
+            deadline = time.monotonic() + LEAVE_SECONDS
+            while not _lock(file.fileno()):
+                if time.monotonic() > deadline:
+                    raise SettingsError(
+                        f"{self.path}: another process is training there; wait until it has ended, or take"
+                        " another name"
+                    )
+                time.sleep(0.2)
+            yield
+
+
+def _lock(descriptor: int) -> bool:
+    """Whether an open file could be locked; on a file system without locks nothing is waited for."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        log.warning("the folder of this run can't be locked (%s); train there from one process only", error)
+    return True
 
 
 def open_run(

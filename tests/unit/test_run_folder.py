@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from stocktake.errors import ModelError
+from stocktake import run_folder
+from stocktake.errors import ModelError, SettingsError
 from stocktake.shelf.run_folder import open_run
 
 
@@ -26,3 +27,17 @@ class TestRunFolder:
         run.last.write_bytes(b"cut off")
         with pytest.raises(ModelError, match=r"last\.pt"):
             run.state()
+
+    def test_two_at_once_are_refused_and_one_after_the_other_is_not(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(run_folder, "LEAVE_SECONDS", 0.3)
+        run = open_run(tmp_path, "exp", {}, resume=True)
+        with (
+            run.hold(),
+            pytest.raises(SettingsError, match=r"exp: another process is training there"),
+            run.hold(),
+        ):
+            pass
+        with run.hold():
+            pass

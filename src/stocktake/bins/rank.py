@@ -14,7 +14,7 @@ from stocktake.bins.train_settings import BinTrainSettings
 from stocktake.bins.trainer import BinTrainer
 from stocktake.bins.weights import Start, load_start
 from stocktake.dataset import DatasetIndex
-from stocktake.devices import advise_on_memory, use_cores
+from stocktake.devices import advise_on_memory, prepare_torch
 from stocktake.launch import EpochHook, be_rank
 from stocktake.monitoring.monitor import TrainingMonitor
 from stocktake.monitoring.run_files import and_then, leave_answers, rank_monitor
@@ -35,7 +35,7 @@ def train_rank(
     local, ranks = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     device = settings.devices[local] or ("cuda" if torch.cuda.is_available() else "cpu")
     device = f"cuda:{device}" if device.isdigit() else device
-    use_cores(ranks if device == "cpu" else 1)
+    prepare_torch(ranks if device == "cpu" else 1)
     if device.startswith("cuda:"):
         torch.cuda.set_device(device)  # what NCCL talks from
     torch.backends.cudnn.benchmark = True  # one size of square, so the fastest kernels are worth a search

@@ -119,7 +119,7 @@ def train(
         "start": start.checkpoint and str(start.checkpoint),
         "rules": None,
     }
-    with keep_in_store(run, identity, settings.resume):
+    with run.hold(), keep_in_store(run, identity, settings.resume):
         resumed_from = _run_epochs(run, arguments, settings, on_epoch, monitor)
     result = json.loads(run.result.read_text()) | {"rules": read_summary(run.path)}
     if model_dir is not None:

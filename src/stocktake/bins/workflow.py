@@ -23,6 +23,7 @@ from stocktake.errors import SettingsError
 from stocktake.evaluation_files import EvaluationResult
 from stocktake.launch import EpochHook
 from stocktake.monitoring.monitor import TrainingMonitor
+from stocktake.monitoring.run_files import rules_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def train_from(
     _check(data, settings, error_rate)
     data = replace(data, classes=_classes(data))
     folder = Path(settings.project) / settings.name
-    claim(folder, {**data.identity, **settings.identity})
+    claim(folder, {**data.identity, **settings.identity, **rules_identity(monitor)})
     index_path = _prepared_index(data, folder)
     index, model_dir = DatasetIndex.read(index_path), folder / "model"
     inner = replace(settings, name="train")

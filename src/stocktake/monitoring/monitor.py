@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,16 +12,14 @@ from typing import TYPE_CHECKING, Any
 from stocktake.monitoring.monitor_settings import MonitorSettings
 from stocktake.monitoring.presets import PRESETS
 from stocktake.monitoring.recording import Epoch, Recording
-from stocktake.monitoring.results import RuleResult, State, StopTraining, summary
+from stocktake.monitoring.results import RuleResult, State, StopTraining
 
 if TYPE_CHECKING:
     import torch
 
     from stocktake.monitoring.observer import Observer
 
-__all__ = ["MonitorSettings", "RuleResult", "State", "StopTraining", "TrainingMonitor", "summary"]
-
-log = logging.getLogger(__name__)
+__all__ = ["MonitorSettings", "RuleResult", "State", "StopTraining", "TrainingMonitor"]
 
 GradScale = float | Callable[[], float]
 
@@ -149,7 +146,6 @@ class TrainingMonitor:
             if self._observer is not None:
                 self._observer.close()
             self._results = self.check()
-            log.info("training rules:\n%s", summary(self._results))
         return self._results
 
     def write_report(self, out_dir: Path) -> Path:

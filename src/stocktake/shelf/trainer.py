@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stocktake.devices import use_cores
+from stocktake.devices import prepare_torch
 from stocktake.errors import ModelError
 from stocktake.files import atomic_path
 from stocktake.launch import EpochHook, be_rank
@@ -59,7 +59,7 @@ class ShelfTrainer(DetectionTrainer):
         on_cpu = self.device.type == "cpu"
         self.cpu_ranks = WORLD_SIZE if on_cpu and LOCAL_RANK != -1 else 0
         if on_cpu and not self.cpu_ranks:
-            use_cores()  # ultralytics, whenever it chooses the CPU, leaves one idle
+            prepare_torch()  # ultralytics, whenever it chooses the CPU, leaves one idle
         self.bad_steps = 0
         self.monitor: TrainingMonitor | None = None
         self.steps_done = self.steps_marked = 0  # of the optimizer
@@ -206,7 +206,7 @@ def measure(weights: Path, data_yaml: Path, img: int, batch: int, device: str, o
     }
     validator = DetectionValidator(args=arguments, save_dir=out_dir)
     if not torch.cuda.is_available() or device == "cpu":
-        use_cores()
+        prepare_torch()
     found = validator(model=str(weights))
     metrics = {ours: float(found[theirs]) for theirs, ours in _METRIC_NAMES.items() if theirs in found}
     box = validator.metrics.box

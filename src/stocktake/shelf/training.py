@@ -104,7 +104,7 @@ def train(
     }
     run = open_run(root, settings.name, identity, settings.resume)
     log.info("training %s on %d photos in %s", start.description, len(index.split("train")), run.path)
-    with keep_in_store(run, identity, settings.resume):
+    with run.hold(), keep_in_store(run, identity, settings.resume):
         resumed_from = _run_epochs(run, index, start, overrides, settings, cache_dir, on_epoch, monitor)
     result = json.loads(run.result.read_text())
     export_model(

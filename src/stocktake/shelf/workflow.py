@@ -10,6 +10,7 @@ from stocktake.devices import check_devices
 from stocktake.errors import SettingsError
 from stocktake.evaluation_files import EvaluationResult
 from stocktake.monitoring.monitor import TrainingMonitor
+from stocktake.monitoring.run_files import rules_identity
 from stocktake.shelf.evaluation import evaluate
 from stocktake.shelf.hyp import load_hyp
 from stocktake.shelf.label_prep import prepare
@@ -63,7 +64,8 @@ def train_from(
     _check_selection(data, exclude, limit)
     folder = Path(settings.project) / settings.name
     _check(data, settings)
-    claim(folder, {"data": data, "exclude": exclude, "limit": limit, **settings.identity})
+    identity = {"data": data, "exclude": exclude, "limit": limit, **settings.identity}
+    claim(folder, {**identity, **rules_identity(monitor)})
     index_path = _prepared_index(data, folder, exclude, limit)
     index = DatasetIndex.read(index_path)
     with tracking.start_run(settings.name, tags={"dataset": index.digest}):

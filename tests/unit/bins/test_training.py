@@ -176,6 +176,25 @@ def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(
     assert result.metrics["val/loss"] == whole.metrics["val/loss"]
 
 
+CALLER_KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from stocktake.bins.train_settings import BinTrainSettings
+from stocktake.bins.training import train
+
+def kill(metrics, epoch):
+    if epoch == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train(Path(sys.argv[1]), None, BinTrainSettings(**json.loads(sys.argv[3])), Path(sys.argv[2]), kill)
+"""
+
+
+def children() -> set[psutil.Process]:
+    """All processes below this one; servers of other tests may be among them."""
+    return set(psutil.Process().children(recursive=True))
+
+
 class TestSeveralRanks:
     settings = replace(SETTINGS, device="cpu,cpu", batch_size=8)
 
@@ -196,22 +215,37 @@ class TestSeveralRanks:
 
     def test_one_killed_is_a_clear_error_and_no_hang(self, index_path: Path, tmp_path: Path) -> None:
         def kill_the_second(_metrics: dict[str, float], _epoch: int) -> None:
-            for process in psutil.Process().children(recursive=True):
+            for process in children() - before:
                 if process.environ().get("LOCAL_RANK") == "1":
                     process.send_signal(signal.SIGKILL)
 
+        before = children()
         settings = replace(self.settings, epochs=500, patience=500)
         with pytest.raises(ModelError, match=r"over 2 devices failed: .*was killed.*continues"):
             train(index_path, None, settings, tmp_path / "runs", kill_the_second)
-        assert psutil.Process().children(recursive=True) == []
+        assert children() <= before
+
+    def test_end_with_a_caller_that_is_killed_and_continue_as_if_it_was_not(
+        self, index_path: Path, tmp_path: Path
+    ) -> None:
+        settings = replace(self.settings, epochs=3)
+        arguments = [str(index_path), str(tmp_path / "runs"), json.dumps(asdict(settings))]
+        child = subprocess.run([sys.executable, "-c", CALLER_KILLED, *arguments], check=False)
+        assert child.returncode == -signal.SIGKILL
+
+        result = train(index_path, None, settings, tmp_path / "runs")
+        assert result.resumed_from >= 1
+        whole = train(index_path, None, settings, tmp_path / "whole", lambda *_: None)
+        assert_same_weights(result.run_dir, whole.run_dir)
 
     def test_what_ends_the_caller_ends_them(self, index_path: Path, tmp_path: Path) -> None:
         def stop(_metrics: dict[str, float], _epoch: int) -> None:
             raise KeyboardInterrupt
 
+        before = children()
         with pytest.raises(KeyboardInterrupt):
             train(index_path, None, replace(self.settings, epochs=500), tmp_path / "runs", stop)
-        assert psutil.Process().children(recursive=True) == []
+        assert children() <= before
 
 
 class TestEnding:
