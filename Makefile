@@ -1,6 +1,7 @@
 # Everything needs Python 3.11 and make; `make help` tells the rest.
 PYTHON ?= python3.11
 DATA ?=
+TEST_WORKERS ?= 2
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-bins test lint image services clean
@@ -22,7 +23,7 @@ demo-bins: .venv/ready ## bins end to end into runs/demo-bins; DATA=<folder in A
 	$(BIN)/python -m pipelines.demo_bins $(if $(DATA),--data '$(DATA)')
 
 test: .venv/ready ## all tests; a service that is absent is a skip with its reason
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(TEST_WORKERS) --dist loadfile
 
 lint: .venv/ready ## ruff, mypy and the import borders
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

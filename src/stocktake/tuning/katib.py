@@ -1,7 +1,7 @@
 """A search on a cluster: the space as an Experiment of Katib, whose trials are Jobs that train.
 
 Katib is picky where its CRD is not: see docs/search.md. The experiment is written for `kubectl apply`; Katib
-finds the best trial, and the refit is a training with its parameters.
+finds the best trial; `katib_result` reads it, and `refit` trains with its parameters.
 """
 
 import logging
@@ -37,7 +37,7 @@ def experiment(
     """The space as an Experiment (kubeflow.org/v1beta1): multivariate TPE, early stopping by the median.
 
     Args:
-        space: what is searched; a warning says that its `photos` and `refit` are left out.
+        space: what is searched; a warning says that its `photos` is left out.
         pod: of each trial.
         name: of the experiment, at most 40 characters of a-z, 0-9 and '-'.
         trials: in all; the space's number when None.
@@ -52,13 +52,8 @@ def experiment(
     expect_whole("trials", trials, 1, 100_000)
     expect_whole("workers", workers, 1, trials, ", the number of trials")
     expect(bool(NAME.fullmatch(name)), "name", name, "at most 40 of a-z, 0-9 and '-', from a letter on")
-    for part, value in (("photos", space.photos), ("refit", space.refit)):
-        if value:
-            log.warning(
-                "the space's %s (%s) is left out: trials of Katib take all photos, and it refits nothing",
-                part,
-                value,
-            )
+    if space.photos:
+        log.warning("the space's photos (%s) is left out: trials of Katib take all photos", space.photos)
     others = [metric for metric in METRICS if metric != space.metric]
     return {
         "apiVersion": API_VERSION,

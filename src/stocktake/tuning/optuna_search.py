@@ -78,6 +78,7 @@ def search(
         DataError: the index can't be used.
         StoreError: the disk is full, or a store can't be read.
     """
+    from stocktake.tuning.refit import train_best
     from stocktake.tuning.search_report import publish
     from stocktake.tuning.study import TrialStudy, quiet_optuna
     from stocktake.tuning.trial_runner import TrialRunner, make_slots
@@ -105,8 +106,9 @@ def search(
             best = _best(known, out_dir)
             model_dir, metrics = None, {}
             if refit:
-                model_dir = out_dir / "model"
-                metrics = _refit(best, space, index_path, trial_photos, model_dir, device)
+                is_repeated = not space.refit and trial_photos == index_path
+                trial = best.folder if is_repeated else ""
+                model_dir, metrics = train_best(best.parameters, space, index_path, out_dir, device, trial)
             report = publish(known, space, index, study, out_dir, metrics)
     return SearchResult(out_dir, best, known.rows(), run_id, report, model_dir, metrics)
 
@@ -119,26 +121,3 @@ def _best(study: "TrialStudy", out_dir: Path) -> "TrialRow":
             f" Their logs are in {out_dir / 'logs'}"
         )
     return study.best
-
-
-def _refit(
-    best: "TrialRow", space: SearchSpace, index_path: Path, trial_photos: Path, model_dir: Path, device: str
-) -> dict[str, float]:
-    """Train with the settings of the best trial on all photos; export, and return the figures on val photos.
-
-    Where that would repeat the trial in every respect its own checkpoint is exported.
-    """
-    from stocktake.bins.workflow import train_counter
-
-    same = not space.refit and trial_photos == index_path
-    work_dir = model_dir.parent / ("trials" if same else "refit")
-    settings = space.settings(
-        space.chosen(best.parameters),
-        name=best.folder if same else "refit",
-        device=device,
-        project=str(work_dir),
-    )
-    with tracking.start_run("refit", TASK):
-        result, _ = train_counter(index_path, model_dir, settings, work_dir)
-        tracking.log_metrics(result.metrics)
-    return result.metrics

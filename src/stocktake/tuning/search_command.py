@@ -8,6 +8,8 @@ from stocktake.errors import SettingsError
 from stocktake.verbs import Options, add_verb, say_written
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from stocktake.tuning.search_space import SearchSpace
 
 ABOUT = """
@@ -20,7 +22,8 @@ with Ctrl-C, the same command continues: finished trials count, running ones go 
 --trials add to a study that has ended. The best trial's settings are trained on all photos; --no-refit leaves
 that out.
 
-On a cluster --katib writes an experiment for `kubectl apply`; --data is then the path that its pods see.
+On a cluster --katib writes an experiment for `kubectl apply`; --data is then the path that its pods see. When
+it has ended, `kubectl get experiment bins -o json > found.json` and --best-of found.json train with the best.
 """
 
 
@@ -57,6 +60,9 @@ def _add_here(group: Any) -> None:
 
 def _add_cluster(group: Any) -> None:
     group.add_argument("--katib", type=Path, metavar="FILE", help="write an experiment there; train nothing")
+    group.add_argument(
+        "--best-of", type=Path, metavar="JSON", help="search nothing: train with the best of this experiment"
+    )
     group.add_argument("--image", help="of the trials; STOCKTAKE_TRAIN_IMAGE if not given")
     group.add_argument("--claim", default="", help="PersistentVolumeClaim to mount at /data, read-only")
     group.add_argument("--gpus", type=int, default=1, help="of a trial")
@@ -68,7 +74,10 @@ def run(options: Options) -> None:
     from stocktake.tuning.search_space import load
 
     space = load(options.space, dict(map(_assignment, options.set)))
-    (_write_experiment if options.katib else _search)(space, options)
+    if options.katib and options.best_of:
+        raise SettingsError("--katib writes an experiment and --best-of reads one: give one of them")
+    action = _write_experiment if options.katib else _train_best if options.best_of else _search
+    action(space, options)
 
 
 def _search(space: "SearchSpace", options: Options) -> None:
@@ -91,9 +100,25 @@ def _search(space: "SearchSpace", options: Options) -> None:
     print(table([readable(row) for row in trial_rows(result.rows, space)]))
     best = ", ".join(f"{name} {value}" for name, value in readable(result.best.parameters).items())
     print(f"best: trial {result.best.number}, {space.metric} {result.best.value:.4g}, with {best}")
-    for name, value in result.metrics.items():
-        print(f"  refit {name} {value:.4g}")
+    _say_figures(result.metrics)
     say_written(result.folder, "report.html", *(["model"] if result.model_dir else []))
+
+
+def _train_best(space: "SearchSpace", options: Options) -> None:
+    from stocktake.tuning.katib_result import best_values
+    from stocktake.tuning.refit import train_best
+
+    values = best_values(options.best_of, space)
+    print("best: " + ", ".join(f"{name} {value}" for name, value in values.items()))
+    folder = options.project / options.study
+    _, metrics = train_best(values, space, Path(options.data), folder, options.device)
+    _say_figures(metrics)
+    say_written(folder, "model")
+
+
+def _say_figures(metrics: "Mapping[str, float]") -> None:
+    for name, value in metrics.items():
+        print(f"  refit {name} {value:.4g}")
 
 
 def _write_experiment(space: "SearchSpace", options: Options) -> None:
