@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -61,14 +61,19 @@ def keep_in_store(run: RunFolder, identity: dict[str, Any], resume: bool = True)
     keeper = CheckpointKeeper(open_store(join_uri(settings.store, checkpoint_key(identity))), run.path)
     if resume and run.state() is State.NEW:
         keeper.fetch()
-    with _every(60 * settings.checkpoint_minutes, keeper.put):
+    with every(60 * settings.checkpoint_minutes, keeper.put):
         yield
 
 
 def checkpoint_key(identity: dict[str, Any]) -> str:
     """Where the checkpoint of a run lies in the store; other code trains anew."""
+    return store_key(FOLDER, identity)
+
+
+def store_key(folder: str, identity: Mapping[str, Any]) -> str:
+    """The place below `folder` of what this identity, as JSON, and this version of the code have made."""
     text = json.dumps({"run": identity, "code": code_version()}, sort_keys=True)
-    return f"{FOLDER}/{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    return f"{folder}/{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
 class CheckpointKeeper:
@@ -126,7 +131,7 @@ class CheckpointKeeper:
 
 
 @contextmanager
-def _every(seconds: float, action: Callable[[], None]) -> Iterator[None]:
+def every(seconds: float, action: Callable[[], None]) -> Iterator[None]:
     """Run `action` in a thread every so many seconds while the block runs, and once more at its end."""
     over = threading.Event()
 

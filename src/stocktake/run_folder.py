@@ -1,9 +1,7 @@
 """The folder of one training: what it was started with, how far it is, and whether it can be continued."""
 
 import contextlib
-import fcntl
 import json
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -13,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from stocktake.errors import SettingsError
+from stocktake.file_lock import try_lock
 from stocktake.files import atomic_path
-
-log = logging.getLogger(__name__)
 
 LEAVE_SECONDS = 15.0  # in which ranks whose caller was killed have ended
 Progress = Callable[[Path], tuple[int, int]]
@@ -82,7 +79,7 @@ class RunFolder:
         with (self.path / "lock").open("w") as file:
             os.set_inheritable(file.fileno(), True)  # for `launch_ranks`
             deadline = time.monotonic() + LEAVE_SECONDS
-            while not _lock(file.fileno()):
+            while not try_lock(file.fileno()):
                 if time.monotonic() > deadline:
                     raise SettingsError(
                         f"{self.path}: another process is training there; wait until it has ended, or take"
@@ -90,17 +87,6 @@ class RunFolder:
                     )
                 time.sleep(0.2)
             yield
-
-
-def _lock(descriptor: int) -> bool:
-    """Whether an open file could be locked; on a file system without locks nothing is waited for."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        log.warning("the folder of this run can't be locked (%s); train there from one process only", error)
-    return True
 
 
 def open_run(

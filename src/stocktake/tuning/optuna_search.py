@@ -1,6 +1,7 @@
 """A search on this machine: trials in processes of their own, a study that survives kills, the best refit."""
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,7 +59,8 @@ def search(
     """Search the best settings of the bin counter, and train it with them.
 
     A search that was killed continues when it is called again: finished trials count, running ones go on from
-    their last checkpoint. A trial that fails, for want of memory or otherwise, is one failed trial.
+    their last checkpoint; on another machine too where STOCKTAKE_CHECKPOINT_MINUTES is set. A trial that
+    fails, for want of memory or otherwise, is one failed trial.
 
     Args:
         index_path: a prepared index.parquet.
@@ -81,6 +83,7 @@ def search(
     from stocktake.tuning.refit import train_best
     from stocktake.tuning.search_report import publish
     from stocktake.tuning.study import TrialStudy, quiet_optuna
+    from stocktake.tuning.study_store import keep_study_in_store
     from stocktake.tuning.trial_runner import TrialRunner, make_slots
 
     trials = trials or space.trials
@@ -90,9 +93,11 @@ def search(
     expect_devices(device)
     out_dir = (out_dir or load_settings().work_dir or PROJECT / study).absolute()
     index = DatasetIndex.read(index_path)
-    with search_lock(out_dir), quiet_optuna():
-        storage = storage or str(out_dir / STORAGE_FILE)
-        known = TrialStudy.open(storage, study, space, index.digest, seed, out_dir)
+    file = out_dir / STORAGE_FILE
+    about = {**space.identity, "study": study, "photos digest": index.digest}
+    kept = nullcontext() if storage else keep_study_in_store(file, about)
+    with search_lock(out_dir), quiet_optuna(), kept:
+        known = TrialStudy.open(storage or str(file), study, space, index.digest, seed, out_dir)
         interrupted = known.continue_interrupted()
         if interrupted:
             log.info("the search continues; trials %s were running when it ended", interrupted)

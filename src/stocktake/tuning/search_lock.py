@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stocktake.errors import SettingsError
+from stocktake.file_lock import try_lock
 
 WAIT_S = 30.0  # a killed search's processes and their loaders end within seconds
 POLL_S = 0.05
@@ -24,10 +25,10 @@ def search_lock(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".search.lock").open("w") as search, (folder / ".trials.lock").open("w") as trials:
-        if not _take(search.fileno(), fcntl.LOCK_EX):
+        if not try_lock(search.fileno()):
             raise SettingsError(f"{folder} is in use by another search; wait for it, or take another --study")
         deadline = time.monotonic() + WAIT_S
-        while not _take(trials.fileno(), fcntl.LOCK_EX):
+        while not try_lock(trials.fileno()):
             if time.monotonic() > deadline:
                 raise SettingsError(
                     f"{folder}: trials of an earlier search still run; end the processes that"
@@ -43,11 +44,3 @@ def hold_for_trials(folder: Path) -> int:
     lock = os.open(folder / ".trials.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_SH)
     return lock
-
-
-def _take(file: int, kind: int) -> bool:
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
