@@ -109,7 +109,8 @@ def search(
             runner = TrialRunner(known, space, trial_photos, out_dir, run_id)
             runner.run(trials, make_slots(workers, device))
             best = _best(known, out_dir)
-            model_dir, metrics = None, {}
+            model_dir: Path | None = None
+            metrics: dict[str, float] = {}
             if refit:
                 is_repeated = not space.refit and trial_photos == index_path
                 trial = best.folder if is_repeated else ""
