@@ -53,6 +53,35 @@ def test_thresholds_stay_in_order_whatever_is_learnt():
     assert (logits.diff(dim=1) <= 0).all()
 
 
+def test_an_ordinal_head_is_surer_of_some_photos_than_of_others():
+    head = OrdinalHead(1, 5)
+    with torch.no_grad():
+        head.score.weight.fill_(0.0)
+        head.sharpness.weight.fill_(1.0)  # of one feature
+    found = head.probabilities(head(torch.tensor([[0.0], [5.0]])))
+    assert found.argmax(1).tolist() == [2, 2]
+    vague, sure = found[:, 2].tolist()
+    assert vague == pytest.approx(0.2449, abs=1e-3)  # sigmoid(1/2) - sigmoid(-1/2)
+    assert sure > 0.8
+
+
+@pytest.mark.parametrize("lr", [0.003, 0.01])
+def test_an_ordinal_head_soon_learns_how_sure_it_can_be(lr):
+    """It need not wait until its thresholds have moved apart, and does not overshoot."""
+    head = OrdinalHead(512, 5)
+    targets = torch.arange(200) % 5
+    telling = (targets[:, None] - 2) / 2 * torch.rand(1, 256)
+    features = torch.cat([telling, torch.ones(200, 256)], 1) + 0.01 * torch.randn(200, 512)
+    optimizer = torch.optim.Adam(head.parameters(), lr)
+    for _ in range(200):
+        optimizer.zero_grad()
+        head.loss(head(features), targets).backward()
+        optimizer.step()
+    found = head.probabilities(head(features))
+    assert (found.argmax(1) == targets).all()
+    assert found.amax(1).mean() > 0.85
+
+
 @pytest.mark.parametrize("name", ["softmax", "ordinal"])
 def test_both_heads_learn_counts_that_features_tell(name):
     head = make_head(name, 2, 4)
