@@ -6,6 +6,7 @@ from kfp import kubernetes
 from kfp.dsl import PipelineTask, pipeline_channel
 
 from stocktake.cluster.namespace import (
+    CHECKPOINT_MINUTES,
     ENDPOINTS,
     OPTIONAL_ENDPOINTS,
     REQUIRED_ENDPOINTS,
@@ -15,7 +16,6 @@ from stocktake.cluster.namespace import (
 )
 
 HOUR_S = 3600
-CHECKPOINT_MINUTES = 5  # of training that a lost pod costs at most, besides an epoch
 
 
 def place(task: PipelineTask, cpu: str, memory: str, hours: int) -> PipelineTask:

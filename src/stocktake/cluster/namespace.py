@@ -6,3 +6,4 @@ OPTIONAL_ENDPOINTS = ("S3_ENDPOINT_URL", "AWS_REGION")
 S3_CREDENTIALS = "s3-credentials"  # Secret, optional: pods may have an identity of their own
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 SCRATCH = "/scratch"  # an emptyDir: fetched photos, checkpoints of the pod's life
+CHECKPOINT_MINUTES = 5  # of training that a lost pod costs at most, besides an epoch

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stocktake.cluster.namespace import (
+    CHECKPOINT_MINUTES,
     ENDPOINTS,
     OPTIONAL_ENDPOINTS,
     REQUIRED_ENDPOINTS,
@@ -141,7 +142,10 @@ def _resources(pod: TrialPod) -> dict[str, Any]:
 
 
 def _environment(pod: TrialPod) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = [{"name": "STOCKTAKE_CACHE", "value": f"{SCRATCH}/cache"}]
+    found: list[dict[str, Any]] = [
+        {"name": "STOCKTAKE_CACHE", "value": f"{SCRATCH}/cache"},
+        {"name": "STOCKTAKE_CHECKPOINT_MINUTES", "value": str(CHECKPOINT_MINUTES)},
+    ]
     if pod.parent_run:
         found.append({"name": "MLFLOW_PARENT_RUN_ID", "value": pod.parent_run})
     for name in (*REQUIRED_ENDPOINTS, *OPTIONAL_ENDPOINTS):

@@ -77,6 +77,12 @@ def test_the_space_as_katib_has_it(made):
     }
 
 
+def test_a_trial_whose_node_went_away_goes_on_from_its_checkpoint_in_the_store(made):
+    environment = {entry["name"]: entry.get("value") for entry in container(made)["env"]}
+    assert float(environment["STOCKTAKE_CHECKPOINT_MINUTES"]) > 0
+    assert "STOCKTAKE_STORE" in environment
+
+
 def test_what_katib_leaves_out_is_said(caplog):
     experiment(load("bins"), POD)
     assert caplog.messages == []
