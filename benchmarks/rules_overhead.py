@@ -18,6 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from stocktake.devices import prepare_torch
 from stocktake.monitoring.monitor import MonitorSettings, TrainingMonitor
 from stocktake.monitoring.observer import FIRST_STEPS
 from stocktake.monitoring.recording import Recording
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of each (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     options = parser.parse_args()
+    prepare_torch()
     loop = Loop(options)
     loop.run(FIRST_STEPS + 1, watched=True)
     ratios, cpu_ratios = [], []
