@@ -113,12 +113,18 @@ def _add_prepare(verbs: Any) -> None:
     )
     add_classes_flag(parser)
     parser.add_argument("--seed", type=int, default=0, help="another seed, another split")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="INDEX",
+        help="an earlier prepared index: its photos stay in their splits",
+    )
 
 
 def _prepare(options: Options) -> None:
     from stocktake.bins.split import prepare
 
-    prepare(options.index, options.out, options.classes or CLASSES, options.seed)
+    prepare(options.index, options.out, options.classes or CLASSES, options.seed, options.keep)
     say_written(options.out, "index.parquet", "report.html")
 
 

@@ -20,7 +20,13 @@ TRAIN_SHARE, VAL_SHARE = 0.8, 0.1  # the rest is test
 LOWEST_SHARE, HIGHEST_SHARE = 0.05, 0.15  # of a class, in val and in test
 
 
-def prepare(index_path: Path, out_dir: Path, classes: Sequence[int] = CLASSES, seed: int = 0) -> Path:
+def prepare(
+    index_path: Path,
+    out_dir: Path,
+    classes: Sequence[int] = CLASSES,
+    seed: int = 0,
+    keep: Path | None = None,
+) -> Path:
     """Keep the photos of some counts, split them 8:1:1, write {index.parquet, report.json, report.html}.
 
     Args:
@@ -28,10 +34,11 @@ def prepare(index_path: Path, out_dir: Path, classes: Sequence[int] = CLASSES, s
         out_dir: made if needed.
         classes: the counts that a model is to tell apart; photos of other counts are left out and counted.
         seed: another one gives another split.
+        keep: an earlier prepared index, whose photos stay in the split that they have there.
 
     Returns:
         The path of the prepared index; its metadata has `classes`, `seed` and `made_from`, the digest of the
-        index that it was made from.
+        index that it was made from, and with `keep` the digest of that, `kept_from`.
 
     Raises:
         DataError: the index can't be read or is not one of bins, a class is empty, or there are fewer photos
@@ -47,7 +54,7 @@ def prepare(index_path: Path, out_dir: Path, classes: Sequence[int] = CLASSES, s
         raise DataError(
             f"{index_path}: {unknown[0]} has no quantity; it takes an index of `stocktake bins ingest`"
         )
-    prepared, report = split_bins(index, wanted, seed)
+    prepared, report = split_bins(index, wanted, seed, keep and DatasetIndex.read(keep))
     path = out_dir / INDEX_FILE
     prepared.write(path)
     report.write(out_dir)
@@ -55,8 +62,10 @@ def prepare(index_path: Path, out_dir: Path, classes: Sequence[int] = CLASSES, s
     return path
 
 
-def split_bins(index: DatasetIndex, classes: tuple[int, ...], seed: int) -> tuple[DatasetIndex, SplitReport]:
-    """The photos of `classes`, each with its split, and the account of it.
+def split_bins(
+    index: DatasetIndex, classes: tuple[int, ...], seed: int, keep: DatasetIndex | None = None
+) -> tuple[DatasetIndex, SplitReport]:
+    """The photos of `classes`, each with its split, and the account of it; arguments as of `prepare`.
 
     Raises:
         DataError: as `prepare`.
@@ -64,9 +73,12 @@ def split_bins(index: DatasetIndex, classes: tuple[int, ...], seed: int) -> tupl
     kept = [photo for photo in index.photos if photo.quantity in classes]
     other = Counter(photo.quantity or 0 for photo in index.photos if photo.quantity not in classes)
     _refuse_empty_classes(kept, classes, other)
-    splits, moved = assign_splits(kept, seed)
+    known = {photo.name: photo.split for photo in keep.photos if photo.split in SPLITS} if keep else {}
+    splits, moved = assign_splits(kept, seed, known)
     photos = [replace(photo, split=splits[photo.group]) for photo in kept]
     about = {"classes": list(classes), "seed": seed, "made_from": index.digest}
+    if keep:
+        about["kept_from"] = keep.digest
     prepared = DatasetIndex(photos, index.store, {**index.metadata, **about})
     report = SplitReport(
         name=str(index.metadata.get("name", "bins")),
@@ -87,7 +99,9 @@ def split_bins(index: DatasetIndex, classes: tuple[int, ...], seed: int) -> tupl
     return prepared, report
 
 
-def assign_splits(photos: Sequence[Photo], seed: int) -> tuple[dict[str, str], dict[str, str]]:
+def assign_splits(
+    photos: Sequence[Photo], seed: int, known: Mapping[str, str] | None = None
+) -> tuple[dict[str, str], dict[str, str]]:
     """Give each group its split: 8:1:1 by the hash of (seed, group), held near that within each class.
 
     The hash puts each group at a place in [0, 1): train lies below .8, val below .9, test above. It knows
@@ -98,6 +112,12 @@ def assign_splits(photos: Sequence[Photo], seed: int) -> tuple[dict[str, str], d
     then can a group near a border change its split when data is added; and since val lies between train and
     test, a photo that was trained on does not become one to test on, but in the smallest of sets. Exact
     shares are not to be had with that: they would move groups with every new photo.
+
+    A group is named by its first photo, so one that grows at its lower end is another group to the hash.
+    `known`, the splits that photos had, keeps even that in place: a group goes where its known photos are. If
+    those are in several splits, since what came between them makes one group of two, it goes to train if any
+    is there, else to val, so that nothing that was learnt from is tested on. Other groups of a class that has
+    known ones go by their hash alone.
 
     A group counts for the class of its first photo.
 
@@ -113,16 +133,35 @@ def assign_splits(photos: Sequence[Photo], seed: int) -> tuple[dict[str, str], d
         first.setdefault(photo.group, photo.quantity or 0)
     _refuse_small_classes(photos)
     places = {group: place_of(group, seed) for group in sizes}
+    splits, moved = _known_splits(photos, known or {})
+    with_known = {first[group] for group in splits}
     strata: dict[int, list[str]] = defaultdict(list)
-    for group in sorted(places, key=lambda group: (-places[group], group)):
-        strata[first[group]].append(group)
-    splits: dict[str, str] = {}
-    for groups in strata.values():
-        splits.update(_split_stratum(groups, sizes, places))
-    moved = {}
-    for group in sorted(splits, key=order):
-        if (hashed := split_at(places[group])) != splits[group]:
-            moved[group] = f"from {hashed} to {splits[group]}, for the shares of {first[group]}"
+    for group in sorted(places.keys() - splits.keys(), key=lambda group: (-places[group], group)):
+        if first[group] in with_known:
+            splits[group] = split_at(places[group])
+        else:
+            strata[first[group]].append(group)
+    for count, groups in strata.items():
+        found = _split_stratum(groups, sizes, places)
+        for group in found:
+            if (hashed := split_at(places[group])) != found[group]:
+                moved[group] = f"from {hashed} to {found[group]}, for the shares of {count}"
+        splits.update(found)
+    return splits, {group: moved[group] for group in sorted(moved, key=order)}
+
+
+def _known_splits(photos: Iterable[Photo], known: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The splits of the groups that have known photos, and which of them bring together several splits."""
+    holders: dict[str, set[str]] = defaultdict(set)
+    for photo in photos:
+        if photo.name in known:
+            holders[photo.group].add(known[photo.name])
+    splits, moved = {}, {}
+    for group, found in holders.items():
+        splits[group] = next(split for split in SPLITS if split in found)  # train, val, test
+        if len(found) > 1:
+            others = " and ".join(split for split in SPLITS if split in found and split != splits[group])
+            moved[group] = f"from {others} to {splits[group]}, where others of its photos were"
     return splits, moved
 
 

@@ -15,6 +15,7 @@ from stocktake.bins.split import (
     split_at,
     split_bins,
 )
+from stocktake.cli import main
 from stocktake.dataset import SPLITS, DatasetIndex, Photo
 from stocktake.errors import DataError, SettingsError
 
@@ -115,6 +116,50 @@ def test_added_data_moves_nothing_in_a_large_set():
     old, new = bins(10_000), bins(10_000, first=50_001)
     before, after = splits_of(old), splits_of(old + new)
     assert all(after[group] == split for group, split in before.items())
+
+
+class TestKnownPhotos:
+    def test_stay_in_their_split_where_their_group_grows_at_its_lower_end(self):
+        photos = bins(600, per_group=3)
+        later = [
+            photo for number, photo in enumerate(photos) if number % 3
+        ]  # without the first of each group
+        named = [replace(photo, group=photo.name.removesuffix(".jpg")) for photo in later[::2]]
+        before = assign_splits(named, 0)[0]
+        known = {photo.name: before[photo.group] for photo in named}
+        after, moved = assign_splits(photos, 0, known)
+        assert all(after[photo.group] == known[photo.name] for photo in photos if photo.name in known)
+        assert moved == {}
+        assert sum(splits_of(photos)[photo.group] != known.get(photo.name, "") for photo in later[::2]) > 30
+
+    def test_of_several_splits_that_became_one_group_go_where_nothing_learnt_is_tested(self):
+        photos = [photo(f"{number:03d}", 1, "000") for number in range(3)]
+        others = [photo(f"{number:03d}", 1) for number in range(100, 110)]
+        for known, split in (
+            ({"000.jpg": "test", "002.jpg": "train"}, "train"),
+            ({"000.jpg": "test", "001.jpg": "val"}, "val"),
+        ):
+            splits, moved = assign_splits([*photos, *others], 0, known)
+            assert splits["000"] == split
+            assert moved == {"000": f"from test to {split}, where others of its photos were"}
+
+    def test_leave_the_others_to_their_hash(self):
+        old, new = bins(100), bins(300, first=5001)
+        known = {photo.name: "val" for photo in old}
+        splits, _ = assign_splits([*old, *new], 0, known)
+        assert {splits[photo.group] for photo in old} == {"val"}
+        assert all(splits[photo.group] == split_at(place_of(photo.group, 0)) for photo in new)
+
+    def test_are_read_from_an_earlier_index(self, tmp_path):
+        index_of(bins(300)).write(tmp_path / "old.parquet")
+        index_of(bins(400)).write(tmp_path / "new.parquet")
+        old = DatasetIndex.read(prepare(tmp_path / "old.parquet", tmp_path / "a", seed=3))
+        arguments = ["bins", "prepare", str(tmp_path / "new.parquet"), "--out", str(tmp_path / "b")]
+        assert main([*arguments, "--keep", str(tmp_path / "a/index.parquet")]) == 0
+        new = DatasetIndex.read(tmp_path / "b/index.parquet")
+        splits = {photo.name: photo.split for photo in new.photos}
+        assert {photo.name: photo.split for photo in old.photos}.items() <= splits.items()
+        assert new.metadata["kept_from"] == old.digest
 
 
 def test_moved_groups_are_named():
