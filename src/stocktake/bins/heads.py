@@ -49,9 +49,9 @@ class OrdinalHead(nn.Module):
     def __init__(self, features: int, classes: int) -> None:
         super().__init__()
         self.score = nn.Linear(features, 1, bias=False)
-        self.sharpness = nn.Linear(features, 1)
-        nn.init.zeros_(self.sharpness.weight)
-        nn.init.constant_(self.sharpness.bias, ONE)  # the same for all photos, until more is known
+        # of each feature, from one sharpness for all photos on
+        self.sharpness = nn.Parameter(torch.zeros(1, features))
+        self.sharpness_bias = nn.Parameter(torch.tensor([ONE]))
         self.first = nn.Parameter(torch.tensor((classes - 2) / 2))  # thresholds begin 1 apart, around 0
         self.gaps = nn.Parameter(torch.full((classes - 2,), ONE))
 
@@ -59,7 +59,8 @@ class OrdinalHead(nn.Module):
         """(N, features) float32 to logits (N, K-1) of "more than c_k", falling along each row."""
         below = functional.pad(functional.softplus(self.gaps).cumsum(0), (1, 0))
         # scaled as in attention: else one step over thousands of features can leave a sharpness of nothing
-        sharpness = functional.softplus(self.sharpness(features * features.shape[1] ** -0.5))
+        scaled = features * features.shape[1] ** -0.5
+        sharpness = functional.softplus(functional.linear(scaled, self.sharpness, self.sharpness_bias))
         logits: Tensor = sharpness * (self.score(features) + self.first - below)
         return logits
 

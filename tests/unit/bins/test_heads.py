@@ -57,7 +57,7 @@ def test_an_ordinal_head_is_surer_of_some_photos_than_of_others():
     head = OrdinalHead(1, 5)
     with torch.no_grad():
         head.score.weight.fill_(0.0)
-        head.sharpness.weight.fill_(1.0)  # of one feature
+        head.sharpness.fill_(1.0)  # of one feature
     found = head.probabilities(head(torch.tensor([[0.0], [5.0]])))
     assert found.argmax(1).tolist() == [2, 2]
     vague, sure = found[:, 2].tolist()
