@@ -1,5 +1,6 @@
 """Locks on open files, which the system lets go of when the last process that has the file open ends."""
 
+import contextlib
 import fcntl
 import logging
 
@@ -18,3 +19,9 @@ def try_lock(descriptor: int, shared: bool = False) -> bool:
     except OSError as error:
         log.warning("files can't be locked here (%s): work in one folder from one process only", error)
     return True
+
+
+def unlock(descriptor: int) -> None:
+    """Let go of a lock, for all processes that have this open file."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stocktake.errors import SettingsError
-from stocktake.file_lock import try_lock
+from stocktake.file_lock import try_lock, unlock
 from stocktake.files import atomic_path
 
 LEAVE_SECONDS = 15.0  # in which ranks whose caller was killed have ended
@@ -86,7 +86,10 @@ class RunFolder:
                         " another name"
                     )
                 time.sleep(0.2)
-            yield
+            try:
+                yield
+            finally:
+                unlock(file.fileno())  # a process that loads photos may have the file open for longer
 
 
 def open_run(

@@ -54,7 +54,7 @@ def prepare(
         raise DataError(
             f"{index_path}: {unknown[0]} has no quantity; it takes an index of `stocktake bins ingest`"
         )
-    prepared, report = split_bins(index, wanted, seed, keep and DatasetIndex.read(keep))
+    prepared, report = split_bins(index, wanted, seed, DatasetIndex.read(keep) if keep else None)
     path = out_dir / INDEX_FILE
     prepared.write(path)
     report.write(out_dir)

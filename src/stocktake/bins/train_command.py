@@ -69,7 +69,14 @@ def run(options: Options) -> None:
         print(epoch_line(metrics, epoch), flush=True)
 
     monitor = TrainingMonitor(rules) if rules else None
-    result = train_from(data, settings, score=not options.no_score, on_epoch=on_epoch, monitor=monitor)
+    result = train_from(
+        data,
+        settings,
+        score=not options.no_score,
+        on_epoch=on_epoch,
+        monitor=monitor,
+        on_done_epoch=on_epoch,  # a trial of Katib on another node has to tell all of its epochs
+    )
     training = result.training
     print(f"{result.folder}: trained {training.epochs} epochs from {training.start}")
     if training.stopped:

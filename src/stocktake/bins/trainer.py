@@ -84,7 +84,8 @@ class BinTrainer:
             )
         if self.monitor:
             self.monitor.keep_in(run_dir / RECORDING_FILE, self.progress.epoch)
-            self.monitor.start(self.model, self.optimizer, self.threads)
+            gpus = [int(device) for device in self.settings.devices if device.isdigit()]
+            self.monitor.start(self.model, self.optimizer, self.threads, gpus)
         for epoch in range(self.progress.epoch + 1, self.settings.epochs + 1):
             if self.progress.stopped:
                 break

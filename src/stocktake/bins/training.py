@@ -63,6 +63,7 @@ def train(
     work_dir: Path | None = None,
     on_epoch: EpochHook | None = None,
     monitor: "TrainingMonitor | None" = None,
+    on_done_epoch: EpochHook | None = None,
 ) -> TrainResult:
     """Train a ResNet50 on the train photos of an index, choose by its val photos, export to a model dir.
 
@@ -78,10 +79,12 @@ def train(
         settings: see `BinTrainSettings`.
         work_dir: folder of runs, with the checkpoints of each; STOCKTAKE_WORK_DIR, or else
             `settings.project`, when None.
-        on_epoch: called after every epoch with its metrics and its number, from 1, instead of `tracking`,
-            which is also told what an earlier process has done; an exception from it stops the training.
+        on_epoch: called after every epoch with its metrics and its number, from 1, instead of `tracking`; an
+            exception from it stops the training.
         monitor: of `monitoring`; its rules may end the run early, which is no error. Over several devices
             the first rank watches with a monitor of the same settings.
+        on_done_epoch: called like `on_epoch`, but for the epochs that an earlier process has done; where
+            both are None `tracking` is told of these, too.
 
     Raises:
         SettingsError: a setting is impossible, here or on this machine, or memory is too small for it.
@@ -91,6 +94,9 @@ def train(
     """
     let_threads_sleep()
     from stocktake.bins.checkpoints import read_progress
+
+    if monitor:
+        monitor.restart_clock()
 
     settings = settings or BinTrainSettings()
     begun = time.monotonic()
@@ -120,6 +126,9 @@ def train(
         "rules": None,
     }
     with run.hold(), keep_in_store(run, identity, settings.resume):
+        retell = on_done_epoch or (tracking.log_metrics if on_epoch is None else None)
+        if retell:
+            tell_again(run.path, run.epochs_done(), retell)
         resumed_from = _run_epochs(run, arguments, settings, on_epoch, monitor)
     result = json.loads(run.result.read_text()) | {"rules": read_summary(run.path)}
     if model_dir is not None:
@@ -148,8 +157,6 @@ def _run_epochs(
     """Bring a run to its end from wherever it is; return the epochs that had been done before."""
     state = run.state()
     done = run.epochs_done()
-    if on_epoch is None:
-        tell_again(run.path, done, tracking.log_metrics)
     if state is State.MEASURED:
         log.info("%s: this run is complete already; it is only exported", run.path)
         judge_again(monitor, run.path)
@@ -161,7 +168,7 @@ def _run_epochs(
         with and_then(lambda: log_answers(run.path)):
             _train(run, arguments, settings, hook, monitor)
     else:
-        judge_again(monitor, run.path)
+        judge_again(monitor, run.path, is_measured=False)
     _write_result(run)
     return done
 

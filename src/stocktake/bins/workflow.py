@@ -64,6 +64,7 @@ def train_from(
     score: bool = True,
     on_epoch: EpochHook | None = None,
     monitor: TrainingMonitor | None = None,
+    on_done_epoch: EpochHook | None = None,
 ) -> WorkflowResult:
     """Ingest, prepare, train, export, choose thresholds and evaluate; the same call continues after a kill.
 
@@ -74,8 +75,7 @@ def train_from(
         settings: of the training.
         error_rate: of verification, see `choose_settings`.
         score: evaluate on the test photos, or on the val photos where there are none.
-        on_epoch: see `train`.
-        monitor: see `train`.
+        on_epoch, monitor, on_done_epoch: see `train`.
 
     Raises:
         SettingsError: the folder belongs to a training of other data or settings, a setting is impossible,
@@ -91,7 +91,8 @@ def train_from(
     index, model_dir = DatasetIndex.read(index_path), folder / "model"
     inner = replace(settings, name="train")
     with tracking.start_run(settings.name, TASK, tags={"dataset": index.digest}):
-        trained, _ = train_counter(index_path, model_dir, inner, folder, error_rate, on_epoch, monitor)
+        hooks = (on_epoch, monitor, on_done_epoch)
+        trained, _ = train_counter(index_path, model_dir, inner, folder, error_rate, *hooks)
         split = "test" if index.split("test") else "val"
         evaluation = evaluate(model_dir, index_path, folder / "evaluation", split) if score else None
     return WorkflowResult(folder, trained, evaluation)
@@ -105,11 +106,12 @@ def train_counter(
     error_rate: float = ERROR_RATE,
     on_epoch: EpochHook | None = None,
     monitor: TrainingMonitor | None = None,
+    on_done_epoch: EpochHook | None = None,
 ) -> tuple[TrainResult, str]:
     """Train, export and choose thresholds; the settings go to the open run of `tracking`.
 
     Args:
-        index_path, model_dir, settings, work_dir, on_epoch, monitor: see `train`.
+        index_path, model_dir, settings, work_dir, on_epoch, monitor, on_done_epoch: see `train`.
         error_rate: of verification, see `choose_settings`.
 
     Returns:
@@ -119,7 +121,7 @@ def train_counter(
         SettingsError, DataError, StoreError, ModelError: as `train` and `set_thresholds` do.
     """
     tracking.log_params(asdict(settings), "train")
-    result = train(index_path, model_dir, settings, work_dir, on_epoch, monitor)
+    result = train(index_path, model_dir, settings, work_dir, on_epoch, monitor, on_done_epoch)
     return result, set_thresholds(model_dir, index_path, error_rate=error_rate)
 
 

@@ -19,7 +19,8 @@ class VanishingGradient(Rule):
     has converged falls below it, and so does a bias before a batch norm, whose gradient is nought by
     construction. What vanishing means is that layers far from the loss get next to nothing while others
     get much; hence `relative`. A detector's branch for large objects gets nothing where all objects are
-    small, and that is as it should be; hence `share`.
+    small, and that is as it should be; hence `share`. Residual branches that begin at nought on purpose open
+    as slowly as the learning rate warms up; hence `growth`.
     """
 
     threshold: float = 1e-7  # of mean |gradient|; 0 = none
@@ -27,6 +28,7 @@ class VanishingGradient(Rule):
     patience: int = 1  # looks in a row
     weights_only: bool = False  # leave out biases and norms
     share: float = 0.0  # of the tensors that has to vanish at once; 0 = one is enough
+    growth: float = 0.0  # what grew so many times since the look before does not vanish; 0 = it may
 
     def check(self, seen: Recording) -> RuleResult:
         """Look at every recorded row; rows with NaN or infinity are LossNotDecreasing's matter."""
@@ -42,6 +44,8 @@ class VanishingGradient(Rule):
         largest = rows.max(axis=1, keepdims=True)
         small = (rows < self.threshold) | (rows <= self.relative * largest)
         small &= (rows != ABSENT) & chosen
+        if self.growth:
+            small[1:] &= ~((rows[1:] > 0) & (rows[1:] >= self.growth * rows[:-1]))
         small &= small.sum(axis=1, keepdims=True) >= self.share * chosen.sum()
         fired = run_lengths(small) >= self.patience
         details = {
@@ -89,7 +93,9 @@ class PoorWeightInitialization(Rule):
     distribution_range: float = 0.001  # smallest 95th - 5th percentile of a tensor's gradient
     patience: int = 5  # steps in a row without a new lowest loss; 0 = do not look
     steps: int = 10  # that are looked at
-    lasting: bool = False  # variances and gradients have to be bad in every one of them; else one is enough
+    # variances and gradients have to be bad in every one of them, and a gradient that begins at nought has to
+    # stay there; else one step is enough
+    lasting: bool = False
     relative: bool = False  # distribution_range is a share of the largest tensor's
     share: float = (
         0.0  # of the weights whose gradients have to be that narrow; 0 = one of all tensors is enough
@@ -101,6 +107,8 @@ class PoorWeightInitialization(Rule):
         first = seen.first_steps
         if not seen.gradients.names:
             return self.not_evaluated("no tensor of the network is trained")
+        if seen.steps.step and seen.steps.step[0] > 0:
+            return self.not_evaluated(f"the training was not watched before step {seen.steps.step[0]}")
         looked = min(len(first.spread), len(seen.steps.loss))
         if looked < self.steps:
             return self.insufficient(looked, self.steps, "steps")
@@ -135,6 +143,8 @@ class PoorWeightInitialization(Rule):
         rows = table(first.spread, len(gradients.names))[: self.steps]
         chosen = np.asarray(gradients.is_weight, bool) | (not self.share)
         known = chosen & (rows != ABSENT) & np.isfinite(rows)
+        if self.lasting and len(rows):
+            known &= ~((rows[0] == 0) & (rows[-1] > 0))  # a branch that opens, at the pace of the warm-up
         largest = np.where(known, rows, 0.0).max(axis=1, keepdims=True)
         narrow = known & (rows < self.distribution_range * (largest if self.relative else 1.0))
         under = narrow.sum(axis=1) >= max(1, self.share * chosen.sum())

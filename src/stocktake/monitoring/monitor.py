@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,10 @@ class TrainingMonitor:
         self._made = time.monotonic()
         self._results: list[RuleResult] | None = None
 
+    def restart_clock(self) -> None:
+        """Count the time until the first step from now on, not from when this monitor was made."""
+        self._made = time.monotonic()
+
     def keep_in(self, path: Path, epochs_done: int) -> None:
         """Write the recording to `path` after every epoch, and go on with what an earlier process left there.
 
@@ -68,6 +72,7 @@ class TrainingMonitor:
         model: torch.nn.Module,
         optimizer: torch.optim.Optimizer | None = None,
         loader_workers: int | None = None,
+        gpus: Sequence[int] = (),
     ) -> None:
         """Begin to watch a model whose weights are the ones to start from.
 
@@ -75,12 +80,14 @@ class TrainingMonitor:
             model: as it is called in training; wrapped by DDP or not.
             optimizer: of the training, for the report.
             loader_workers: loading processes of this rank; None = unknown.
+            gpus: CUDA numbers of the GPUs of all ranks on this machine; where none are given, the model's
+                own, or with several ranks the first ones.
         """
         from stocktake.monitoring.observer import Observer
 
         self.recording.loader_workers = loader_workers
         self.recording.optimizer = type(optimizer).__name__ if optimizer is not None else ""
-        self._observer = Observer(self.recording, self.settings, model)
+        self._observer = Observer(self.recording, self.settings, model, gpus)
 
     def step(self, step: int, loss: float | torch.Tensor, grad_scale: GradScale = 1.0) -> None:
         """Look at one step: after backward, before gradients are clipped and the optimizer moves.

@@ -5,7 +5,7 @@ Importing this module imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -25,7 +25,13 @@ UNREAD = 64  # losses and gradients that may wait on the device
 class Observer:
     """One model in training; made where its weights are the ones to start from."""
 
-    def __init__(self, recording: Recording, settings: MonitorSettings, model: torch.nn.Module):
+    def __init__(
+        self,
+        recording: Recording,
+        settings: MonitorSettings,
+        model: torch.nn.Module,
+        gpus: Sequence[int] = (),
+    ):
         self.recording = recording
         self.settings = settings
         device = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -46,7 +52,7 @@ class Observer:
         self._trace: Trace | None = None
         self._tracing = False
         self._traced_from = 0
-        self._sampler = Sampler(recording.samples, settings.sample_hz, gpus_of(model))
+        self._sampler = Sampler(recording.samples, settings.sample_hz, list(gpus) or gpus_of(model))
 
     def step(self, step: int, loss: float | torch.Tensor, grad_scale: float | Callable[[], float]) -> None:
         """Take in one step, see `TrainingMonitor.step`."""

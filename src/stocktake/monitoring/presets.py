@@ -52,7 +52,7 @@ SEED: tuple[Rule, ...] = (
 # a minute of warm-up and windows of two minutes: the published ones need over eight minutes to say anything
 _GPU = LowGPUUtilization(patience=120, window=240)
 OURS: tuple[Rule, ...] = (
-    VanishingGradient(threshold=0.0, relative=1e-6, patience=3, weights_only=True, share=0.2),
+    VanishingGradient(threshold=0.0, relative=1e-6, patience=3, weights_only=True, share=0.2, growth=1.5),
     Overfit(patience=3, rise=0.02, floor=0.05, eval_mode=True),
     Overtraining(delta=0.01, relative=True),
     PoorWeightInitialization(

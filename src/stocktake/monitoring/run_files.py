@@ -59,8 +59,11 @@ def leave_answers(monitor: TrainingMonitor | None, run_dir: Path) -> None:
     monitor.write_report(run_dir / REPORT_FOLDER)
 
 
-def judge_again(monitor: TrainingMonitor | None, run_dir: Path) -> None:
-    """Judge what a run that is over has recorded, unless the same preset's report is there already.
+def judge_again(monitor: TrainingMonitor | None, run_dir: Path, is_measured: bool = True) -> None:
+    """Judge what a run has recorded, and put the answers into the open run of MLflow.
+
+    Where the run `is_measured`, answers of the same preset are taken as they are; before that they may be
+    those of an earlier stop.
 
     Raises:
         DataError: the recording is something else.
@@ -68,7 +71,9 @@ def judge_again(monitor: TrainingMonitor | None, run_dir: Path) -> None:
     if monitor is None or not (run_dir / RECORDING_FILE).is_file():
         return
     answers = run_dir / ANSWERS_FILE
-    if answers.is_file() and json.loads(answers.read_text())["preset"] == monitor.settings.preset:
+    is_known = answers.is_file() and json.loads(answers.read_text())["preset"] == monitor.settings.preset
+    if is_known and is_measured:
+        log_answers(run_dir)
         return
     monitor.recording = Recording.read(run_dir / RECORDING_FILE)
     leave_answers(monitor, run_dir)

@@ -87,6 +87,8 @@ def train(
     settings = settings or TrainSettings()
     begun = time.monotonic()
     index = DatasetIndex.read(index_path)
+    if monitor:
+        monitor.restart_clock()
     check_photos(index)
     check_devices(settings.device)
     places = load_settings()
@@ -219,7 +221,7 @@ def _run_epochs(
         with and_then(lambda: log_answers(run.path)):
             _train(run, arguments, settings, hook, monitor)
     else:
-        judge_again(monitor, run.path)
+        judge_again(monitor, run.path, is_measured=False)
     _measure(run, data_yaml, settings)
     return done
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from stocktake.bins.train_settings import SCRATCH as SCRATCH_WEIGHTS
 from stocktake.cluster.namespace import (
     CHECKPOINT_MINUTES,
     ENDPOINTS,
@@ -105,6 +106,8 @@ def _arguments(space: SearchSpace, pod: TrialPod) -> Iterator[str]:
     for name in space.parameters:
         yield from (_flag(name), _placeholder(name))
     for name, value in space.fixed.items():
+        if name == "weights" and value in SCRATCH_WEIGHTS:
+            value = "none"  # '' is one of its names, too
         if value is True:
             yield _flag(name)
         elif value is not False and value != "":  # both are what the verb does without the flag

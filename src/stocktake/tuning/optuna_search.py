@@ -1,7 +1,6 @@
 """A search on this machine: trials in processes of their own, a study that survives kills, the best refit."""
 
 import logging
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,7 +82,7 @@ def search(
     from stocktake.tuning.refit import train_best
     from stocktake.tuning.search_report import publish
     from stocktake.tuning.study import TrialStudy, quiet_optuna
-    from stocktake.tuning.study_store import keep_study_in_store
+    from stocktake.tuning.study_store import StudyKeeper
     from stocktake.tuning.trial_runner import TrialRunner, make_slots
 
     trials = trials or space.trials
@@ -94,14 +93,16 @@ def search(
     out_dir = (out_dir or load_settings().work_dir or PROJECT / study).absolute()
     index = DatasetIndex.read(index_path)
     file = out_dir / STORAGE_FILE
-    about = {**space.identity, "study": study, "photos digest": index.digest}
-    kept = nullcontext() if storage else keep_study_in_store(file, about)
-    with search_lock(out_dir), quiet_optuna(), kept:
+    about = {**space.identity, "study": study, "seed": seed, "photos digest": index.digest}
+    keeper = StudyKeeper(file, about, None if storage else load_settings().checkpoint_minutes)
+    with search_lock(out_dir), quiet_optuna():
+        keeper.fetch()
         known = TrialStudy.open(storage or str(file), study, space, index.digest, seed, out_dir)
         interrupted = known.continue_interrupted()
         if interrupted:
             log.info("the search continues; trials %s were running when it ended", interrupted)
-        with tracking.start_run(f"search {study}", TASK, {"study": study}, run_id=known.run_id) as run_id:
+        named = tracking.start_run(f"search {study}", TASK, {"study": study}, run_id=known.run_id)
+        with keeper.keep(), named as run_id:
             known.run_id = run_id
             tracking.log_params(space.identity, "search")
             tracking.log_dataset(index, "training")

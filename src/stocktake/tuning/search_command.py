@@ -105,13 +105,22 @@ def _search(space: "SearchSpace", options: Options) -> None:
 
 
 def _train_best(space: "SearchSpace", options: Options) -> None:
+    from stocktake.setting_checks import expect_folder_name
     from stocktake.tuning.katib_result import best_values
+    from stocktake.tuning.optuna_search import STORAGE_FILE
     from stocktake.tuning.refit import train_best
+    from stocktake.tuning.search_lock import search_lock
 
+    if options.no_refit:
+        raise SettingsError("--best-of trains with the best, which --no-refit leaves out: give one of them")
+    expect_folder_name("study", options.study)
+    folder = options.project / options.study
+    if (folder / STORAGE_FILE).exists():
+        raise SettingsError(f"{folder} holds a search of this machine; take another --study")
     values = best_values(options.best_of, space)
     print("best: " + ", ".join(f"{name} {value}" for name, value in values.items()))
-    folder = options.project / options.study
-    _, metrics = train_best(values, space, Path(options.data), folder, options.device)
+    with search_lock(folder):
+        _, metrics = train_best(values, space, Path(options.data), folder, options.device)
     _say_figures(metrics)
     say_written(folder, "model")
 

@@ -1,6 +1,5 @@
 """Locks on the folder of a search: one search at a time, and none before the last one's processes ended."""
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stocktake.errors import SettingsError
-from stocktake.file_lock import try_lock
+from stocktake.file_lock import try_lock, unlock
 
 WAIT_S = 30.0  # a killed search's processes and their loaders end within seconds
 POLL_S = 0.05
@@ -35,12 +34,12 @@ def search_lock(folder: Path) -> Iterator[None]:
                     f" `fuser {folder / '.trials.lock'}` names"
                 )
             time.sleep(POLL_S)
-        fcntl.flock(trials.fileno(), fcntl.LOCK_UN)
+        unlock(trials.fileno())
         yield
 
 
 def hold_for_trials(folder: Path) -> int:
     """Let this process and all that it forks count as processes of the search; returns the open file."""
     lock = os.open(folder / ".trials.lock", os.O_RDWR | os.O_CREAT)
-    fcntl.flock(lock, fcntl.LOCK_SH)
+    try_lock(lock, shared=True)  # no search has it while trials start
     return lock

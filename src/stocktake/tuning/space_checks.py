@@ -58,7 +58,7 @@ def _in_type(name: str, value: Any, place: str) -> Any:
     _expect_setting(name, place)
     types = setting_types(name)
     if float in types and not isinstance(value, bool):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(TypeError, ValueError):
             value = float(value)
     if type(value) not in types:
         wanted = " or ".join(sorted(kind.__name__ for kind in types))

@@ -2,8 +2,8 @@
 
 import logging
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,46 +12,45 @@ from stocktake.checkpoint_store import every, store_key
 from stocktake.errors import StoreError
 from stocktake.files import sha256_file
 from stocktake.settings import load_settings
-from stocktake.storage import Store, join_uri, open_store
+from stocktake.storage import join_uri, open_store
 
 log = logging.getLogger(__name__)
 
 FOLDER = "studies"
 
 
-@contextmanager
-def keep_study_in_store(path: Path, identity: Mapping[str, Any]) -> Iterator[None]:
-    """Continue a study from the store where this machine has none, and put it there while the block runs.
-
-    Its trials keep their checkpoints there themselves, see `checkpoint_store`. Does nothing where
-    STOCKTAKE_CHECKPOINT_MINUTES is not set. A store that fails meanwhile costs a warning.
-
-    Args:
-        path: of the study, a file of SQLite.
-        identity: JSON; with the version of the code it names the place in the store.
-
-    Raises:
-        StoreError: what the store has can't be fetched.
-    """
-    settings = load_settings()
-    if settings.checkpoint_minutes is None:
-        yield
-        return
-    store = open_store(join_uri(settings.store, store_key(FOLDER, identity)))
-    if not path.exists() and store.exists(path.name):
-        log.info("fetching %s", store.url(path.name))
-        store.get_to(path.name, path)
-    keeper = StudyKeeper(store, path)
-    with every(60 * settings.checkpoint_minutes, keeper.put):
-        yield
-
-
 class StudyKeeper:
-    """Puts a study into a store whenever it has changed."""
+    """Fetches a study from the store, and puts it there whenever it has changed.
 
-    def __init__(self, store: Store, path: Path) -> None:
-        self.store, self.path = store, path
+    Its trials keep their checkpoints there themselves, see `checkpoint_store`.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any], minutes: float | None) -> None:
+        """Keep the study in the file of SQLite at `path`.
+
+        Args:
+            path: need not exist.
+            identity: JSON; with the version of the code it names the place in the store.
+            minutes: between two looks whether it has changed; None = nothing is fetched or put.
+        """
+        self.path, self.minutes = path, minutes
         self.stored = ""  # SHA-256
+        if minutes is not None:
+            self.store = open_store(join_uri(load_settings().store, store_key(FOLDER, identity)))
+
+    def fetch(self) -> None:
+        """Bring the study from the store where this machine has none.
+
+        Raises:
+            StoreError: it can't be read.
+        """
+        if self.minutes is not None and not self.path.exists() and self.store.exists(self.path.name):
+            log.info("fetching %s", self.store.url(self.path.name))
+            self.store.get_to(self.path.name, self.path)
+
+    def keep(self) -> AbstractContextManager[None]:
+        """Put the study into the store while the block runs, and at its end."""
+        return nullcontext() if self.minutes is None else every(60 * self.minutes, self.put)
 
     def put(self) -> None:
         """Put the study as it is at one moment; a store that fails costs a warning."""

@@ -169,9 +169,17 @@ def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(
     assert child.returncode == -signal.SIGKILL
 
     told: list[int] = []
-    result = train(index_path, None, SETTINGS, tmp_path / "runs", lambda _, epoch: told.append(epoch))
+    done: list[int] = []
+    result = train(
+        index_path,
+        None,
+        SETTINGS,
+        tmp_path / "runs",
+        lambda _, epoch: told.append(epoch),
+        on_done_epoch=lambda _, epoch: done.append(epoch),
+    )
     assert result.resumed_from == 1
-    assert told == [2]
+    assert (done, told) == ([1], [2])
     assert_same_weights(result.run_dir, whole.run_dir)
     assert result.metrics["val/loss"] == whole.metrics["val/loss"]
 

@@ -2,10 +2,13 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torchvision.models import resnet50
 
 from stocktake.monitoring.monitor import MonitorSettings, State, StopTraining, TrainingMonitor
 from stocktake.monitoring.presets import OURS, SEED
@@ -34,6 +37,35 @@ def quick_and_alike() -> Iterator[None]:
 def answer(monitor: TrainingMonitor, rule: str) -> RuleResult:
     (found,) = [result for result in monitor.finish() if result.rule == rule]
     return found
+
+
+class SlowStart(torch.optim.AdamW):
+    """A learning rate that rises by the same amount in each of `warmup` steps, as trainings of ours do."""
+
+    def __init__(self, parameters: object, lr: float, warmup: int) -> None:
+        super().__init__(parameters, lr=lr)
+        self.peak, self.warmup, self.done = lr, warmup, 0
+
+    def step(self, closure: object = None) -> None:
+        self.done += 1
+        for group in self.param_groups:
+            group["lr"] = self.peak * min(self.done / self.warmup, 1.0)
+        super().step()
+
+
+@pytest.mark.parametrize("warmup", [334, 13_000])
+def test_branches_that_begin_at_nought_and_open_with_the_warm_up_are_no_fault(warmup: int) -> None:
+    network = resnet50(zero_init_residual=True, num_classes=5)
+    photos = torch.rand(16, 3, 32, 32), torch.arange(16) % 5
+    every_step = MonitorSettings(every=2, sample_hz=0, trace_steps=0)
+    start = partial(SlowStart, warmup=warmup)
+    monitor = watch_training(
+        network, photos, lr=3e-4, epochs=6, batch=8, settings=every_step, make_optimizer=start
+    )
+    seen = monitor.recording
+    assert np.mean(np.array(seen.first_steps.spread[0]) == 0) > 0.3
+    assert answer(monitor, "PoorWeightInitialization").state is State.NO_ISSUES
+    assert answer(monitor, "VanishingGradient").state is State.NO_ISSUES
 
 
 class TestVanishingGradient:

@@ -83,6 +83,13 @@ def test_a_trial_whose_node_went_away_goes_on_from_its_checkpoint_in_the_store(m
     assert "STOCKTAKE_STORE" in environment
 
 
+@pytest.mark.parametrize("weights", ["", "none", "scratch"])
+def test_a_training_from_scratch_stays_one(weights):
+    made = experiment(load("bins", {"weights": weights}), POD)
+    arguments = container(made)["args"]
+    assert arguments[arguments.index("--weights") + 1] == "none"
+
+
 def test_what_katib_leaves_out_is_said(caplog):
     experiment(load("bins"), POD)
     assert caplog.messages == []

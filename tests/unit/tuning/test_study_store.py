@@ -5,10 +5,10 @@ import sqlite3
 
 import pytest
 
-from stocktake.storage import open_store
+from stocktake.errors import SettingsError
 from stocktake.tuning.optuna_search import search
 from stocktake.tuning.search_space import load
-from stocktake.tuning.study_store import StudyKeeper, keep_study_in_store
+from stocktake.tuning.study_store import StudyKeeper
 
 
 @pytest.fixture
@@ -29,33 +29,54 @@ def test_trials_that_were_done_elsewhere_count(tracked, store, bins_index, write
     assert [path.name for path in (tmp_path / "two/logs").iterdir()] == ["trial-001.log"]
 
 
-def test_another_search_begins_anew(store, tmp_path):
-    with keep_study_in_store(tmp_path / "one/study.db", {"study": "a"}):
-        (tmp_path / "one").mkdir()
-        sqlite3.connect(tmp_path / "one/study.db").execute("create table trials (value)").connection.commit()
-    with keep_study_in_store(tmp_path / "two/study.db", {"study": "b"}):
-        assert not (tmp_path / "two/study.db").exists()
-    with keep_study_in_store(tmp_path / "three/study.db", {"study": "a"}):
-        assert sqlite3.connect(tmp_path / "three/study.db").execute("select * from trials").fetchall() == []
+def test_another_seed_or_space_begins_anew_and_a_refused_one_keeps_nothing(
+    store, bins_index, write_space, tmp_path
+):
+    space = load(write_space())
+    search(bins_index, tmp_path / "one", space, trials=1, device="cpu", refit=False)
+    known = sorted(path.name for path in (store / "studies").iterdir())
+    other = load(write_space(parameters={"lr": {"low": 0.002, "high": 0.01}}))
+    with pytest.raises(SettingsError, match="is of another search"):
+        search(bins_index, tmp_path / "one", other, trials=1, device="cpu", refit=False)
+    assert sorted(path.name for path in (store / "studies").iterdir()) == known
+    keeper = StudyKeeper(tmp_path / "two/study.db", {**space.identity, "seed": 1}, minutes=1)
+    keeper.fetch()
+    assert not keeper.path.exists()
 
 
-def test_a_study_that_is_being_written_is_copied_as_it_was_before(tmp_path):
-    path = tmp_path / "study.db"
+def write_study(path, *values):
+    path.parent.mkdir(exist_ok=True)
     writer = sqlite3.connect(path)
     writer.execute("create table trials (value)")
-    writer.execute("insert into trials values (1)")
+    writer.executemany("insert into trials values (?)", [(value,) for value in values])
     writer.commit()
+    return writer
+
+
+def test_a_study_that_is_being_written_is_copied_as_it_was_before(store, tmp_path):
+    keeper = StudyKeeper(tmp_path / "one/study.db", {"study": "a"}, minutes=1)
+    writer = write_study(keeper.path, 1)
     writer.execute("insert into trials values (2)")  # not committed
-    keeper = StudyKeeper(open_store(str(tmp_path / "store")), path)
-    keeper.put()
-    copy = sqlite3.connect(tmp_path / "store/study.db")
+    with keeper.keep():
+        pass
+    elsewhere = StudyKeeper(tmp_path / "two/study.db", {"study": "a"}, minutes=1)
+    elsewhere.fetch()
+    copy = sqlite3.connect(elsewhere.path)
     assert copy.execute("select value from trials").fetchall() == [(1,)]
-    assert [file.name for file in tmp_path.glob(".to-store*")] == []
+    assert [file.name for file in keeper.path.parent.glob(".to-store*")] == []
 
 
-def test_a_store_that_fails_costs_a_warning(tmp_path, caplog):
-    path = tmp_path / "study.db"
-    sqlite3.connect(path).execute("create table trials (value)").connection.commit()
-    (tmp_path / "store").write_text("a file where the store's folder should be")
-    StudyKeeper(open_store(str(tmp_path / "store")), path).put()
+def test_nothing_is_kept_unless_it_is_asked_for(store, tmp_path):
+    keeper = StudyKeeper(tmp_path / "one/study.db", {"study": "a"}, minutes=None)
+    write_study(keeper.path, 1)
+    with keeper.keep():
+        keeper.fetch()
+    assert not store.exists()
+
+
+def test_a_store_that_fails_costs_a_warning(store, tmp_path, caplog):
+    keeper = StudyKeeper(tmp_path / "one/study.db", {"study": "a"}, minutes=1)
+    write_study(keeper.path, 1)
+    store.write_text("a file where the store's folder should be")
+    keeper.put()
     assert "the newest trials are not in the store yet" in caplog.text
