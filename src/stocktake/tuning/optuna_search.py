@@ -79,7 +79,6 @@ def search(
         DataError: the index can't be used.
         StoreError: the disk is full, or a store can't be read.
     """
-    from stocktake.tuning.refit import train_best
     from stocktake.tuning.search_report import publish
     from stocktake.tuning.study import TrialStudy, quiet_optuna
     from stocktake.tuning.study_store import StudyKeeper
@@ -112,12 +111,23 @@ def search(
             best = _best(known, out_dir)
             model_dir: Path | None = None
             metrics: dict[str, float] = {}
-            if refit:
-                is_repeated = not space.refit and trial_photos == index_path
-                trial = best.folder if is_repeated else ""
-                model_dir, metrics = train_best(best.parameters, space, index_path, out_dir, device, trial)
-            report = publish(known, space, index, study, out_dir, metrics)
+            try:
+                if refit:
+                    model_dir, metrics = _refit(best, space, index_path, trial_photos, out_dir, device)
+            finally:  # a refit that fails takes nothing from the search
+                report = publish(known, space, index, study, out_dir, metrics)
     return SearchResult(out_dir, best, known.rows(), run_id, report, model_dir, metrics)
+
+
+def _refit(
+    best: "TrialRow", space: SearchSpace, index_path: Path, trial_photos: Path, out_dir: Path, device: str
+) -> tuple[Path, dict[str, float]]:
+    """Train with the best settings; export the trial's own checkpoint where that would repeat it exactly."""
+    from stocktake.tuning.refit import train_best
+
+    is_repeated = not space.refit and trial_photos == index_path
+    trial = best.folder if is_repeated else ""
+    return train_best(best.parameters, space, index_path, out_dir, device, trial)
 
 
 def _best(study: "TrialStudy", out_dir: Path) -> "TrialRow":
