@@ -76,7 +76,7 @@ class RunFolder:
         Raises:
             SettingsError: another process trains there and goes on for `LEAVE_SECONDS`.
         """
-        with (self.path / "lock").open("w") as file:
+        with (self.path / "lock").open("a") as file:  # which writes nothing, if it is there
             os.set_inheritable(file.fileno(), True)  # for `launch_ranks`
             deadline = time.monotonic() + LEAVE_SECONDS
             while not try_lock(file.fileno()):
