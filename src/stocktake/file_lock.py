@@ -3,8 +3,11 @@
 import contextlib
 import fcntl
 import logging
+import time
 
 log = logging.getLogger(__name__)
+
+POLL_S = 0.05
 
 
 def try_lock(descriptor: int, shared: bool = False) -> bool:
@@ -18,6 +21,16 @@ def try_lock(descriptor: int, shared: bool = False) -> bool:
         return False
     except OSError as error:
         log.warning("files can't be locked here (%s): work in one folder from one process only", error)
+    return True
+
+
+def lock_within(descriptor: int, seconds: float) -> bool:
+    """Lock an open file as soon as nobody else holds it; False where that takes longer than `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not try_lock(descriptor):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
     return True
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stocktake.errors import SettingsError
-from stocktake.file_lock import try_lock, unlock
+from stocktake.file_lock import lock_within, unlock
 from stocktake.files import atomic_path
 
 LEAVE_SECONDS = 15.0  # in which ranks whose caller was killed have ended
@@ -78,14 +77,11 @@ class RunFolder:
         """
         with (self.path / "lock").open("a") as file:  # which writes nothing, if it is there
             os.set_inheritable(file.fileno(), True)  # for `launch_ranks`
-            deadline = time.monotonic() + LEAVE_SECONDS
-            while not try_lock(file.fileno()):
-                if time.monotonic() > deadline:
-                    raise SettingsError(
-                        f"{self.path}: another process is training there; wait until it has ended, or take"
-                        " another name"
-                    )
-                time.sleep(0.2)
+            if not lock_within(file.fileno(), LEAVE_SECONDS):
+                raise SettingsError(
+                    f"{self.path}: another process is training there; wait until it has ended, or take"
+                    " another name"
+                )
             try:
                 yield
             finally:

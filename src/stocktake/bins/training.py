@@ -126,10 +126,11 @@ def train(
         "rules": None,
     }
     with run.hold(), keep_in_store(run, identity, settings.resume):
+        done = run.epochs_done()
         retell = on_done_epoch or (tracking.log_metrics if on_epoch is None else None)
         if retell:
-            tell_again(run.path, run.epochs_done(), retell)
-        resumed_from = _run_epochs(run, arguments, settings, on_epoch, monitor)
+            tell_again(run.path, done, retell)
+        _run_epochs(run, done, arguments, settings, on_epoch, monitor)
     result = json.loads(run.result.read_text()) | {"rules": read_summary(run.path)}
     if model_dir is not None:
         from stocktake.bins.export import export_model
@@ -141,7 +142,7 @@ def train(
         run_dir=run.path,
         weights=run.best,
         start=start.description,
-        resumed_from=resumed_from,
+        resumed_from=done,
         seconds=time.monotonic() - begun,
         **result,
     )
@@ -149,18 +150,18 @@ def train(
 
 def _run_epochs(
     run: RunFolder,
+    done: int,
     arguments: dict[str, Any],
     settings: BinTrainSettings,
     on_epoch: EpochHook | None,
     monitor: "TrainingMonitor | None",
-) -> int:
-    """Bring a run to its end from wherever it is; return the epochs that had been done before."""
+) -> None:
+    """Bring a run, of which so many epochs are done, to its end from wherever it is."""
     state = run.state()
-    done = run.epochs_done()
     if state is State.MEASURED:
         log.info("%s: this run is complete already; it is only exported", run.path)
         judge_again(monitor, run.path)
-        return done
+        return
     if done:
         log.info("resuming %s after %d of %d epochs", run.path, done, settings.epochs)
     if state is not State.TRAINED:
@@ -170,7 +171,6 @@ def _run_epochs(
     else:
         judge_again(monitor, run.path, is_measured=False)
     _write_result(run)
-    return done
 
 
 def _train(

@@ -98,7 +98,7 @@ def _search(space: "SearchSpace", options: Options) -> None:
         options.seed,
     )
     print(table([readable(row) for row in trial_rows(result.rows, space)]))
-    best = ", ".join(f"{name} {value}" for name, value in readable(result.best.parameters).items())
+    best = _listed(readable(result.best.parameters))
     print(f"best: trial {result.best.number}, {space.metric} {result.best.value:.4g}, with {best}")
     _say_figures(result.metrics)
     say_written(result.folder, "report.html", *(["model"] if result.model_dir else []))
@@ -118,11 +118,15 @@ def _train_best(space: "SearchSpace", options: Options) -> None:
     if (folder / STORAGE_FILE).exists():
         raise SettingsError(f"{folder} holds a search of this machine; take another --study")
     values = best_values(options.best_of, space)
-    print("best: " + ", ".join(f"{name} {value}" for name, value in values.items()))
+    print(f"best: {_listed(values)}")
     with search_lock(folder):
         _, metrics = train_best(values, space, Path(options.data), folder, options.device)
     _say_figures(metrics)
     say_written(folder, "model")
+
+
+def _listed(values: "Mapping[str, object]") -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _say_figures(metrics: "Mapping[str, float]") -> None:

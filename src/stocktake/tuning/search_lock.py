@@ -1,16 +1,14 @@
 """Locks on the folder of a search: one search at a time, and none before the last one's processes ended."""
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from stocktake.errors import SettingsError
-from stocktake.file_lock import try_lock, unlock
+from stocktake.file_lock import lock_within, try_lock, unlock
 
 WAIT_S = 30.0  # a killed search's processes and their loaders end within seconds
-POLL_S = 0.05
 
 
 @contextmanager
@@ -26,14 +24,11 @@ def search_lock(folder: Path) -> Iterator[None]:
     with (folder / ".search.lock").open("w") as search, (folder / ".trials.lock").open("w") as trials:
         if not try_lock(search.fileno()):
             raise SettingsError(f"{folder} is in use by another search; wait for it, or take another --study")
-        deadline = time.monotonic() + WAIT_S
-        while not try_lock(trials.fileno()):
-            if time.monotonic() > deadline:
-                raise SettingsError(
-                    f"{folder}: trials of an earlier search still run; end the processes that"
-                    f" `fuser {folder / '.trials.lock'}` names"
-                )
-            time.sleep(POLL_S)
+        if not lock_within(trials.fileno(), WAIT_S):
+            raise SettingsError(
+                f"{folder}: trials of an earlier search still run; end the processes that"
+                f" `fuser {folder / '.trials.lock'}` names"
+            )
         unlock(trials.fileno())
         yield
 
