@@ -15,7 +15,7 @@ from kserve.protocol.dataplane import DataPlane
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from serving.predictors.errors import BodyTooLarge, ClientError, status_of
+from serving.predictors.errors import BodyTooLarge, ClientError, answer_to
 from serving.predictors.protocol import (
     HEADER_LENGTH,
     IMAGE,
@@ -117,11 +117,11 @@ def _error(status: int, message: str, headers: Any = None) -> JSONResponse:
 
 
 async def _bad_request(_request: Request, error: Any) -> Response:
-    return _error(status_of(error), str(error))
+    return _error(answer_to(error).http, str(error))
 
 
 async def _client_error(_request: Request, error: Any) -> Response:
-    return _error(status_of(error.cause), str(error))
+    return _error(answer_to(error.cause).http, str(error))
 
 
 async def _invalid(_request: Request, error: Any) -> Response:
