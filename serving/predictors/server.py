@@ -13,6 +13,8 @@ from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.utils.utils import cpu_count
 
+from serving.predictors.admission import Capacity
+from serving.predictors.batching import Scheduler
 from serving.predictors.bin_counter import BinCounterModel
 from serving.predictors.client_log import OneLineForClients
 from serving.predictors.rest import add_routes
@@ -21,7 +23,7 @@ from stocktake.model_card import ModelCard, Task
 
 logger = logging.getLogger(__name__)
 
-MODELS: dict[Task, Callable[[str, Path, int], Model]] = {
+MODELS: dict[Task, Callable[[str, Path, Scheduler, Capacity], Model]] = {
     "shelf-detector": ShelfDetectorModel,
     "bin-counter": BinCounterModel,
 }
@@ -70,10 +72,10 @@ def load_models(model_dirs: Mapping[str, Path], threads: int | None = None) -> l
     Raises:
         ModelError: one of them can't be served; says why.
     """
-    models = []
+    models, scheduler, capacity = [], Scheduler(threads or cpu_count()), Capacity()
     for name, model_dir in model_dirs.items():
         card = ModelCard.read(model_dir)
-        models.append(MODELS[card.task](name, model_dir, threads or cpu_count()))
+        models.append(MODELS[card.task](name, model_dir, scheduler, capacity))
         logger.info("loaded %s from %s: %s, dataset %s", name, model_dir, card.name, card.dataset)
     return models
 
