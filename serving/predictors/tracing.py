@@ -17,12 +17,13 @@ from stocktake.errors import SettingsError
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
-    from opentelemetry.sdk.trace import SpanProcessor
+    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
     from opentelemetry.trace import Tracer
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
+_provider: "TracerProvider | None" = None
 _tracer: "Tracer | None" = None
 
 
@@ -47,23 +48,25 @@ def configure_tracing() -> bool:
 
 
 def start_tracing(processor: "SpanProcessor") -> None:
-    """Give spans to a processor; it is flushed when the process ends."""
+    """Give spans to a processor."""
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
     from opentelemetry.sdk.trace import TracerProvider
 
-    global _tracer
+    global _provider, _tracer
     resource = Resource.create()
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):  # the environment names none
         resource = resource.merge(Resource({SERVICE_NAME: "stocktake-predictor"}))
-    provider = TracerProvider(resource=resource)
-    provider.add_span_processor(processor)
-    _tracer = provider.get_tracer("stocktake")
+    _provider = TracerProvider(resource=resource)
+    _provider.add_span_processor(processor)
+    _tracer = _provider.get_tracer("stocktake")
 
 
 def stop_tracing() -> None:
-    """Make no more spans."""
-    global _tracer
-    _tracer = None
+    """Send what there is, and make no more spans; the end of the process does the same."""
+    global _provider, _tracer
+    if _provider is not None:
+        _provider.shutdown()
+    _provider = _tracer = None
 
 
 @contextmanager

@@ -46,6 +46,8 @@ class Bookkeeping(RuleBasedStateMachine):
         if len(self.in_pool) < THREADS:
             task = self.queues.take()
             self._check(task)
+            if task is None:
+                self._check_that_nothing_could_be_done()
             self.in_pool += [task] if task else []
 
     @rule()
@@ -70,6 +72,18 @@ class Bookkeeping(RuleBasedStateMachine):
             assert not any(other.alone for other in inferring)
             assert len(inferring) < task.model.lanes
         assert task.alone == (task.stage == "infer" and len(self.next_stage) == len(task.photos))
+
+    def _check_that_nothing_could_be_done(self):
+        waiting = {
+            stage: [photo.request.model for photo, at in self.next_stage.items() if at == stage]
+            for stage in ("decode", "infer", "interpret")
+        }
+        inferring = [task for task in self.in_pool if task.stage == "infer"]
+        assert not waiting["interpret"]
+        if fewest := [model.lanes for model in waiting["infer"] if model.max_batch == 1]:
+            assert len(inferring) >= min(fewest) or inferring[0].alone
+        if waiting["decode"]:
+            assert self.queues.unpacked > THREADS
 
     @rule(failed=st.sampled_from([False, False, False, True]), number=st.integers(0, 9), lane=st.booleans())
     def finish(self, failed, number, lane):
