@@ -9,23 +9,27 @@ from typing import Any
 import cv2
 import kserve.model_server
 import uvicorn.config
-from kserve import Model, ModelServer
+from kserve import ModelServer
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.grpc.server import GRPCServer
 
 from serving.predictors.access import Access, AccessMiddleware
+from serving.predictors.admission import Capacity
+from serving.predictors.batching import Scheduler
 from serving.predictors.bin_counter import BinCounterModel
 from serving.predictors.client_log import OneLineForClients
 from serving.predictors.lifecycle import Drain, DrainMiddleware, RestServer, wait_for_signal
+from serving.predictors.photo_model import PhotoModel
 from serving.predictors.repository import PredictorRepository, RepositoryExtension
 from serving.predictors.rest import add_routes
 from serving.predictors.settings import ServerSettings
 from serving.predictors.shelf_detector import ShelfDetectorModel
+from serving.predictors.tracing import configure_tracing
 from stocktake.model_card import ModelCard, Task
 
 logger = logging.getLogger(__name__)
 
-MODELS: dict[Task, Callable[[str, Path, int], Model]] = {
+MODELS: dict[Task, Callable[[str, Path, Scheduler, Capacity], PhotoModel]] = {
     "shelf-detector": ShelfDetectorModel,
     "bin-counter": BinCounterModel,
 }
@@ -111,10 +115,10 @@ class PredictorServer(ModelServer):
         )
 
 
-def load_model(name: str, model_dir: Path, threads: int) -> Model:
+def load_model(name: str, model_dir: Path, scheduler: Scheduler, capacity: Capacity) -> PhotoModel:
     """Load a model dir, by the task in its card, and warm it up. Raises ModelError; says why."""
     card = ModelCard.read(model_dir)
-    model = MODELS[card.task](name, model_dir, threads)
+    model = MODELS[card.task](name, model_dir, scheduler, capacity)
     logger.info("loaded %s from %s: %s, dataset %s", name, model_dir, card.name, card.dataset)
     return model
 
@@ -126,9 +130,11 @@ def serve(model_dirs: dict[str, Path], settings: ServerSettings) -> None:
         ModelError: one of them can't be served; says why.
     """
     cv2.setNumThreads(1)  # photos are decoded in parallel already
+    configure_tracing()
     logging.getLogger("kserve.trace").setLevel(logging.WARNING)  # two lines for each request
     logging.getLogger("kserve").addFilter(OneLineForClients())
     uvicorn.config.HTTP_PROTOCOLS["auto"] = "serving.predictors.http_protocol:JsonErrorProtocol"
-    repository = PredictorRepository(model_dirs, lambda name, path: load_model(name, path, settings.threads))
+    shared = Scheduler(settings.threads), Capacity()
+    repository = PredictorRepository(model_dirs, lambda name, path: load_model(name, path, *shared))
     repository.load_all()
     asyncio.run(PredictorServer(repository, settings).serve())

@@ -1,8 +1,9 @@
 """A server that takes another model, and one that ends, while clients ask."""
 
 import contextlib
-import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.serving.conftest import NAME, serve
+from tests.serving.conftest import NAME, ROOT, serve
 from tests.tiny_model import write_model_dir
 
 PREDICT = f"/v1/models/{NAME}:predict"
@@ -29,7 +30,7 @@ def swap(folder, new):
     """Let a link name another folder in one step, as a volume that is updated does."""
     link = folder / "link.new"
     link.symlink_to(new)
-    os.replace(link, folder / "link")
+    link.replace(folder / "link")
 
 
 class Clients:
@@ -138,11 +139,6 @@ def test_an_interrupted_server_does_not_wait(folder):
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_server(folder, tmp_path):
-    import subprocess
-    import sys
-
-    from tests.serving.conftest import ROOT
-
     swap(folder, folder / "broken")
     command = [sys.executable, "-m", "serving.predictors", "--model_dir", str(folder / "link")]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE * 3)
