@@ -3,10 +3,12 @@
 import argparse
 import logging
 import re
-import socket
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+from serving.predictors.settings import ServerSettings, read_token
 from stocktake.errors import SettingsError, StocktakeError
 from stocktake.model_card import ModelCard, verify_sums
 
@@ -26,22 +28,50 @@ examples:
 """
 
 
+# Flag: type, unit, what it is; defaults are those of ServerSettings.
+FLAGS: dict[str, dict[str, tuple[Any, str, str]]] = {
+    "network": {
+        "http_port": (int, "PORT", "REST"),
+        "grpc_port": (int, "PORT", "gRPC"),
+        "ssl_certfile": (Path, "FILE", "certificate for REST and gRPC; without one they are not encrypted"),
+        "ssl_keyfile": (Path, "FILE", "its key"),
+    },
+    "who may ask": {
+        "token_file": (
+            Path,
+            "FILE",
+            "file with the bearer token that requests must carry; without, anybody may",
+        ),
+        "admin_token_file": (
+            Path,
+            "FILE",
+            "file with the token to load and unload models; without, nobody may",
+        ),
+    },
+    "limits": {
+        "threads": (int, "N", "CPU threads to use; one for each core if not given"),
+        "max_body_bytes": (int, "BYTES", "largest request"),
+        "max_connections": (int, "N", "REST connections at a time"),
+        "deadline_seconds": (float, "S", "a request that takes longer is answered with 504"),
+        "drain_seconds": (float, "S", "how long it still answers after SIGTERM, not ready"),
+        "grace_seconds": (float, "S", "how long it then waits for what it has accepted"),
+    },
+}
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, load the models and serve them until a signal comes."""
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
         model_dirs = _model_dirs(args)
-        for flag in ("http_port", "grpc_port"):
-            _check_port(flag, getattr(args, flag))
-        if args.threads is not None and args.threads < 1:
-            raise SettingsError(f"--threads {args.threads}: give 1 or more")
+        settings = _settings(args)
         for model_dir in model_dirs.values():
             verify_sums(model_dir)
         # KServe takes seconds to import and parses the command line meanwhile, so our own errors come first.
-        from serving.predictors.server import load_models, serve
+        from serving.predictors.server import serve
 
-        serve(load_models(model_dirs, args.threads), args.http_port, args.grpc_port)
+        serve(model_dirs, settings)
     except StocktakeError as error:
         raise SystemExit(f"error: {error}") from None
 
@@ -50,22 +80,36 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m serving.predictors",
         description="Serve model dirs over the Open Inference Protocol v2 (REST and gRPC) and KServe's v1. "
-        "What a model is comes from its model_card.json.",
+        "What a model is comes from its model_card.json. SIGTERM drains, SIGHUP loads the model dirs again.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--model_name", metavar="NAME", help="name in URLs (default: the task in the card)")
-    parser.add_argument("--model_dir", metavar="DIR", type=Path, help="model dir (default: /mnt/models)")
-    parser.add_argument(
+    models = parser.add_argument_group("models")
+    models.add_argument("--model_name", metavar="NAME", help="name in URLs (default: the task in the card)")
+    models.add_argument("--model_dir", metavar="DIR", type=Path, help="model dir (default: /mnt/models)")
+    models.add_argument(
         "--model", metavar="NAME=DIR", action="append", default=[], help="one more model; may be repeated"
     )
-    parser.add_argument("--http_port", metavar="PORT", type=int, default=8080, help="REST (default: 8080)")
-    parser.add_argument("--grpc_port", metavar="PORT", type=int, default=8081, help="gRPC (default: 8081)")
-    parser.add_argument(
-        "--threads", metavar="N", type=int, help="CPU threads to use (default: one for each core)"
-    )
+    known = {field.name: field for field in fields(ServerSettings)}
+    for title, flags in FLAGS.items():
+        group = parser.add_argument_group(title)
+        for flag, (kind, unit, text) in flags.items():
+            default = known[flag].default if flag in known else None
+            shown = f" (default: {default})" if isinstance(default, int | float) else ""
+            # Those that are not given are left out, and the settings' own defaults hold.
+            group.add_argument(
+                f"--{flag}", metavar=unit, type=kind, default=argparse.SUPPRESS, help=text + shown
+            )
     return parser
+
+
+def _settings(args: argparse.Namespace) -> ServerSettings:
+    given = {field.name: getattr(args, field.name) for field in fields(ServerSettings) if field.name in args}
+    for name in ("token", "admin_token"):
+        flag = f"{name}_file"
+        given[name] = read_token(flag, getattr(args, flag, None))
+    return ServerSettings(**given)
 
 
 def _model_dirs(args: argparse.Namespace) -> dict[str, Path]:
@@ -84,18 +128,6 @@ def _model_dirs(args: argparse.Namespace) -> dict[str, Path]:
         if sum(name == other for other, _ in named) > 1:
             raise SettingsError(f"model name '{name}': given twice; each model needs its own")
     return dict(named)
-
-
-def _check_port(flag: str, port: int) -> None:
-    """Raise SettingsError if nothing can listen on a port."""
-    if not 0 < port < 65536:
-        raise SettingsError(f"--{flag} {port}: give a number from 1 to 65535")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", port))
-        except OSError as error:
-            raise SettingsError(f"--{flag} {port}: {error.strerror}; choose another port") from error
 
 
 if __name__ == "__main__":

@@ -1,21 +1,25 @@
 """KServe's model server with our routes, honest readiness and a closed model repository."""
 
+import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import kserve.model_server
 import uvicorn.config
-from kserve import Model, ModelRepository, ModelServer
+from kserve import Model, ModelServer
 from kserve.protocol.dataplane import DataPlane
-from kserve.protocol.model_repository_extension import ModelRepositoryExtension
-from kserve.utils.utils import cpu_count
+from kserve.protocol.grpc.server import GRPCServer
 
+from serving.predictors.access import Access, AccessMiddleware
 from serving.predictors.bin_counter import BinCounterModel
 from serving.predictors.client_log import OneLineForClients
+from serving.predictors.lifecycle import Drain, DrainMiddleware, RestServer, wait_for_signal
+from serving.predictors.repository import PredictorRepository, RepositoryExtension
 from serving.predictors.rest import add_routes
+from serving.predictors.settings import ServerSettings
 from serving.predictors.shelf_detector import ShelfDetectorModel
 from stocktake.model_card import ModelCard, Task
 
@@ -25,70 +29,106 @@ MODELS: dict[Task, Callable[[str, Path, int], Model]] = {
     "shelf-detector": ShelfDetectorModel,
     "bin-counter": BinCounterModel,
 }
-MAX_BODY_BYTES = 128 << 20
 
 
 class PredictorDataPlane(DataPlane):
     """KServe's, which calls the server ready whatever its models are."""
 
-    def __init__(self, registry: ModelRepository, models: list[Model]):
-        super().__init__(registry)
-        self._models = models
+    def __init__(self, repository: PredictorRepository, drain: Drain):
+        super().__init__(repository)
+        self._repository = repository
+        self._drain = drain
 
     async def ready(self) -> bool:
-        """True while every model can answer."""
-        return all(model.ready for model in self._models)
+        """True while every model can answer and the server is not about to end."""
+        return self._repository.all_ready and not self._drain.draining
+
+    async def model_ready(self, model_name: str, disable_predictor_health_check: bool = False) -> bool:
+        """True while a model can answer, for probes; a request is answered while the server drains, too."""
+        return await super().model_ready(model_name, disable_predictor_health_check)
 
     def metadata(self) -> dict[str, Any]:
         """Name, version and the protocol extensions that there really are."""
         return {**super().metadata(), "extensions": ["binary_tensor_data"]}
 
 
-class RepositoryClosedError(NotImplementedError):
-    """Somebody wants to load or unload a model: 501 over REST, UNIMPLEMENTED over gRPC."""
+class PredictorServer(ModelServer):
+    """KServe's, on one process whatever the number of models: they share the cores, or the GPU."""
 
-    def __init__(self, model_name: str):
-        self.reason = f"{model_name}: models are loaded when the server starts, not over the network"
-        super().__init__(self.reason)
+    def __init__(self, repository: PredictorRepository, settings: ServerSettings):
+        super().__init__(
+            http_port=settings.http_port,
+            grpc_port=settings.grpc_port,
+            workers=1,
+            registered_models=repository,
+            enable_latency_logging=False,
+            grace_period=round(settings.grace_seconds),
+        )
+        self._settings = settings
+        self._drain = Drain()
+        self.dataplane = PredictorDataPlane(repository, self._drain)
+        self.model_repository_extension = RepositoryExtension(repository)
+
+    async def serve(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        self.setup_event_loop()
+        rest, grpc = self._rest(), self._grpc()
+        servers = [asyncio.create_task(rest.start()), asyncio.create_task(grpc.start(self.max_threads))]
+        was_interrupted = await wait_for_signal(self.registered_models.reload_all, *servers)
+        self._drain.begin()
+        logger.info("draining: not ready, answering what still comes")
+        await asyncio.sleep(0 if was_interrupted else self._settings.drain_seconds)
+        rest.stop()
+        await asyncio.gather(grpc.stop(), *servers)
+
+    def _rest(self) -> RestServer:
+        settings, app = self._settings, kserve.model_server.app
+        add_routes(app, self.dataplane, settings.max_body_bytes)
+        app.add_middleware(AccessMiddleware, access=Access(settings.token, settings.admin_token))
+        app.add_middleware(DrainMiddleware, drain=self._drain)
+        return RestServer(
+            "kserve.model_server:app",
+            self.dataplane,
+            self.model_repository_extension,
+            settings.http_port,
+            grace_period=self.grace_period,
+            timeout_keep_alive=self.timeout_keep_alive,
+            ssl_certfile=settings.ssl_certfile,
+            ssl_keyfile=settings.ssl_keyfile,
+            max_connections=settings.max_connections,
+        )
+
+    def _grpc(self) -> GRPCServer:
+        limits = dict.fromkeys(
+            ("grpc_max_send_message_length", "grpc_max_receive_message_length"), self._settings.max_body_bytes
+        )
+        return GRPCServer(
+            self._settings.grpc_port,
+            self.dataplane,
+            self.model_repository_extension,
+            limits,
+            self.grace_period,
+        )
 
 
-class ClosedRepository(ModelRepositoryExtension):
-    """KServe's lets anybody unload a model."""
-
-    async def load(self, model_name: str) -> None:
-        """Refuse."""
-        raise RepositoryClosedError(model_name)
-
-    async def unload(self, model_name: str) -> None:
-        """Refuse."""
-        raise RepositoryClosedError(model_name)
+def load_model(name: str, model_dir: Path, threads: int) -> Model:
+    """Load a model dir, by the task in its card, and warm it up. Raises ModelError; says why."""
+    card = ModelCard.read(model_dir)
+    model = MODELS[card.task](name, model_dir, threads)
+    logger.info("loaded %s from %s: %s, dataset %s", name, model_dir, card.name, card.dataset)
+    return model
 
 
-def load_models(model_dirs: Mapping[str, Path], threads: int | None = None) -> list[Model]:
-    """Load a model dir under each name, by the task in its card.
+def serve(model_dirs: dict[str, Path], settings: ServerSettings) -> None:
+    """Load a model dir under each name, and serve them until SIGTERM or SIGINT.
 
     Raises:
         ModelError: one of them can't be served; says why.
     """
-    models = []
-    for name, model_dir in model_dirs.items():
-        card = ModelCard.read(model_dir)
-        models.append(MODELS[card.task](name, model_dir, threads or cpu_count()))
-        logger.info("loaded %s from %s: %s, dataset %s", name, model_dir, card.name, card.dataset)
-    return models
-
-
-def serve(models: list[Model], http_port: int, grpc_port: int, max_body_bytes: int = MAX_BODY_BYTES) -> None:
-    """Serve until SIGTERM or SIGINT."""
     cv2.setNumThreads(1)  # photos are decoded in parallel already
     logging.getLogger("kserve.trace").setLevel(logging.WARNING)  # two lines for each request
     logging.getLogger("kserve").addFilter(OneLineForClients())
     uvicorn.config.HTTP_PROTOCOLS["auto"] = "serving.predictors.http_protocol:JsonErrorProtocol"
-    server = ModelServer(http_port=http_port, grpc_port=grpc_port, workers=1, enable_latency_logging=False)
-    server.dataplane = PredictorDataPlane(server.registered_models, models)
-    server.model_repository_extension = ClosedRepository(server.registered_models)
-    # KServe's limit of 8 MiB is less than some photos; there is no parameter for it.
-    kserve.model_server.args.grpc_max_receive_message_length = max_body_bytes
-    kserve.model_server.args.grpc_max_send_message_length = max_body_bytes
-    add_routes(kserve.model_server.app, server.dataplane, max_body_bytes)
-    server.start(models)
+    repository = PredictorRepository(model_dirs, lambda name, path: load_model(name, path, settings.threads))
+    repository.load_all()
+    asyncio.run(PredictorServer(repository, settings).serve())

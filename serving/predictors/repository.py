@@ -1,0 +1,87 @@
+"""The models of a server, and how one takes the place of another while requests are answered."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kserve import Model, ModelRepository
+from kserve.errors import ModelNotFound
+from kserve.protocol.model_repository_extension import ModelRepositoryExtension
+
+from serving.predictors.errors import NotReady
+from stocktake.errors import StocktakeError
+
+logger = logging.getLogger(__name__)
+
+LoadModel = Callable[[str, Path], Model]
+
+
+class PredictorRepository(ModelRepository):
+    """Models by name, each with the folder that it came from, which stays known while it is unloaded."""
+
+    def __init__(self, model_dirs: dict[str, Path], load_model: LoadModel):
+        super().__init__()
+        self._model_dirs = model_dirs
+        self._load_model = load_model
+        self._one_at_a_time = asyncio.Lock()  # two models in memory are enough
+
+    @property
+    def all_ready(self) -> bool:
+        """Whether every model that the server was started with can answer."""
+        return all(name in self.models and self.models[name].ready for name in self._model_dirs)
+
+    def load_all(self) -> None:
+        """Load every model. Raises ModelError if one can't be; says why."""
+        for name, model_dir in self._model_dirs.items():
+            self.update(self._load_model(name, model_dir))
+
+    async def reload(self, name: str) -> None:
+        """Load what is now in a model's folder, warm it up, and let it answer from the next request on.
+
+        Requests that the older model has accepted are answered by it. Where loading fails it stays.
+
+        Raises:
+            ModelNotFound: the server was started without such a model.
+            NotReady: the folder's content can't be served; says why.
+        """
+        if name not in self._model_dirs:
+            raise ModelNotFound(name)
+        async with self._one_at_a_time:
+            try:
+                model = await asyncio.to_thread(self._load_model, name, self._model_dirs[name])
+            except StocktakeError as error:
+                logger.error("%s was not loaded: %s", name, error)
+                raise NotReady(f"{name} was not loaded: {error}") from error
+            self.update(model)
+
+    async def reload_all(self) -> None:
+        """`reload` each; one that fails is in the log and stays as it is."""
+        for name in self._model_dirs:
+            try:
+                await self.reload(name)
+            except NotReady:
+                continue
+
+    def unload(self, name: str) -> None:
+        """Forget a model; requests that it has accepted are answered. Raises KeyError if it is not loaded."""
+        del self.models[name]
+
+
+class RepositoryExtension(ModelRepositoryExtension):
+    """Loading and unloading over the network. Who may is `access.Access`'s to say."""
+
+    def __init__(self, repository: PredictorRepository):
+        super().__init__(repository)
+        self._repository = repository
+
+    async def load(self, model_name: str) -> dict[str, Any]:
+        """See `PredictorRepository.reload`. What it returns is what KServe's gRPC answer reads."""
+        await self._repository.reload(model_name)
+        return {"name": model_name, "load": True}
+
+    async def unload(self, model_name: str) -> dict[str, Any]:
+        """See `PredictorRepository.unload`. Raises ModelNotFound."""
+        await super().unload(model_name)
+        return {"name": model_name, "unload": True}

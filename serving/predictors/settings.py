@@ -1,0 +1,79 @@
+"""What a server may be told, checked before anything is loaded."""
+
+import os
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stocktake.errors import SettingsError
+
+MIN_TOKEN = 16  # characters; a shorter one can be guessed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """Ports, limits and tokens of a server.
+
+    Raises:
+        SettingsError: a value is out of range, or nothing can listen on a port; names the flag.
+    """
+
+    http_port: int = 8080
+    grpc_port: int = 8081
+    threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))  # CPU cores to use
+    max_body_bytes: int = 128 << 20
+    max_connections: int = 1000
+    deadline_seconds: float = 30.0  # from the first byte of a request to its answer
+    drain_seconds: float = 5.0  # not ready yet answering, after SIGTERM
+    grace_seconds: float = 30.0  # for what was accepted, after that
+    token: str | None = field(default=None, repr=False)  # that requests must carry; None asks for none
+    admin_token: str | None = field(default=None, repr=False)  # to load and unload; None closes that
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "max_body_bytes", "max_connections"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"--{name} {getattr(self, name)}: give 1 or more")
+        for name in ("deadline_seconds", "drain_seconds", "grace_seconds"):
+            if not 0 <= getattr(self, name) < 3600:
+                raise SettingsError(f"--{name} {getattr(self, name)}: give 0 to 3600 seconds")
+        if (self.ssl_certfile is None) != (self.ssl_keyfile is None):
+            raise SettingsError("--ssl_certfile and --ssl_keyfile: give both or neither")
+        for name in ("ssl_certfile", "ssl_keyfile"):
+            path = getattr(self, name)
+            if path is not None and not path.is_file():
+                raise SettingsError(f"--{name} {path}: there is no such file")
+        for name in ("http_port", "grpc_port"):
+            _check_port(name, getattr(self, name))
+
+
+def read_token(flag: str, path: Path | None) -> str | None:
+    """The token that a file holds; None where no file is given.
+
+    Raises:
+        SettingsError: the file can't be read, or holds no line of 16 characters or more.
+    """
+    if path is None:
+        return None
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"--{flag} {path}: can't be read ({error}); give a file with one line") from error
+    if len(token) < MIN_TOKEN or len(token.split()) > 1:
+        raise SettingsError(
+            f"--{flag} {path}: holds {len(token)} characters; give one word of {MIN_TOKEN} or more, "
+            f"for example by `openssl rand -hex 32 > {path}`"
+        )
+    return token
+
+
+def _check_port(name: str, port: int) -> None:
+    if not 0 < port < 65536:
+        raise SettingsError(f"--{name} {port}: give a number from 1 to 65535")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError as error:
+            raise SettingsError(f"--{name} {port}: {error.strerror}; choose another port") from error
