@@ -12,8 +12,6 @@ from kserve.errors import InferenceError, InvalidInput, ModelNotFound, ModelNotR
 
 from stocktake.errors import BadRequest, PhotoTooLarge, StocktakeError, UnsupportedImage
 
-CLIENT_GONE = 499  # what nginx logs; nobody is left to read it
-
 
 class BodyTooLarge(BadRequest):
     """A request of more bytes than the server reads."""
@@ -28,7 +26,7 @@ class UnsupportedMedia(BadRequest):
 
 
 class ClientGone(BadRequest):
-    """The client closed its connection before it was answered."""
+    """The client closed its connection before it was answered; nobody is left to read an answer."""
 
 
 class Unauthorized(StocktakeError):
@@ -65,7 +63,7 @@ class DeadlineExceeded(StocktakeError):
 class Answer(NamedTuple):
     """How an error is answered over REST and over gRPC."""
 
-    http: int
+    http: HTTPStatus
     grpc: grpc.StatusCode
 
 
@@ -80,7 +78,6 @@ ANSWERS: dict[type[Exception], Answer] = {
     UnsupportedImage: Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, grpc.StatusCode.INVALID_ARGUMENT),
     UnsupportedMedia: Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, grpc.StatusCode.INVALID_ARGUMENT),
     Overloaded: Answer(HTTPStatus.TOO_MANY_REQUESTS, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    ClientGone: Answer(CLIENT_GONE, grpc.StatusCode.CANCELLED),
     InferenceError: Answer(HTTPStatus.INTERNAL_SERVER_ERROR, grpc.StatusCode.INTERNAL),
     NotImplementedError: Answer(HTTPStatus.NOT_IMPLEMENTED, grpc.StatusCode.UNIMPLEMENTED),
     NotReady: Answer(HTTPStatus.SERVICE_UNAVAILABLE, grpc.StatusCode.UNAVAILABLE),

@@ -31,9 +31,5 @@ def model_metadata(model: Model, name: str) -> dict[str, Any]:
 
 def properties_of(model: Model) -> dict[str, str]:
     """What runs the model, in which precision, and why; nothing where the model does not say."""
-    runner = getattr(getattr(model, "detector", None) or getattr(model, "counter", None), "runner", None)
-    return {
-        name: str(getattr(runner, name))
-        for name in ("engine", "device", "precision", "reason")
-        if hasattr(runner, name)
-    }
+    facts = getattr(model, "runner_facts", dict)
+    return {name: str(fact) for name, fact in facts().items()}

@@ -3,7 +3,7 @@
 import asyncio
 from abc import abstractmethod
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 from kserve import InferRequest, InferResponse, Model
@@ -87,7 +87,7 @@ class PhotoModel(Model):
 
     async def _look_at_all(self, sent: Sent) -> list[Report]:
         tasks = [
-            asyncio.create_task(self._look_at(number, data, quantity))
+            asyncio.create_task(self._look_at(number, cast(bytes, data), quantity))
             for number, (data, quantity) in enumerate(zip(sent.photos, sent.quantities, strict=True))
         ]
         try:

@@ -16,6 +16,7 @@ from serving.predictors.rest_v1 import photos_in_instances, quantities_in_instan
 from serving.predictors.tensors import (
     DATATYPE_OF,
     IMAGE,
+    MAX_PHOTOS,
     QUANTITY,
     Photo,
     Tensors,
@@ -23,6 +24,8 @@ from serving.predictors.tensors import (
     quantities_in,
 )
 from stocktake.errors import BadRequest
+
+__all__ = ["MAX_PHOTOS", "QUANTITY", "Sent", "Tensors", "answer", "requested_outputs", "sent_of"]
 
 
 @dataclass(frozen=True, slots=True)
