@@ -11,8 +11,9 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
 from kserve.protocol.grpc.server import GRPCServer
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
+from serving.predictors.grpc_errors import ErrorsToStatus
 from serving.predictors.grpc_health import INFERENCE_SERVICE, HealthServicer
-from serving.predictors.grpc_service import ErrorsToStatus, PredictorServicer
+from serving.predictors.grpc_service import PredictorServicer
 from serving.predictors.requests import Limits
 
 

@@ -1,11 +1,9 @@
 """The gRPC service of the Open Inference Protocol, with the checks and the errors that REST has."""
 
 import asyncio
-import logging
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import grpc
-from grpc_interceptor import AsyncExceptionToStatusInterceptor
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.servicer import InferenceServicer
@@ -13,13 +11,9 @@ from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.utils.utils import to_headers
 
 from serving.predictors import requests
-from serving.predictors.client_log import log_error
-from serving.predictors.errors import Overloaded, answer_to, text_for_client
 from serving.predictors.grpc_v2 import message_of_response, request_of_message
 from serving.predictors.metadata import model_metadata, version_of
 from serving.predictors.parameters import timeout_seconds
-
-logger = logging.getLogger(__name__)
 
 Context: TypeAlias = grpc.aio.ServicerContext
 
@@ -66,19 +60,3 @@ class PredictorServicer(InferenceServicer):
         metadata = model_metadata(model, request.name)
         del metadata["properties"]
         return messages.ModelMetadataResponse(**metadata)
-
-
-class ErrorsToStatus(AsyncExceptionToStatusInterceptor):
-    """Answers whatever goes wrong in a service by the table of errors."""
-
-    async def handle_exception(
-        self, error: Exception, _request: Any, context: Context, _method_name: str
-    ) -> Any:
-        """Abort the call."""
-        if isinstance(error, grpc.aio.AbortError):  # answered already
-            raise error
-        log_error(error)
-        if isinstance(error, Overloaded):
-            # Clients that retry by themselves wait for as long as this says.
-            context.set_trailing_metadata((("grpc-retry-pushback-ms", str(error.retry_after * 1000)),))
-        await context.abort(answer_to(error).grpc, text_for_client(error))

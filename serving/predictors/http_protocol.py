@@ -1,4 +1,4 @@
-"""HTTP connections: what ends before a route sees it is answered like all else, and none is held for nothing."""
+"""HTTP connections: what ends before a route sees it is answered like all else; none is held for long."""
 
 import asyncio
 from typing import Any

@@ -81,7 +81,9 @@ def test_with_the_token_rest_answers(guarded, photos):
     assert response.json()["predictions"][0]["products"] == 6
 
 
-@pytest.mark.parametrize("path", ["/v2/health/live", "/v2/health/ready", f"/v2/models/{NAME}/ready", "/metrics"])
+@pytest.mark.parametrize(
+    "path", ["/v2/health/live", "/v2/health/ready", f"/v2/models/{NAME}/ready", "/metrics"]
+)
 def test_probes_and_metrics_need_no_token(guarded, path):
     assert httpx.get(f"{guarded.url}{path}").status_code == 200
 
