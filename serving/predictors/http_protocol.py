@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import httptools
 import orjson
 from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -20,13 +21,22 @@ class JsonErrorProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.ws_protocol_class = None  # a request for a WebSocket is answered as if it did not ask for one
         self._header_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
         super().connection_made(transport)
         self._wait_for_header()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on. Some clients ask for HTTP/2 in their first request, whose body Uvicorn then loses."""
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("this is not HTTP/1.1")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._read_without_upgrade(data[upgrade.args[0] :])
 
     def on_headers_complete(self) -> None:
         """A request is there."""
@@ -55,6 +65,21 @@ class JsonErrorProtocol(HttpToolsProtocol):
         )
         self.transport.write(STATUS_LINE[400] + head + body)
         self.transport.close()
+
+    def _should_upgrade(self) -> bool:
+        """Whether a request that asks for another protocol is left to `_read_without_upgrade`."""
+        return True
+
+    def _read_without_upgrade(self, rest: bytes) -> None:
+        """Read a request again as if it did not ask for another protocol; `rest` came after its header."""
+        method = self.scope["method"]
+        if method == "CONNECT":  # it always asks for one
+            self.send_400_response("this is no proxy")
+            return
+        headers = (b"%s: %s" % header for header in self.headers if header[0] != b"upgrade")
+        head = b"\r\n".join([b"%s %s HTTP/1.1" % (method.encode(), self.url), *headers, b"", b""])
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(head + rest)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """Refuse requests on more connections than there may be, except those that watch the server."""
