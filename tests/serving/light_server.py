@@ -28,7 +28,6 @@ from tests.ports import free_ports
 NAME, DIGEST = "light", "0123456789abcdef" * 4
 VERSION = DIGEST[:12]
 LIMITS = Limits(body_bytes=200_000, seconds=30)
-KEEP_ALIVE_S = 5
 
 
 class Places:
@@ -113,9 +112,10 @@ class LightServer:
     Attributes:
         model: the one that answers.
         drain: `drain.begin()` makes the server not ready.
+        rest: Uvicorn's server.
     """
 
-    def __init__(self, limits=LIMITS, max_connections=None):
+    def __init__(self, limits=LIMITS, max_connections=None, keep_alive=60):
         self.http_port, self.grpc_port = free_ports(2)
         self.model, self.drain = LightModel(), Drain()
         repository = PredictorRepository({NAME: Path("light")}, lambda _name, _model_dir: self.model)
@@ -123,13 +123,13 @@ class LightServer:
         dataplane = PredictorDataPlane(repository, self.drain)
         app = FastAPI()
         add_routes(app, dataplane, limits)
-        self._rest = uvicorn.Server(
+        self.rest = uvicorn.Server(
             uvicorn.Config(
                 app,
                 port=self.http_port,
                 http=JsonErrorProtocol,
                 log_config=None,
-                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_keep_alive=keep_alive,
                 limit_concurrency=max_connections,
             )
         )
@@ -157,15 +157,15 @@ class LightServer:
 
     def close(self):
         self.model.held = False
-        self._rest.should_exit = True
+        self.rest.should_exit = True
         self._thread.join(60)
         assert not self._thread.is_alive()
 
     async def _serve(self):
-        rest, grpc = asyncio.create_task(self._rest.serve()), asyncio.create_task(self._grpc.start())
+        rest, grpc = asyncio.create_task(self.rest.serve()), asyncio.create_task(self._grpc.start())
         async with grpc_aio.insecure_channel(self.grpc) as channel:
             await channel.channel_ready()
-        while not self._rest.started:
+        while not self.rest.started:
             assert not rest.done()
             await asyncio.sleep(0.01)
         self._ready.set()
