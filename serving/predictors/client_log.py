@@ -4,11 +4,25 @@ import logging
 
 from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady
 
+from serving.predictors.errors import ClientGone, Overloaded, is_our_fault
+
 CLIENTS = (InvalidInput, ModelNotFound, ModelNotReady, NotImplementedError)
+# Thousands a second where there are too many clients; the metrics count them.
+QUIET = (Overloaded, ClientGone)
+
+logger = logging.getLogger(__name__)
+
+
+def log_error(error: Exception) -> None:
+    """Say what a request failed on: its traceback for our own faults only."""
+    if is_our_fault(error):
+        logger.error("a request failed", exc_info=error)
+    elif not isinstance(error, QUIET):
+        logger.warning("refused: %s", error)
 
 
 class OneLineForClients(logging.Filter):
-    """KServe logs every error that it answers with its traceback, whoever made it."""
+    """KServe logs every error that its own routes answer with its traceback, whoever made it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Make a warning of one line of a client's mistake; leave our own faults as they are."""

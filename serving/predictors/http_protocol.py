@@ -1,20 +1,106 @@
-"""HTTP requests that end before any route sees them, answered as all others: `{"error": …}`."""
+"""HTTP connections: what ends before a route sees it is answered like all else; none is held for long."""
 
+import asyncio
+from typing import Any
+
+import httptools
 import orjson
+from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from serving.predictors.errors import Overloaded
+from serving.predictors.rest_errors import error_response
 
 
 class JsonErrorProtocol(HttpToolsProtocol):
-    """Uvicorn's, which answers in plain text what is not HTTP or has an impossible Content-Length.
+    """Uvicorn's, which answers some errors in plain text, and waits for ever for a request that has begun.
 
-    What follows such a request can't be told from its body, so this is the one error that ends a connection.
+    The header of a request must be there within the keep-alive time after the connection was opened, or after
+    the answer before it; a body that was refused may go on for as long.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._header_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._wait_for_header()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on. Some clients ask for HTTP/2 in their first request, whose body Uvicorn then loses."""
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("this is not HTTP/1.1")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._read_without_upgrade(data[upgrade.args[0] :])
+
+    def on_headers_complete(self) -> None:
+        """A request is there."""
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Begin to wait for the next request, unless it is there already."""
+        super().on_response_complete()
+        if self.cycle.response_complete and not self.transport.is_closing():
+            self._wait_for_header()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
     def send_400_response(self, msg: str) -> None:
-        """Answer and close."""
+        """Answer what is not HTTP, or has an impossible Content-Length, and close.
+
+        What follows such a request can't be told from its body, so this error ends a connection.
+        """
         body = orjson.dumps({"error": msg})
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(
             body
         )
         self.transport.write(STATUS_LINE[400] + head + body)
         self.transport.close()
+
+    def _should_upgrade(self) -> bool:
+        """Whether a request that asks for another protocol is left to `_read_without_upgrade`."""
+        return True
+
+    def _read_without_upgrade(self, rest: bytes) -> None:
+        """Read a request again as if it did not ask for another protocol; `rest` came after its header."""
+        method = self.scope["method"]
+        if method == "CONNECT":  # it always asks for one
+            self.send_400_response("this is no proxy")
+            return
+        headers = (b"%s: %s" % header for header in self.headers if header[0] != b"upgrade")
+        head = b"\r\n".join([b"%s %s HTTP/1.1" % (method.encode(), self.url), *headers, b"", b""])
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(head + rest)
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Refuse requests on more connections than there may be, except those that watch the server."""
+        if app is service_unavailable:
+            app = self.app if _watches(cycle.scope["path"]) else _too_many_connections
+        super()._start_asgi_task(cycle, app)
+
+    def _wait_for_header(self) -> None:
+        self._stop_waiting()
+        self._header_timer = self.loop.call_later(self.timeout_keep_alive, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+
+
+def _watches(path: str) -> bool:
+    return path == "/metrics" or path.startswith("/v2/health/") or path.endswith("/ready")
+
+
+async def _too_many_connections(scope: Any, receive: Any, send: Any) -> None:
+    response = error_response(Overloaded(1))
+    response.headers["connection"] = "close"  # there are too many of them
+    await response(scope, receive, send)

@@ -3,7 +3,7 @@
 import asyncio
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 from kserve import InferRequest, InferResponse, Model
@@ -47,6 +47,7 @@ class PhotoModel(Model):
     Attributes:
         INPUTS: what v2 metadata says of them; -1 for a size that may vary.
         admission: the door that requests come in by, before their body is read.
+        digest: of the model dir.
     """
 
     INPUTS: ClassVar[list[dict[str, Any]]] = [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
@@ -56,6 +57,7 @@ class PhotoModel(Model):
         self._loaded = loaded
         self._scheduler = scheduler
         self.admission = capacity.admission(name, self.lanes * self.max_batch)
+        self.digest = loaded.digest
         metrics.model_loaded(name, digest=loaded.digest, **self.runner_facts())
         self.ready = True
 
@@ -135,7 +137,7 @@ class PhotoModel(Model):
     async def _look_at(self, sent: Sent) -> list[Report]:
         with self.admission.photos(len(sent.photos)):
             try:
-                return await self._scheduler.run(self, sent.photos, sent.quantities)
+                return await self._scheduler.run(self, cast(list[bytes], sent.photos), sent.quantities)
             except PhotoFailed as failure:
                 cause = failure.__cause__
                 if isinstance(cause, BadRequest):

@@ -1,137 +1,149 @@
-"""REST routes and error answers that take precedence over KServe's own.
+"""REST routes for inference: v2, and v1 with JSON or with a photo as the body.
 
-They are added to KServe's app before it adds its own, and the first route that matches wins.
+They and those of `rest_metadata` are added to KServe's app before it adds its own, and the first route that
+matches wins.
 """
 
-import logging
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from kserve import InferRequest, InferResponse
-from kserve.errors import InferenceError, InvalidInput, ModelNotFound, ModelNotReady
+import orjson
+from fastapi import APIRouter, FastAPI, Request, Response
+from kserve import Model
 from kserve.protocol.dataplane import DataPlane
-from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 
-from serving.predictors.errors import BodyTooLarge, ClientError, answer_to
-from serving.predictors.protocol import (
-    HEADER_LENGTH,
-    IMAGE,
-    MAX_DIGITS,
-    QUANTITY,
-    encode_infer_response,
-    parse_infer_request,
-    parse_v1,
-    quantity_of_text,
-)
-from stocktake.errors import BadRequest
+from serving.predictors import openapi, requests
+from serving.predictors.bodies import pack, read_body
+from serving.predictors.errors import ClientGone, UnsupportedMedia
+from serving.predictors.metadata import version_of
+from serving.predictors.parameters import timeout_seconds
+from serving.predictors.requests import Limits
+from serving.predictors.rest_errors import AnsweredRoute, add_error_handlers
+from serving.predictors.rest_metadata import metadata_routes
+from serving.predictors.rest_v1 import parse_v1, request_of_photo
+from serving.predictors.rest_v2 import HEADER_LENGTH, encode_infer_response, parse_infer_request
+from serving.predictors.tensors import QUANTITY
 
-logger = logging.getLogger(__name__)
+SMALL = 1 << 18  # bytes; more JSON than this is parsed beside the event loop
 
 
-class InternalError(Exception):
-    """Something broke on our side; the log says what."""
+def add_routes(app: FastAPI, dataplane: DataPlane, limits: Limits) -> None:
+    """Answer requests of v1 and v2, and all errors as `{"error": …}`."""
+    router = APIRouter(route_class=AnsweredRoute)
+    router.include_router(_inference_routes(dataplane, limits))
+    router.include_router(metadata_routes(dataplane))
+    app.include_router(router)
+    add_error_handlers(app)
+    openapi.describe(app, router)
 
 
-def add_routes(app: FastAPI, dataplane: DataPlane, max_body_bytes: int) -> None:
-    """Answer v1 and v2 inference requests, and all errors as `{"error": …}`."""
+def _inference_routes(dataplane: DataPlane, limits: Limits) -> APIRouter:
+    router = APIRouter(route_class=AnsweredRoute)
+    models = dataplane.model_registry
 
-    @app.post("/v2/models/{model_name}/infer", tags=["V2"])
-    async def infer(model_name: str, request: Request) -> Response:
-        await _check_ready(dataplane, model_name)
-        body = await _read_body(request, max_body_bytes)
-        header_length = request.headers.get(HEADER_LENGTH)
-        payload = await run_in_threadpool(parse_infer_request, body, header_length, model_name)
-        response: InferResponse = await _run(dataplane, model_name, payload, request)
-        content, json_length = encode_infer_response(payload, response)
-        if json_length is None:
-            return Response(content, media_type="application/json")
-        return Response(
-            content, headers={HEADER_LENGTH: str(json_length)}, media_type="application/octet-stream"
+    @router.post("/v2/models/{model_name}/infer", tags=["V2"], **openapi.INFER)
+    async def infer(request: Request, model_name: str) -> Response:
+        """Ask a model, with JSON or binary tensors."""
+        return await _infer(await requests.find_model(models, model_name), request, limits)
+
+    @router.post("/v2/models/{model_name}/versions/{model_version}/infer", tags=["V2"], **openapi.INFER)
+    async def infer_version(request: Request, model_name: str, model_version: str) -> Response:
+        """Ask one version of a model."""
+        model = await requests.find_model(models, model_name, model_version)
+        return await _infer(model, request, limits)
+
+    @router.post("/v1/models/{model_name}:predict", tags=["V1"], **openapi.PREDICT)
+    async def predict(request: Request, model_name: str) -> Response:
+        """Ask a model, with JSON or with a photo as the body."""
+        model = await requests.find_model(models, model_name)
+        return await _predict(model, request, limits)
+
+    @router.post("/v1/models/{model_name}:explain", include_in_schema=False)
+    async def explain(model_name: str) -> Response:
+        requests.known_model(models, model_name)
+        raise NotImplementedError("explanations are not offered")  # KServe's route reads bodies of any size
+
+    return router
+
+
+async def _infer(model: Model, request: Request, limits: Limits) -> Response:
+    if _media_type(request).startswith("image/"):
+        raise UnsupportedMedia(
+            f"Content-Type: v2 takes tensors; send a photo to /v1/models/{model.name}:predict"
         )
+    header_length = request.headers.get(HEADER_LENGTH)
+    async with _answering(model, request, limits) as (body, clock):
+        parse = partial(parse_infer_request, body, header_length, model.name, version_of(model))
+        # The JSON of binary requests is short.
+        payload = await _beside(parse, len(body) if header_length is None else 0)
+        requests.shorten(clock, timeout_seconds(payload.parameters))
+        response = await requests.ask(model, payload, dict(request.headers))
+        content, json_length = encode_infer_response(payload, response)
+    if json_length is None:
+        return await _packed(request, content, "application/json", {})
+    return await _packed(request, content, "application/octet-stream", {HEADER_LENGTH: str(json_length)})
 
-    @app.post("/v1/models/{model_name}:predict", tags=["V1"])
-    async def predict(model_name: str, request: Request) -> Response:
-        await _check_ready(dataplane, model_name)
-        body = await _read_body(request, max_body_bytes)
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind.startswith("image/"):
-            payload: dict[str, Any] = {"instances": [{IMAGE: body, **_recorded(request)}]}
+
+async def _predict(model: Model, request: Request, limits: Limits) -> Response:
+    async with _answering(model, request, limits) as (body, _):
+        if _media_type(request).startswith("image/"):
+            photo = memoryview(body).toreadonly()
+            payload = request_of_photo(photo, request.query_params.getlist(QUANTITY))
         else:
-            payload = await run_in_threadpool(parse_v1, body)
-        return JSONResponse(await _run(dataplane, model_name, payload, request))
-
-    app.add_exception_handler(BadRequest, _bad_request)
-    app.add_exception_handler(ClientError, _client_error)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(InternalError, _internal_error)
+            payload = await _beside(partial(parse_v1, body), len(body))
+        content = orjson.dumps(await requests.ask(model, payload, dict(request.headers)))
+    return await _packed(request, content, "application/json", {})
 
 
-async def _check_ready(dataplane: DataPlane, model_name: str) -> None:
-    if not await dataplane.model_ready(model_name):  # raises ModelNotFound, which KServe answers with 404
-        raise ModelNotReady(model_name)
+@asynccontextmanager
+async def _answering(
+    model: Model, request: Request, limits: Limits
+) -> AsyncIterator[tuple[bytearray, asyncio.Timeout]]:
+    """Take a place and read the body; cancel what is done with it at the deadline, or if the client goes."""
+    seconds = requests.allowed_seconds(request.headers.get(requests.TIMEOUT_HEADER), limits.seconds)
+    until = asyncio.get_running_loop().time() + seconds
+    with requests.place_in(model):
+        body = await read_body(request, limits.body_bytes, until)
+        async with requests.deadline(until) as clock, _while_connected(request):
+            yield body, clock
 
 
-async def _run(
-    dataplane: DataPlane, model_name: str, payload: InferRequest | dict[str, Any], request: Request
-) -> Any:
+@asynccontextmanager
+async def _while_connected(request: Request) -> AsyncIterator[None]:
+    """Cancel what is done within when the client closes its connection. Raises ClientGone."""
+
+    async def watch(clock: asyncio.Timeout) -> None:
+        await request.receive()  # nothing but a disconnect follows a body
+        clock.reschedule(asyncio.get_running_loop().time())
+
     try:
-        response, _ = await dataplane.infer(model_name, payload, dict(request.headers))
-    except (InvalidInput, InferenceError, ModelNotFound, ModelNotReady):
-        raise
-    except Exception as error:
-        # KServe would send the exception's text to the client and close the connection.
-        logger.exception("%s failed", model_name)
-        raise InternalError from error
-    return response
+        async with asyncio.timeout(None) as clock:
+            watcher = asyncio.create_task(watch(clock))
+            try:
+                yield
+            finally:
+                watcher.cancel()
+    except TimeoutError as error:
+        if not clock.expired():
+            raise
+        raise ClientGone("the client closed its connection before it was answered") from error
 
 
-def _recorded(request: Request) -> dict[str, int]:
-    """What was recorded for a photo that is the body: it goes into the query, where curl can put it."""
-    match request.query_params.getlist(QUANTITY):
-        case []:
-            return {}
-        case [value]:
-            return {QUANTITY: quantity_of_text(value)}
-    raise BadRequest(f"query parameter {QUANTITY}: give it once")
+async def _beside(parse: Any, size: int) -> Any:
+    """Call `parse`, beside the event loop if the JSON is long: probes must not wait for it."""
+    return parse() if size < SMALL else await asyncio.to_thread(parse)
 
 
-async def _read_body(request: Request, limit: int) -> bytes:
-    announced = request.headers.get("content-length", "0")
-    body = bytearray()
-    if len(announced) <= MAX_DIGITS and int(announced) <= limit:  # the server knows that it is a number
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                break
-        else:
-            return bytes(body)
-    raise BodyTooLarge(f"the body is larger than {limit:,} bytes; send fewer or smaller photos")
+async def _packed(request: Request, content: bytes, media_type: str, headers: dict[str, str]) -> Response:
+    accepted = request.headers.get("accept-encoding", "")
+    content, encoding = await _beside(partial(pack, content, accepted), len(content))
+    if encoding is not None:
+        headers |= {"Content-Encoding": encoding}
+    return Response(content, headers=headers, media_type=media_type)
 
 
-def _error(status: int, message: str, headers: Any = None) -> JSONResponse:
-    return JSONResponse({"error": message}, status, headers)
-
-
-async def _bad_request(_request: Request, error: Any) -> Response:
-    return _error(answer_to(error).http, str(error))
-
-
-async def _client_error(_request: Request, error: Any) -> Response:
-    return _error(answer_to(error.cause).http, str(error))
-
-
-async def _invalid(_request: Request, error: Any) -> Response:
-    first = error.errors()[0]
-    return _error(400, f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
-
-
-async def _http_error(_request: Request, error: Any) -> Response:
-    return _error(error.status_code, str(error.detail), error.headers)
-
-
-async def _internal_error(_request: Request, _cause: Any) -> Response:
-    return _error(500, "the server failed on this request; its log says why")
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -11,16 +11,18 @@ import kserve.model_server
 import uvicorn.config
 from kserve import ModelServer
 from kserve.protocol.dataplane import DataPlane
-from kserve.protocol.grpc.server import GRPCServer
 
-from serving.predictors.access import Access, AccessMiddleware
+from serving.predictors.access import Access, AccessInterceptor, AccessMiddleware
 from serving.predictors.admission import Capacity
 from serving.predictors.batching import Scheduler
 from serving.predictors.bin_counter import BinCounterModel
 from serving.predictors.client_log import OneLineForClients
+from serving.predictors.grpc_server import PredictorGrpcServer
 from serving.predictors.lifecycle import Drain, DrainMiddleware, RestServer, wait_for_signal
+from serving.predictors.metadata import EXTENSIONS
 from serving.predictors.photo_model import PhotoModel
 from serving.predictors.repository import PredictorRepository, RepositoryExtension
+from serving.predictors.requests import Limits
 from serving.predictors.rest import add_routes
 from serving.predictors.settings import ServerSettings
 from serving.predictors.shelf_detector import ShelfDetectorModel
@@ -53,7 +55,7 @@ class PredictorDataPlane(DataPlane):
 
     def metadata(self) -> dict[str, Any]:
         """Name, version and the protocol extensions that there really are."""
-        return {**super().metadata(), "extensions": ["binary_tensor_data"]}
+        return {**super().metadata(), "extensions": EXTENSIONS}
 
 
 class PredictorServer(ModelServer):
@@ -69,6 +71,8 @@ class PredictorServer(ModelServer):
             grace_period=round(settings.grace_seconds),
         )
         self._settings = settings
+        self._limits = Limits(settings.max_body_bytes, settings.deadline_seconds)
+        self._access = Access(settings.token, settings.admin_token)
         self._drain = Drain()
         self.dataplane = PredictorDataPlane(repository, self._drain)
         self.model_repository_extension = RepositoryExtension(repository)
@@ -87,8 +91,8 @@ class PredictorServer(ModelServer):
 
     def _rest(self) -> RestServer:
         settings, app = self._settings, kserve.model_server.app
-        add_routes(app, self.dataplane, settings.max_body_bytes)
-        app.add_middleware(AccessMiddleware, access=Access(settings.token, settings.admin_token))
+        add_routes(app, self.dataplane, self._limits)
+        app.add_middleware(AccessMiddleware, access=self._access)
         app.add_middleware(DrainMiddleware, drain=self._drain)
         return RestServer(
             "kserve.model_server:app",
@@ -102,16 +106,14 @@ class PredictorServer(ModelServer):
             max_connections=settings.max_connections,
         )
 
-    def _grpc(self) -> GRPCServer:
-        limits = dict.fromkeys(
-            ("grpc_max_send_message_length", "grpc_max_receive_message_length"), self._settings.max_body_bytes
-        )
-        return GRPCServer(
+    def _grpc(self) -> PredictorGrpcServer:
+        return PredictorGrpcServer(
             self._settings.grpc_port,
             self.dataplane,
             self.model_repository_extension,
-            limits,
+            self._limits,
             self.grace_period,
+            [AccessInterceptor(self._access)],
         )
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests import tiny_counter
 from tests.ports import free_ports
+from tests.serving.wire import connect
 from tests.tiny_model import draw_photo, write_model_dir
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +86,14 @@ def server(model_dirs, tmp_path_factory):
         arguments += ["--model", f"{name}={model_dirs[name]}"]
     with serve(log, *arguments, "--threads", 2) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def connection(server):
+    """One connection for all requests of a module: it fails where the server has closed it."""
+    connection = connect(server.http_port)
+    yield connection
+    connection.close()
 
 
 @pytest.fixture(scope="session")

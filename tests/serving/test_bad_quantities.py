@@ -11,10 +11,8 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 
 from tests.serving.clients import ask
 from tests.serving.conftest import BINS, NAME, encode
-from tests.serving.test_bad_requests import JPEG, JSON, MARK, check, connection, element
+from tests.serving.wire import JPEG, JSON, MARK, check, element
 from tests.tiny_counter import draw_bin
-
-__all__ = ["connection"]  # a fixture
 
 PHOTO = encode(draw_bin(2), "PNG")
 IMAGE = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(PHOTO).decode()]}

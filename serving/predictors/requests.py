@@ -1,0 +1,106 @@
+"""What happens to every request for inference, over REST and gRPC, in this order:
+
+    the model is known, in this version     404
+    it is ready                             503
+    there is a place for one more request   429, before the body is read
+    the model answers in time               504
+
+Deadlines, clients that went away and the end of the server cancel the work; that gives its place back.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from kserve import InferRequest, Model, ModelRepository
+from kserve.errors import ModelNotReady
+
+from serving.predictors.errors import DeadlineExceeded, UnknownModel
+from serving.predictors.metadata import version_of
+from stocktake.errors import BadRequest
+
+# Milliseconds that a request may take. Envoy tells it to what it routes to; other clients may send it, too.
+TIMEOUT_HEADER = "x-envoy-expected-rq-timeout-ms"
+MAX_DIGITS = 12  # of a number in a header
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a request may take."""
+
+    body_bytes: int = 128 << 20  # as it comes, and unpacked
+    seconds: float = 30.0  # from its first byte to its answer
+
+
+async def find_model(models: ModelRepository, name: str, version: str | None = None) -> Model:
+    """The model that answers a request; it stays that request's model if another takes its place meanwhile.
+
+    Args:
+        models: those that are served.
+        name: from the request.
+        version: None or "" for whichever is served.
+
+    Raises:
+        UnknownModel, ModelNotReady: there is no such model or version, or it can't answer yet.
+    """
+    model = known_model(models, name, version)
+    if not await model.healthy():
+        raise ModelNotReady(name)
+    return model
+
+
+def known_model(models: ModelRepository, name: str, version: str | None = None) -> Model:
+    """As `find_model`, ready or not."""
+    model = models.get_model(name)
+    if model is None:
+        raise UnknownModel("there is no model of this name; GET /v2/models lists those that there are")
+    if version and version != version_of(model):
+        raise UnknownModel(f"the version of {name} that is served is {version_of(model)}")
+    return model
+
+
+def place_in(model: Model) -> AbstractContextManager[None]:
+    """A place among the requests that wait or run, while it is open. Raises Overloaded if there is none."""
+    admission = getattr(model, "admission", None)
+    return admission.place() if admission else nullcontext()
+
+
+def allowed_seconds(header: str | None, most: float) -> float:
+    """How long a request may take: by the value of its TIMEOUT_HEADER, and at most `most`.
+
+    Raises:
+        BadRequest: it is no number of milliseconds.
+    """
+    value = header or "0"
+    if not (value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS):
+        raise BadRequest(f"header {TIMEOUT_HEADER}: give a number of milliseconds")
+    return min(int(value) / 1e3 or most, most)  # 0: no limit of the client's
+
+
+@asynccontextmanager
+async def deadline(until: float) -> AsyncIterator[asyncio.Timeout]:
+    """Cancel what is done within at a time of the event loop. Raises DeadlineExceeded."""
+    try:
+        async with asyncio.timeout_at(until) as clock:
+            yield clock
+    except TimeoutError as error:
+        if not clock.expired():  # another clock's
+            raise
+        raise DeadlineExceeded(
+            "the request was not answered in the time that it has; send fewer photos, or give it more"
+        ) from error
+
+
+def shorten(clock: asyncio.Timeout, seconds: float | None) -> None:
+    """Let the deadline be in `seconds`, if that is before it; None leaves it as it is."""
+    until = clock.when()
+    if seconds is not None and until is not None:
+        clock.reschedule(min(until, asyncio.get_running_loop().time() + seconds))
+
+
+async def ask(model: Model, payload: InferRequest | dict[str, Any], headers: dict[str, str]) -> Any:
+    """The model's answer: an InferResponse to an InferRequest, an object for JSON to one of v1."""
+    response, _ = await model(payload, headers=headers)
+    return response

@@ -1,0 +1,97 @@
+"""Errors over REST: always `{"error": …}` with the code of the table, and the connection stays open."""
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from serving.predictors.bodies import ENCODINGS
+from serving.predictors.client_log import log_error
+from serving.predictors.errors import (
+    Overloaded,
+    Unauthorized,
+    UnsupportedMedia,
+    answer_to,
+    text_for_client,
+)
+from stocktake.errors import StocktakeError
+
+logger = logging.getLogger(__name__)
+
+
+class AnsweredRoute(APIRoute):
+    """A route that answers whatever goes wrong.
+
+    What leaves a route Starlette answers, too, but it then lets Uvicorn close the connection.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler of FastAPI, and `error_response`."""
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except Exception as error:
+                log_error(error)
+                return error_response(error)
+
+        return answer
+
+
+def error_response(error: Exception) -> Response:
+    """The answer to an error."""
+    headers = {}
+    match error:
+        case Overloaded():
+            headers["Retry-After"] = str(error.retry_after)
+        case Unauthorized():
+            headers["WWW-Authenticate"] = "Bearer"
+        case UnsupportedMedia():
+            headers["Accept-Encoding"] = ", ".join(ENCODINGS)
+    return _json({"error": text_for_client(error)}, answer_to(error).http, headers)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Answer alike where there is no route of ours: unknown paths, wrong methods, KServe's own routes."""
+
+    async def our_error(_request: Request, error: Exception) -> Response:
+        log_error(error)
+        return error_response(error)
+
+    async def http_error(request: Request, error: Exception) -> Response:
+        return _http_error(request, error)
+
+    app.add_exception_handler(StocktakeError, our_error)
+    app.add_exception_handler(HTTPException, http_error)
+
+
+def _http_error(request: Request, error: Any) -> Response:
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods(request))
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
+    return _json({"error": str(error.detail)}, error.status_code, headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What may be done with the path of a request. Starlette says what its first route may."""
+    scopes = {method: {**request.scope, "method": method} for method in ("GET", "HEAD", "POST")}
+    return [
+        *(
+            method
+            for method, scope in scopes.items()
+            if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+        ),
+        "OPTIONS",
+    ]
+
+
+def _json(content: Any, status: int, headers: dict[str, str]) -> Response:
+    return Response(orjson.dumps(content), status, headers, media_type="application/json")

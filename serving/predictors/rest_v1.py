@@ -1,0 +1,90 @@
+"""The older protocol, v1: photos in, reports out.
+
+    {"instances": [{"image": {"b64": …}, "expected_quantity": 4}]}   ->   {"predictions": [report]}
+
+A photo that is the body itself becomes the same object, with its bytes in the place of `{"b64": …}`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from serving.predictors.json_body import check_values
+from serving.predictors.tensors import (
+    IMAGE,
+    MAX_PHOTOS,
+    QUANTITY,
+    Photo,
+    from_base64,
+    quantity,
+    wrong_number_of_photos,
+)
+from stocktake.errors import BadRequest
+
+MAX_DIGITS = 12  # of a number in a query
+
+_EXAMPLE = '{"instances": [{"image": {"b64": …}}]}'
+
+
+def parse_v1(body: bytes | bytearray) -> dict[str, Any]:
+    """The JSON object of a v1 request. Raises BadRequest if it is none."""
+    check_values(body)
+    try:
+        payload = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise BadRequest("the body is not JSON; send JSON, or a photo as image/jpeg, png or webp") from None
+    if not isinstance(payload, dict):
+        raise BadRequest(f"the body is not a JSON object; send {_EXAMPLE}")
+    return payload
+
+
+def request_of_photo(photo: Photo, recorded: Sequence[str]) -> dict[str, Any]:
+    """The v1 request that a photo stands for which is a body itself.
+
+    Args:
+        photo: the body.
+        recorded: the values of `expected_quantity` in the query, where curl can put it.
+
+    Raises:
+        BadRequest: it is there twice, or no number of items.
+    """
+    where = f"query parameter {QUANTITY}"
+    if len(recorded) > 1:
+        raise BadRequest(f"{where}: give it once")
+    instance: dict[str, Any] = {IMAGE: photo}
+    for text in recorded:
+        is_number = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
+        instance[QUANTITY] = quantity(int(text) if is_number else text, where)
+    return {"instances": [instance]}
+
+
+def photos_in_instances(payload: dict[str, Any]) -> list[Photo]:
+    """The photo of each instance. Raises BadRequest: there are none, too many, or one is not base64."""
+    instances = payload.get("instances")
+    if not isinstance(instances, list):
+        raise BadRequest(f"instances: there is no such list; send {_EXAMPLE}")
+    if not 1 <= len(instances) <= MAX_PHOTOS:
+        raise wrong_number_of_photos(len(instances))
+    return [_photo(instance, number) for number, instance in enumerate(instances)]
+
+
+def quantities_in_instances(payload: dict[str, Any]) -> list[int | None]:
+    """The quantity that was recorded for each photo, None where none was. Raises BadRequest.
+
+    Args:
+        payload: one that `photos_in_instances` has passed.
+    """
+    return [
+        quantity(instance[QUANTITY], f"instances[{number}].{QUANTITY}") if QUANTITY in instance else None
+        for number, instance in enumerate(payload["instances"])
+    ]
+
+
+def _photo(instance: Any, number: int) -> Photo:
+    image = instance.get(IMAGE) if isinstance(instance, dict) else None
+    if isinstance(image, dict) and set(image) == {"b64"}:
+        return from_base64(image["b64"], f"instances[{number}].image.b64")
+    if isinstance(image, Photo):  # JSON has no such type: it was the body
+        return image
+    raise BadRequest(f'instances[{number}]: is not {{"image": {{"b64": …}}}}')
