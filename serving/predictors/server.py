@@ -50,8 +50,9 @@ class PredictorDataPlane(DataPlane):
         return self._repository.all_ready and not self._drain.draining
 
     async def model_ready(self, model_name: str, disable_predictor_health_check: bool = False) -> bool:
-        """True while a model can answer, for probes; a request is answered while the server drains, too."""
-        return await super().model_ready(model_name, disable_predictor_health_check)
+        """The same of one model, for probes; a request is answered while the server drains, too."""
+        is_ready = await super().model_ready(model_name, disable_predictor_health_check)
+        return is_ready and not self._drain.draining
 
     def metadata(self) -> dict[str, Any]:
         """Name, version and the protocol extensions that there really are."""
@@ -114,6 +115,7 @@ class PredictorServer(ModelServer):
             self._limits,
             self.grace_period,
             [AccessInterceptor(self._access)],
+            self._settings.grpc_credentials(),
         )
 
 
@@ -133,7 +135,8 @@ def serve(model_dirs: dict[str, Path], settings: ServerSettings) -> None:
     """
     cv2.setNumThreads(1)  # photos are decoded in parallel already
     configure_tracing()
-    logging.getLogger("kserve.trace").setLevel(logging.WARNING)  # two lines for each request
+    for talkative in ("kserve.trace", "uvicorn.access"):  # lines for each request, which metrics count
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     logging.getLogger("kserve").addFilter(OneLineForClients())
     uvicorn.config.HTTP_PROTOCOLS["auto"] = "serving.predictors.http_protocol:JsonErrorProtocol"
     shared = Scheduler(settings.threads), Capacity()
