@@ -53,7 +53,9 @@ def write_model(path: Path, size: int = SIZE, delay: int = 0) -> Path:
         # depends on the photo, or the engine would fold it into a constant at load
         nodes.insert(4, helper.make_node("ReduceMean", ["grey"], ["mean"], keepdims=0))
         nodes.insert(5, helper.make_node("Add", ["block", "mean"], ["seed"]))
-        nodes.append(helper.make_node("ReduceMin", [f"block_{delay - 1}"], ["slow"], keepdims=0))
+        nodes.append(helper.make_node("ReduceMin", [f"block_{delay - 1}"], ["least"], keepdims=0))
+        nodes.append(helper.make_node("ReduceMax", ["zeros"], ["row"], axes=[1], keepdims=0))
+        nodes.append(helper.make_node("Add", ["row", "least"], ["slow"]))
     graph = helper.make_graph(
         nodes,
         "bright_cells",
@@ -61,7 +63,7 @@ def write_model(path: Path, size: int = SIZE, delay: int = 0) -> Path:
         [
             helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["N", cells**2, 4]),
             helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", cells**2]),
-            *([helper.make_tensor_value_info("slow", TensorProto.FLOAT, [])] if delay else []),
+            *([helper.make_tensor_value_info("slow", TensorProto.FLOAT, ["N"])] if delay else []),
         ],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )

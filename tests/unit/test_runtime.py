@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from stocktake.errors import ModelError
-from stocktake.runtime import Runner
+from stocktake.runtime import load_runner
 from tests.tiny_model import draw_photo, write_model
 
 
