@@ -24,7 +24,7 @@ class BinCounterModel(PhotoModel):
     ]
 
     def __init__(self, name: str, model_dir: Path, scheduler: Scheduler, capacity: Capacity):
-        self.counter = BinCounter.load(model_dir, scheduler.threads)
+        self.counter = BinCounter.load(model_dir, scheduler.threads, lanes=scheduler.threads)
         super().__init__(name, self.counter, scheduler, capacity)
 
     def get_output_types(self) -> list[dict[str, Any]]:

@@ -15,19 +15,21 @@ from serving.predictors.errors import ClientError
 from serving.predictors.protocol import Sent, Tensors, answer, requested_outputs, sent_of
 from stocktake.errors import BadRequest
 from stocktake.images import DecodedPhoto, Pixels
+from stocktake.runner import Runner
 
 
 class LoadedModel(Protocol):
     """A model dir, loaded: a ShelfDetector or a BinCounter."""
 
     digest: str
+    runner: Runner
 
     def decode(self, data: bytes) -> DecodedPhoto:
         """Read an encoded photo. Raises BadRequest if that can't be done."""
         ...
 
-    def infer(self, batch: Pixels) -> Iterable[Any]:
-        """Run the model on (N, S, S, 3) uint8 RGB; N answers."""
+    def infer(self, batch: Pixels, alone: bool = True) -> Iterable[Any]:
+        """Run the model on (N, S, S, 3) uint8 RGB, on all cores or on a share of them; N answers."""
         ...
 
 
@@ -58,30 +60,34 @@ class PhotoModel(Model):
         self._scheduler = scheduler
         self.admission = capacity.admission(name, self.lanes * self.max_batch)
         self.digest = loaded.digest
-        metrics.model_loaded(name, digest=loaded.digest, **self.runner_facts())
+        facts = self.runner_facts()
+        del facts["reason"]  # a label of a sentence helps nobody
+        metrics.model_loaded(name, digest=loaded.digest, **facts)
         self.ready = True
-
-    # --- What the runner offers: the one place that knows it ---
 
     @property
     def lanes(self) -> int:
         """How many calls of `infer` run side by side with profit."""
-        return self._scheduler.threads
+        return self._loaded.runner.lanes
 
     @property
     def max_batch(self) -> int:
         """Most photos that one call of `infer` should take."""
-        return 1
+        return self._loaded.runner.max_batch
 
-    def infer(self, batch: Pixels, alone: bool) -> Iterable[Any]:  # noqa: ARG002
+    def infer(self, batch: Pixels, alone: bool) -> Iterable[Any]:
         """Run the model on (N, S, S, 3) uint8 RGB, on all cores or on one of `lanes` shares. N answers."""
-        return self._loaded.infer(batch)
+        return self._loaded.infer(batch, alone)
 
     def runner_facts(self) -> dict[str, str]:
-        """`engine`, `device` and `precision`."""
-        return {"engine": "onnxruntime", "device": "cpu", "precision": "fp32"}
-
-    # ---
+        """What runs the model, where, in which precision, and why."""
+        runner = self._loaded.runner
+        return {
+            "engine": runner.engine,
+            "device": runner.device,
+            "precision": runner.precision,
+            "reason": runner.reason,
+        }
 
     def decode(self, data: bytes) -> DecodedPhoto:
         """Read an encoded photo. Raises BadRequest if that can't be done."""

@@ -31,7 +31,7 @@ class ShelfDetectorModel(PhotoModel):
     """Photos in, products, voids and a report for each photo out."""
 
     def __init__(self, name: str, model_dir: Path, scheduler: Scheduler, capacity: Capacity):
-        self.detector = ShelfDetector.load(model_dir, scheduler.threads)
+        self.detector = ShelfDetector.load(model_dir, scheduler.threads, lanes=scheduler.threads)
         super().__init__(name, self.detector, scheduler, capacity)
 
     def get_output_types(self) -> list[dict[str, Any]]:

@@ -34,15 +34,20 @@ def read_pixels(index: DatasetIndex, photo: Photo) -> Pixels:
     return pixels
 
 
+def pass_workers(workers: int | None = None) -> int:
+    """Threads of a pass: one per core, eight at most, when None."""
+    return workers or min(load_settings().cpu_workers, MAX_WORKERS)
+
+
 def each_photo(
     work: Callable[[Photo], Result], photos: Sequence[Photo], workers: int | None, progress: bool, label: str
 ) -> list[Result]:
-    """`work` over photos in threads (one per core, eight at most, when None), in the order of `photos`."""
+    """`work` over photos in threads, see `pass_workers`; in the order of `photos`."""
     results: dict[int, Result] = {}
     numbered = map_bounded(
         lambda number: (number, work(photos[number])),
         range(len(photos)),
-        workers or min(load_settings().cpu_workers, MAX_WORKERS),
+        pass_workers(workers),
     )
     with tqdm(desc=label, total=len(photos), unit="photo", disable=None if progress else True) as bar:
         for number, result in numbered:

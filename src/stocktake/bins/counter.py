@@ -20,7 +20,8 @@ from stocktake.bins.verification import Verdict, VerificationSettings, record_su
 from stocktake.errors import ModelError
 from stocktake.images import MAX_PIXELS, DecodedPhoto, Pixels, decode_photo
 from stocktake.model_card import CARD_FILE, MODEL_FILE, ModelCard, Task, open_card, read_settings
-from stocktake.runtime import Runner
+from stocktake.runner import Precision, Runner
+from stocktake.runtime import load_runner
 
 TASK: Task = "bin-counter"
 OUTPUT_NAME = "probabilities"
@@ -65,6 +66,7 @@ class BinCounter:
     Attributes:
         card: the model's card.
         digest: SHA-256 of its SHA256SUMS.
+        runner: what runs the model.
         classes: the counts that it knows, ascending.
         verification: the thresholds of the card.
     """
@@ -81,25 +83,35 @@ class BinCounter:
         self.digest = digest
         self.classes = classes
         self.verification = verification
-        self._runner = runner
+        self.runner = runner
 
     @classmethod
-    def load(cls, model_dir: Path | str, threads: int | None = None) -> Self:
+    def load(
+        cls,
+        model_dir: Path | str,
+        threads: int | None = None,
+        precision: Precision | None = None,
+        lanes: int = 1,
+    ) -> Self:
         """Check a model dir, load it and run it once.
 
         Args:
             model_dir: weights, model.onnx, model_card.json, SHA256SUMS.
             threads: of one inference; None takes one for each core.
+            precision: None takes that of the environment, or else the fastest that the card allows here.
+            lanes: how many calls of `infer` may be made side by side, see `Runner`.
 
         Raises:
-            ModelError: a file is missing or damaged, the card is for another task or has an impossible value,
-                or the model's inputs and outputs are not those of a bin counter; names the file.
+            SettingsError: this machine does not have the engine or the precision that is asked for.
+            ModelError: a file is missing or damaged, the card is for another task, has an impossible value or
+                forbids the precision, or the model's inputs and outputs are not those of a bin counter; names
+                the file.
         """
         model_dir = Path(model_dir)
         card, digest = open_card(model_dir, TASK)
         verification = read_settings(VerificationSettings, card.verification, "verification", model_dir)
         classes = parse_classes(card.classes, model_dir / CARD_FILE)
-        runner = Runner.load(model_dir / MODEL_FILE, threads)
+        runner = load_runner(model_dir, card.precisions, threads, precision, lanes)
         counter = cls(card, runner, classes, verification, digest)
         counter._check_outputs(model_dir / MODEL_FILE)
         return counter
@@ -116,9 +128,12 @@ class BinCounter:
         """A photo that is decoded already, (H, W, 3) uint8 RGB, upright, with what the model sees of it."""
         return DecodedPhoto(photo, fit_bin(photo, self.card.input_size))
 
-    def infer(self, batch: Pixels) -> Probabilities:
-        """Run the model on (N, S, S, 3) uint8, the photos' tensors stacked. Returns (N, K)."""
-        return self._runner.infer(batch)[OUTPUT_NAME]
+    def infer(self, batch: Pixels, alone: bool = True) -> Probabilities:
+        """Run the model on (N, S, S, 3) uint8, the photos' tensors stacked. Returns (N, K).
+
+        `alone`: nothing else runs, see `Runner.infer`.
+        """
+        return self.runner.infer(batch, alone)[OUTPUT_NAME]
 
     def interpret(self, probabilities: Probabilities, expected_quantity: int | None = None) -> BinReport:
         """The report of one photo: `probabilities` (K,), and the recorded quantity where there is one."""
@@ -141,7 +156,7 @@ class BinCounter:
         return self.interpret(self.infer(self.decode(data).tensor[None])[0], expected_quantity)
 
     def _check_outputs(self, path: Path) -> None:
-        outputs = self._runner.infer_blank(self.card.input_size, path)
+        outputs = self.runner.infer_blank(self.card.input_size, path)
         found = {name: array.shape for name, array in outputs.items()}
         wanted = {OUTPUT_NAME: (2, len(self.classes))}
         if found != wanted:

@@ -18,7 +18,8 @@ from stocktake.boxes import clip_boxes, nms
 from stocktake.errors import ModelError
 from stocktake.images import MAX_PIXELS, DecodedPhoto, Pixels, decode_photo, letterbox
 from stocktake.model_card import MODEL_FILE, ModelCard, Task, open_card, read_settings
-from stocktake.runtime import Runner
+from stocktake.runner import Precision, Runner
+from stocktake.runtime import load_runner
 from stocktake.shelf.voids import Void, VoidSettings, analyse_shelf
 
 TASK: Task = "shelf-detector"
@@ -79,6 +80,7 @@ class ShelfDetector:
     Attributes:
         card: the model's card.
         digest: SHA-256 of its SHA256SUMS.
+        runner: what runs the model.
         void_settings: those of the card.
     """
 
@@ -86,24 +88,35 @@ class ShelfDetector:
         self.card = card
         self.digest = digest
         self.void_settings = void_settings
-        self._runner = runner
+        self.runner = runner
 
     @classmethod
-    def load(cls, model_dir: Path | str, threads: int | None = None) -> Self:
+    def load(
+        cls,
+        model_dir: Path | str,
+        threads: int | None = None,
+        precision: Precision | None = None,
+        lanes: int = 1,
+    ) -> Self:
         """Check a model dir, load it and run it once.
 
         Args:
             model_dir: weights, model.onnx, model_card.json, SHA256SUMS.
             threads: of one inference; None takes one for each core.
+            precision: None takes that of the environment, or else the fastest that the card allows here.
+            lanes: how many calls of `infer` may be made side by side, see `Runner`.
 
         Raises:
-            ModelError: a file is missing or damaged, the card is for another task or has an impossible value,
-                or the model's inputs and outputs are not those of a shelf detector; names the file.
+            SettingsError: this machine does not have the engine or the precision that is asked for.
+            ModelError: a file is missing or damaged, the card is for another task, has an impossible value or
+                forbids the precision, or the model's inputs and outputs are not those of a shelf detector;
+                names the file.
         """
         model_dir = Path(model_dir)
         card, digest = open_card(model_dir, TASK)
         void_settings = read_settings(VoidSettings, card.void_settings, "void_settings", model_dir)
-        detector = cls(card, Runner.load(model_dir / MODEL_FILE, threads), void_settings, digest)
+        runner = load_runner(model_dir, card.precisions, threads, precision, lanes)
+        detector = cls(card, runner, void_settings, digest)
         detector._check_outputs(model_dir / MODEL_FILE)
         return detector
 
@@ -116,9 +129,12 @@ class ShelfDetector:
         photo = decode_photo(data, max_pixels)
         return DecodedPhoto(photo, letterbox(photo, self.card.input_size))
 
-    def infer(self, batch: Pixels) -> list[Proposals]:
-        """Run the model on (N, S, S, 3) uint8, the photos' tensors stacked. Returns N proposals."""
-        outputs = self._runner.infer(batch)
+    def infer(self, batch: Pixels, alone: bool = True) -> list[Proposals]:
+        """Run the model on (N, S, S, 3) uint8, the photos' tensors stacked. Returns N proposals.
+
+        `alone`: nothing else runs, see `Runner.infer`.
+        """
+        outputs = self.runner.infer(batch, alone)
         return [Proposals(*photo) for photo in zip(outputs["boxes"], outputs["scores"], strict=True)]
 
     def interpret(self, proposals: Proposals, decoded: DecodedPhoto) -> ShelfReport:
@@ -179,7 +195,7 @@ class ShelfDetector:
         return boxes[kept], scores[kept]
 
     def _check_outputs(self, path: Path) -> None:
-        outputs = self._runner.infer_blank(self.card.input_size, path)
+        outputs = self.runner.infer_blank(self.card.input_size, path)
         found = {name: array.shape for name, array in outputs.items()}
         boxes, scores = found.get("boxes", ()), found.get("scores", ())
         if len(boxes) != 3 or boxes[::2] != (2, 4) or scores != boxes[:2]:

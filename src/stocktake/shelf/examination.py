@@ -42,9 +42,9 @@ class Sight:
 
     @classmethod
     def of(cls, detector: ShelfDetector, pixels: Pixels) -> Sight:
-        """Run the detector on a photo's pixels, (H, W, 3) uint8 RGB."""
+        """Run the detector on a photo's pixels, (H, W, 3) uint8 RGB, beside those of other photos."""
         decoded = DecodedPhoto(pixels, letterbox(pixels, detector.card.input_size))
-        return cls(detector, decoded, detector.infer(decoded.tensor[None])[0])
+        return cls(detector, decoded, detector.infer(decoded.tensor[None], alone=False)[0])
 
     def candidates(self) -> tuple[FloatArray, FloatArray]:
         """Boxes (n, 4) xyxy px and scores (n,) for average precision: down to a low score, 300 at most."""

@@ -10,7 +10,8 @@ import pytest
 
 from stocktake import tracking
 from stocktake.bins.counter import BinCounter
-from stocktake.bins.evaluation import evaluate, infer_all
+from stocktake.bins.evaluation import evaluate
+from stocktake.bins.precisions import infer_all
 from stocktake.bins.thresholds import set_thresholds
 from stocktake.dataset import DatasetIndex, read_photo_bytes
 from stocktake.errors import DataError, ModelError
