@@ -107,11 +107,11 @@ async def _infer(model: Model, request: Request, limits: Limits) -> Response:
 
 async def _predict(model: Model, request: Request, limits: Limits) -> Response:
     async with _answering(model, request, limits) as (body, _):
+        recorded = request.query_params.getlist(QUANTITY)
         if _media_type(request).startswith("image/"):
-            photo = memoryview(body).toreadonly()
-            payload = request_of_photo(photo, request.query_params.getlist(QUANTITY))
+            payload = request_of_photo(memoryview(body).toreadonly(), recorded)
         else:
-            payload = await _beside(partial(parse_v1, body), len(body))
+            payload = await _beside(partial(parse_v1, body, recorded), len(body))
         content = orjson.dumps(await requests.ask(model, payload, dict(request.headers)))
     return await _packed(request, content, "application/json", {})
 

@@ -24,11 +24,22 @@ from stocktake.errors import BadRequest
 
 MAX_DIGITS = 12  # of a number in a query
 
+_IN_QUERY = f"query parameter {QUANTITY}"
 _EXAMPLE = '{"instances": [{"image": {"b64": …}}]}'
 
 
-def parse_v1(body: bytes | bytearray) -> dict[str, Any]:
-    """The JSON object of a v1 request. Raises BadRequest if it is none."""
+def parse_v1(body: bytes | bytearray, recorded: Sequence[str] = ()) -> dict[str, Any]:
+    """The JSON object of a v1 request.
+
+    Args:
+        body: JSON.
+        recorded: the values of `expected_quantity` in the query, which is for photos that are a body.
+
+    Raises:
+        BadRequest: the body is none, or there is a quantity in the query.
+    """
+    if recorded:
+        raise BadRequest(f"{_IN_QUERY}: goes with a photo as the body; with JSON give it in the instance")
     check_values(body)
     try:
         payload = orjson.loads(body)
@@ -49,13 +60,12 @@ def request_of_photo(photo: Photo, recorded: Sequence[str]) -> dict[str, Any]:
     Raises:
         BadRequest: it is there twice, or no number of items.
     """
-    where = f"query parameter {QUANTITY}"
     if len(recorded) > 1:
-        raise BadRequest(f"{where}: give it once")
+        raise BadRequest(f"{_IN_QUERY}: give it once")
     instance: dict[str, Any] = {IMAGE: photo}
     for text in recorded:
         is_number = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
-        instance[QUANTITY] = quantity(int(text) if is_number else text, where)
+        instance[QUANTITY] = quantity(int(text) if is_number else text, _IN_QUERY)
     return {"instances": [instance]}
 
 

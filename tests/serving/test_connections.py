@@ -10,7 +10,7 @@ import pytest
 
 from serving.predictors.requests import Limits
 from tests.serving.clients import ask
-from tests.serving.light_server import NAME, LightServer, wait_until
+from tests.serving.light_server import NAME, LightServer, predicted, wait_until
 from tests.serving.wire import INFER, JPEG, PREDICT, binary, check_refusal, connect, element, send
 
 LIGHT = f"/v1/models/{NAME}:predict"
@@ -47,7 +47,7 @@ def is_healthy(light):
     connection = connect(light.http_port)
     said = json.loads(send(connection, "POST", LIGHT, b"kumquat", JPEG)[1])
     connection.close()
-    return said == {"predictions": [7]} and not light.model.admission.taken
+    return said == predicted(7) and not light.model.admission.taken
 
 
 @pytest.mark.parametrize("path", [PREDICT, INFER])
@@ -76,7 +76,7 @@ def test_a_refused_body_that_is_sent_all_the_same(light):
     for _ in range(40):
         connection.send(bytes(1 << 20))
 
-    assert json.loads(send(connection, "POST", LIGHT, b"kumquat", JPEG)[1]) == {"predictions": [7]}
+    assert json.loads(send(connection, "POST", LIGHT, b"kumquat", JPEG)[1]) == predicted(7)
     connection.close()
 
 

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from serving.predictors.requests import Limits
-from tests.serving.light_server import NAME, VERSION, LightServer, wait_until
+from tests.serving.light_server import NAME, VERSION, LightServer, predicted, wait_until
 from tests.serving.wire import JPEG, JSON, LENGTH, binary, check_refusal, connect, element, send
 
 PREDICT, INFER = f"/v1/models/{NAME}:predict", f"/v2/models/{NAME}/infer"
@@ -55,7 +55,7 @@ def refuse(connection, status, message):
 
 def is_answered(connection):
     response, said = send(connection, "POST", PREDICT, PHOTO, JPEG)
-    return response.status == 200 and json.loads(said) == {"predictions": [len(PHOTO)]}
+    return response.status == 200 and json.loads(said) == predicted(len(PHOTO))
 
 
 def test_a_good_request_of_each_kind(connection):
@@ -140,7 +140,7 @@ def test_bodies_up_to_the_limit_are_read(connection, length):
     chunks = iter([bytes(length // 2), bytes(length - length // 2)])
     for content in (bytes(length), chunks):
         said = send(connection, "POST", PREDICT, content, JPEG)[1]
-        assert json.loads(said) == {"predictions": [length]}
+        assert json.loads(said) == predicted(length)
 
 
 def test_bodies_without_an_end_are_refused_at_the_limit(light, connection):
@@ -196,7 +196,7 @@ def test_the_deadline_of_a_parameter(light, connection):
 def test_deadlines_that_are_none(connection, value):
     said = send(connection, "POST", PREDICT, PHOTO, JPEG | {TIMEOUT: value})[1]
 
-    assert json.loads(said) == {"predictions": [7]}
+    assert json.loads(said) == predicted(7)
 
 
 def test_the_servers_own_deadline():
@@ -314,7 +314,7 @@ def test_answers_that_are_short_are_not_packed(connection):
     response, said = send(connection, "POST", PREDICT, PHOTO, JPEG | {"Accept-Encoding": "gzip"})
 
     assert response.headers["Content-Encoding"] is None
-    assert json.loads(said) == {"predictions": [7]}
+    assert json.loads(said) == predicted(7)
 
 
 def test_the_model_sees_the_headers(light, connection):

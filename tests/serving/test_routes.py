@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from tests.serving.light_server import NAME, VERSION, LightServer
+from tests.serving.light_server import NAME, VERSION, LightServer, predicted
 from tests.serving.wire import check_refusal, connect, send
 
 MODEL = f"/v2/models/{NAME}"
@@ -143,10 +143,10 @@ def test_a_request_for_another_protocol_is_answered_in_this_one(connection):
 
     for headers in (upgrade, {}, upgrade, websocket):
         said = send(connection, "POST", f"/v1/models/{NAME}:predict", body, headers)[1]
-        assert json.loads(said) == {"predictions": [7]}
+        assert json.loads(said) == predicted(7)
         chunks = iter([body[:9], body[9:]])
         said = send(connection, "POST", f"/v1/models/{NAME}:predict", chunks, headers)[1]
-        assert json.loads(said) == {"predictions": [7]}
+        assert json.loads(said) == predicted(7)
     for headers in (upgrade, websocket):
         assert json.loads(send(connection, "GET", "/v2/health/live", headers=headers)[1]) == {"live": True}
 

@@ -74,6 +74,14 @@ def test_as_many_photos_as_may_be(count):
     assert len(sent_of({"instances": [instance()] * count}).photos) == count
 
 
+def test_a_record_in_a_query_is_none_of_json():
+    message = (
+        "query parameter expected_quantity: goes with a photo as the body; with JSON give it in the instance"
+    )
+    with pytest.raises(BadRequest, match=message):
+        parse_v1(b"{}", ["1"])
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
