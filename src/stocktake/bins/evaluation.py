@@ -18,7 +18,7 @@ from stocktake.bins.counter import BinCounter
 from stocktake.bins.evaluation_scores import OURS, Said, Truth, score
 from stocktake.bins.examples import pick_examples
 from stocktake.bootstrap import ROUNDS
-from stocktake.dataset import DatasetIndex, Photo
+from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
 from stocktake.errors import DataError
 from stocktake.evaluation_files import (
     SEEN_BEFORE,
@@ -30,8 +30,7 @@ from stocktake.evaluation_files import (
     track_evaluation,
     write_evaluation,
 )
-from stocktake.images import Pixels
-from stocktake.photo_pass import each_photo, read_pixels
+from stocktake.photo_pass import decode_known, each_photo, whole_pixels
 
 _log = logging.getLogger(__name__)
 
@@ -117,9 +116,14 @@ def truth_of(photos: Sequence[Photo], classes: tuple[int, ...], index_path: Path
     return Truth(counts, group_of, np.array(classes, np.int64))
 
 
-def infer_all(counters: Mapping[str, BinCounter], pixels: Pixels) -> dict[str, np.ndarray]:
-    """The probabilities (K,) that each counter gives for one photo, (H, W, 3) uint8 RGB."""
-    return {who: counter.infer(counter.see(pixels).tensor[None])[0] for who, counter in counters.items()}
+def infer_all(counters: Mapping[str, BinCounter], photo: Photo, data: bytes) -> dict[str, np.ndarray]:
+    """The probabilities (K,) that each counter gives for one photo, decoded from its file as it is served.
+
+    Raises:
+        DataError: it can't be decoded, or has another size than the index says.
+    """
+    decoded = {who: decode_known(photo, data, counter.decode) for who, counter in counters.items()}
+    return {who: counter.infer(decoded[who].tensor[None])[0] for who, counter in counters.items()}
 
 
 def _count_all(
@@ -130,11 +134,11 @@ def _count_all(
     workers: int | None,
     progress: bool,
 ) -> dict[str, Said]:
-    """What the counters say, and the connected components; each photo is decoded once."""
+    """What the counters say, and the connected components."""
 
     def look(photo: Photo) -> tuple[dict[str, np.ndarray], int]:
-        pixels = read_pixels(index, photo)
-        return infer_all(counters, pixels), count_blobs(pixels)
+        data = read_photo_bytes(index, photo)
+        return infer_all(counters, photo, data), count_blobs(whole_pixels(photo, data))
 
     seen = each_photo(look, photos, workers, progress, "evaluate")
     said = {}
