@@ -7,6 +7,7 @@ Three stages, as the shelf detector has them:
     interpret   probabilities -> the count, and whether a recorded quantity can be right
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 
 from stocktake.bins.fitting import fit_bin
 from stocktake.bins.verification import Verdict, VerificationSettings, record_support
-from stocktake.errors import ModelError
+from stocktake.errors import ModelError, UnsupportedImage
+from stocktake.gpu_decoding import decode_batch
 from stocktake.images import MODEL_NEEDS, DecodedPhoto, Pixels, ReducedPhoto, decode_reduced
 from stocktake.model_card import CARD_FILE, MODEL_FILE, ModelCard, Task, open_card, read_settings
 from stocktake.photo_header import MAX_PIXELS
@@ -112,6 +114,13 @@ class BinCounter:
             UnsupportedImage, PhotoTooLarge: see `images.decode_reduced`.
         """
         return self.see(decode_reduced(data, self.least_side, max_pixels))
+
+    def decode_batch(
+        self, photos: Sequence[bytes], max_pixels: int = MAX_PIXELS
+    ) -> list[DecodedPhoto | UnsupportedImage]:
+        """As `decode`, on a GPU where there is one; an error stands in the place of a photo that has one."""
+        found = decode_batch(photos, self.least_side, max_pixels)
+        return [self.see(photo) if isinstance(photo, ReducedPhoto) else photo for photo in found]
 
     @property
     def least_side(self) -> int:
