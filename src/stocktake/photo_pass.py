@@ -1,37 +1,53 @@
 """One pass over the photos of an index: each is read and decoded once, in threads, with a progress bar."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from tqdm import tqdm
 
 from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
 from stocktake.errors import DataError, UnsupportedImage
-from stocktake.images import Pixels, decode_photo
+from stocktake.images import DecodedPhoto, Pixels, ReducedPhoto, decode_reduced
 from stocktake.parallel import map_bounded
 from stocktake.settings import load_settings
 
 MAX_WORKERS = 8
 
 Result = TypeVar("Result")
+Decoded = TypeVar("Decoded", DecodedPhoto, ReducedPhoto)
 
 
-def read_pixels(index: DatasetIndex, photo: Photo) -> Pixels:
-    """The photo as (H, W, 3) uint8 RGB, upright.
+def decode_known(photo: Photo, data: bytes, decode: Callable[[bytes], Decoded]) -> Decoded:
+    """What `decode` makes of the file of a photo, if that is what the index says.
 
     Raises:
         DataError: it can't be decoded, or has another size than the index says.
     """
     try:
-        pixels = decode_photo(read_photo_bytes(index, photo))
+        decoded = decode(data)
     except UnsupportedImage as error:
         raise DataError(f"{photo.name}: {error}; ingest again to leave it out") from error
-    height, width = pixels.shape[:2]
-    if (width, height) != (photo.width, photo.height):
+    if (decoded.width, decoded.height) != (photo.width, photo.height):
         raise DataError(
-            f"{photo.name} has {width}x{height} px, the index says {photo.width}x{photo.height}; ingest again"
+            f"{photo.name} has {decoded.width}x{decoded.height} px, the index says"
+            f" {photo.width}x{photo.height}; ingest again"
         )
-    return pixels
+    return decoded
+
+
+def read_pixels(index: DatasetIndex, photo: Photo) -> Pixels:
+    """The whole photo as (H, W, 3) uint8 RGB, upright.
+
+    Raises:
+        DataError: as `decode_known`.
+    """
+    return whole_pixels(photo, read_photo_bytes(index, photo))
+
+
+def whole_pixels(photo: Photo, data: bytes) -> Pixels:
+    """`read_pixels` of a file that is read already."""
+    return decode_known(photo, data, partial(decode_reduced, least_side=None)).pixels
 
 
 def pass_workers(workers: int | None = None) -> int:

@@ -7,6 +7,7 @@ Three stages, as the shelf detector has them:
     interpret   probabilities -> the count, and whether a recorded quantity can be right
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 
 from stocktake.bins.fitting import fit_bin
 from stocktake.bins.verification import Verdict, VerificationSettings, record_support
-from stocktake.errors import ModelError
-from stocktake.images import MAX_PIXELS, DecodedPhoto, Pixels, decode_photo
+from stocktake.errors import ModelError, UnsupportedImage
+from stocktake.gpu_decoding import decode_batch
+from stocktake.images import MODEL_NEEDS, DecodedPhoto, Pixels, ReducedPhoto, decode_reduced
 from stocktake.model_card import CARD_FILE, MODEL_FILE, ModelCard, Task, open_card, read_settings
+from stocktake.photo_header import MAX_PIXELS
 from stocktake.runner import Precision, Runner
 from stocktake.runtime import load_runner
 
@@ -117,16 +120,28 @@ class BinCounter:
         return counter
 
     def decode(self, data: bytes, max_pixels: int = MAX_PIXELS) -> DecodedPhoto:
-        """Read a JPEG, PNG or WebP file.
+        """Read a JPEG, PNG or WebP file; a JPEG no larger than the model needs.
 
         Raises:
-            UnsupportedImage, PhotoTooLarge: see `images.decode_photo`.
+            UnsupportedImage, PhotoTooLarge: see `images.decode_reduced`.
         """
-        return self.see(decode_photo(data, max_pixels))
+        return self.see(decode_reduced(data, self.least_side, max_pixels))
 
-    def see(self, photo: Pixels) -> DecodedPhoto:
-        """A photo that is decoded already, (H, W, 3) uint8 RGB, upright, with what the model sees of it."""
-        return DecodedPhoto(photo, fit_bin(photo, self.card.input_size))
+    def decode_batch(
+        self, photos: Sequence[bytes], max_pixels: int = MAX_PIXELS
+    ) -> list[DecodedPhoto | UnsupportedImage]:
+        """As `decode`, on a GPU where there is one; an error stands in the place of a photo that has one."""
+        found = decode_batch(photos, self.least_side, max_pixels)
+        return [self.see(photo) if isinstance(photo, ReducedPhoto) else photo for photo in found]
+
+    @property
+    def least_side(self) -> int:
+        """Px that the longer side of a photo keeps at least when it is decoded."""
+        return MODEL_NEEDS * self.card.input_size
+
+    def see(self, photo: ReducedPhoto) -> DecodedPhoto:
+        """A photo that is decoded already, with what the model sees of it."""
+        return DecodedPhoto(photo, fit_bin(photo.pixels, self.card.input_size))
 
     def infer(self, batch: Pixels, alone: bool = True) -> Probabilities:
         """Run the model on (N, S, S, 3) uint8, the photos' tensors stacked. Returns (N, K).

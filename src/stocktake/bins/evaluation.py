@@ -20,7 +20,7 @@ from stocktake.bins.evaluation_scores import OURS, Said, Truth, score, truth_of
 from stocktake.bins.examples import pick_examples
 from stocktake.bins.precisions import figures_of, in_others, infer_all
 from stocktake.bootstrap import ROUNDS
-from stocktake.dataset import DatasetIndex, Photo
+from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
 from stocktake.evaluation_files import (
     SEEN_BEFORE,
     EvaluationResult,
@@ -31,7 +31,7 @@ from stocktake.evaluation_files import (
     track_evaluation,
     write_evaluation,
 )
-from stocktake.photo_pass import each_photo, pass_workers, read_pixels
+from stocktake.photo_pass import each_photo, pass_workers, whole_pixels
 from stocktake.precision_gate import REFERENCE, Verdicts, judge
 from stocktake.precision_report import PrecisionScores, verdict_rows
 from stocktake.runner import Precision
@@ -121,15 +121,12 @@ def _count_all(
     workers: int | None,
     progress: bool,
 ) -> tuple[dict[str, Said], Verdicts]:
-    """What the counters say, and the connected components; and how the model does in each precision.
-
-    Each photo is decoded once.
-    """
+    """What the counters say, and the connected components; and how the model does in each precision."""
     everyone = {**counters, **{str(precision): counter for precision, counter in precise.items()}}
 
     def look(photo: Photo) -> tuple[dict[str, np.ndarray], int]:
-        pixels = read_pixels(index, photo)
-        return infer_all(everyone, pixels), count_blobs(pixels)
+        data = read_photo_bytes(index, photo)
+        return infer_all(everyone, photo, data), count_blobs(whole_pixels(photo, data))
 
     seen = each_photo(look, photos, workers, progress, "evaluate")
     said = {}

@@ -10,9 +10,8 @@ import numpy as np
 
 from stocktake.bins.counter import BinCounter
 from stocktake.bins.evaluation_scores import truth_of
-from stocktake.dataset import DatasetIndex, Photo
-from stocktake.images import Pixels
-from stocktake.photo_pass import each_photo, pass_workers, read_pixels
+from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
+from stocktake.photo_pass import decode_known, each_photo, pass_workers
 from stocktake.precision_gate import (
     LARGEST_LOSS,
     PRECISIONS,
@@ -57,7 +56,7 @@ def set_precisions(
     counters: dict[Precision, BinCounter] = {REFERENCE: base, **others}
 
     def look(photo: Photo) -> dict[Precision, np.ndarray]:
-        return infer_all(counters, read_pixels(index, photo))
+        return infer_all(counters, photo, read_photo_bytes(index, photo))
 
     seen = each_photo(look, photos, workers, progress, "score precisions")
     figures = {
@@ -67,10 +66,16 @@ def set_precisions(
     return write_verdicts(model_dir, judge(figures, len(photos)) | refused)
 
 
-def infer_all(counters: Mapping[Who, BinCounter], pixels: Pixels) -> dict[Who, np.ndarray]:
-    """The probabilities (K,) that each counter gives for one photo, (H, W, 3) uint8 RGB, beside others."""
+def infer_all(counters: Mapping[Who, BinCounter], photo: Photo, data: bytes) -> dict[Who, np.ndarray]:
+    """The probabilities (K,) that each counter gives for one photo, decoded as it is served, beside others.
+
+    Raises:
+        DataError: it can't be decoded, or has another size than the index says.
+    """
+    sizes = {counter.card.input_size: counter for counter in counters.values()}
+    decoded = {size: decode_known(photo, data, counter.decode) for size, counter in sizes.items()}
     return {
-        who: counter.infer(counter.see(pixels).tensor[None], alone=False)[0]
+        who: counter.infer(decoded[counter.card.input_size].tensor[None], alone=False)[0]
         for who, counter in counters.items()
     }
 

@@ -9,10 +9,10 @@ from stocktake.bins.counter import BinCounter
 from stocktake.bins.evaluation_scores import OURS, truth_of
 from stocktake.bins.precisions import infer_all, set_precisions
 from stocktake.bins.verification import ERROR_RATE, VerificationSettings, choose_settings
-from stocktake.dataset import DatasetIndex, Photo
+from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
 from stocktake.evaluation_files import photos_to_score
 from stocktake.model_card import ModelCard, write_sums
-from stocktake.photo_pass import each_photo, pass_workers, read_pixels
+from stocktake.photo_pass import each_photo, pass_workers
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def choose_thresholds(
     truth = truth_of(photos, counter.classes, index_path)
 
     def look(photo: Photo) -> np.ndarray:
-        return infer_all({OURS: counter}, read_pixels(index, photo))[OURS]
+        return infer_all({OURS: counter}, photo, read_photo_bytes(index, photo))[OURS]
 
     probabilities = np.stack(each_photo(look, photos, workers, progress, "choose thresholds"))
     groups = len(np.unique(truth.group_of))

@@ -7,6 +7,7 @@ Three stages, so that a server can run them in different places and batch the mi
     interpret   proposals -> products in the photo's pixels, and the voids between them
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -15,12 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stocktake.boxes import clip_boxes, nms
-from stocktake.errors import ModelError
-from stocktake.images import MAX_PIXELS, DecodedPhoto, Pixels, decode_photo, letterbox
+from stocktake.errors import ModelError, UnsupportedImage
+from stocktake.gpu_decoding import decode_batch
+from stocktake.images import MODEL_NEEDS, DecodedPhoto, Pixels, ReducedPhoto, decode_reduced
+from stocktake.letterbox import letterbox
 from stocktake.model_card import MODEL_FILE, ModelCard, Task, open_card, read_settings
+from stocktake.photo_header import MAX_PIXELS
 from stocktake.runner import Precision, Runner
 from stocktake.runtime import load_runner
-from stocktake.shelf.voids import Void, VoidSettings, analyse_shelf
+from stocktake.shelf.photo_voids import VOIDS_NEED, analyse_photo
+from stocktake.shelf.voids import Void, VoidSettings
 
 TASK: Task = "shelf-detector"
 CANDIDATE_THRESHOLD = 0.001  # with 300 per photo the convention for average precision on SKU-110K
@@ -121,13 +126,28 @@ class ShelfDetector:
         return detector
 
     def decode(self, data: bytes, max_pixels: int = MAX_PIXELS) -> DecodedPhoto:
-        """Read a JPEG, PNG or WebP file.
+        """Read a JPEG, PNG or WebP file; a JPEG no larger than the model and the search for voids need.
 
         Raises:
-            UnsupportedImage, PhotoTooLarge: see `images.decode_photo`.
+            UnsupportedImage, PhotoTooLarge: see `images.decode_reduced`.
         """
-        photo = decode_photo(data, max_pixels)
-        return DecodedPhoto(photo, letterbox(photo, self.card.input_size))
+        return self.see(decode_reduced(data, self.least_side, max_pixels))
+
+    def decode_batch(
+        self, photos: Sequence[bytes], max_pixels: int = MAX_PIXELS
+    ) -> list[DecodedPhoto | UnsupportedImage]:
+        """As `decode`, on a GPU where there is one; an error stands in the place of a photo that has one."""
+        found = decode_batch(photos, self.least_side, max_pixels)
+        return [self.see(photo) if isinstance(photo, ReducedPhoto) else photo for photo in found]
+
+    @property
+    def least_side(self) -> int:
+        """Px that the longer side of a photo keeps at least when it is decoded."""
+        return max(MODEL_NEEDS * self.card.input_size, VOIDS_NEED)
+
+    def see(self, photo: ReducedPhoto) -> DecodedPhoto:
+        """A photo that is decoded already, with what the model sees of it."""
+        return DecodedPhoto(photo, letterbox(photo.pixels, self.card.input_size))
 
     def infer(self, batch: Pixels, alone: bool = True) -> list[Proposals]:
         """Run the model on (N, S, S, 3) uint8, the photos' tensors stacked. Returns N proposals.
@@ -146,7 +166,7 @@ class ShelfDetector:
         lowest = min(self.card.score_threshold, self.card.void_score_threshold)
         boxes, scores = self._suppress(proposals, decoded, lowest, self.card.max_detections)
         support = scores >= self.card.void_score_threshold
-        shelf = analyse_shelf(boxes[support], scores[support], decoded.photo, self.void_settings)
+        shelf = analyse_photo(boxes[support], scores[support], decoded.photo, self.void_settings)
         sure = scores >= self.card.score_threshold
         return ShelfReport(
             decoded.width, decoded.height, boxes[sure], scores[sure], shelf.voids, shelf.tiers, shelf.osa
@@ -190,7 +210,7 @@ class ShelfDetector:
     ) -> tuple[Boxes, Scores]:
         over = proposals.scores >= threshold
         boxes, scores = proposals.boxes[over], proposals.scores[over]
-        boxes = clip_boxes(decoded.fitted.to_photo(boxes), decoded.width, decoded.height)
+        boxes = clip_boxes(decoded.to_photo(boxes), decoded.width, decoded.height)
         kept = nms(boxes, scores, self.card.iou_threshold, max_detections)
         return boxes[kept], scores[kept]
 

@@ -218,7 +218,7 @@ def check_parity(model_dir: Path, network: "torch.nn.Module", photos: Sequence[b
             boxes, scores = (output[0].numpy() for output in network(torch.from_numpy(decoded.tensor[None])))
         best = np.maximum(exported.scores, scores)
         over = best >= min(lowest, np.sort(best)[-MIN_COMPARED:][0])
-        box_gap = np.abs(exported.boxes - boxes)[over].max(initial=0) / decoded.fitted.scale
+        box_gap = np.abs(decoded.to_photo(exported.boxes) - decoded.to_photo(boxes))[over].max(initial=0)
         score_gap = np.abs(exported.scores - scores)[over].max(initial=0)
         if box_gap > MAX_BOX_GAP or score_gap > MAX_SCORE_GAP:
             raise ModelError(

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stocktake.boxes import FloatArray
-from stocktake.dataset import DatasetIndex, Photo
-from stocktake.photo_pass import each_photo, pass_workers, read_pixels
+from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
+from stocktake.photo_pass import decode_known, each_photo, pass_workers
 from stocktake.precision_gate import (
     LARGEST_LOSS,
     PRECISIONS,
@@ -60,8 +60,8 @@ def set_precisions(
     detectors: dict[Precision, ShelfDetector] = {REFERENCE: base, **others}
 
     def see(photo: Photo) -> dict[Precision, tuple[Found, VoidSet]]:
-        pixels = read_pixels(index, photo)
-        sights = {precision: Sight.of(detector, pixels) for precision, detector in detectors.items()}
+        decoded = decode_known(photo, read_photo_bytes(index, photo), base.decode)
+        sights = {precision: Sight.of(detector, decoded) for precision, detector in detectors.items()}
         return {precision: (sight.candidates(), sight.voids()) for precision, sight in sights.items()}
 
     seen = each_photo(see, photos, workers, progress, "score precisions")

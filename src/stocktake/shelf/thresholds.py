@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from stocktake.boxes import FloatArray
-from stocktake.dataset import DatasetIndex, Photo
+from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
 from stocktake.errors import DataError
 from stocktake.model_card import ModelCard, write_sums
-from stocktake.photo_pass import each_photo, pass_workers, read_pixels
+from stocktake.photo_pass import decode_known, each_photo, pass_workers
 from stocktake.shelf.average_precision import score_detections
 from stocktake.shelf.detector import ShelfDetector
 from stocktake.shelf.examination import Sight
@@ -76,7 +76,8 @@ def choose_thresholds(
     detector = ShelfDetector.load(model_dir, precision="fp32", lanes=pass_workers(workers))
 
     def see(photo: Photo) -> tuple[tuple[FloatArray, FloatArray], list[VoidSet]]:
-        sight = Sight.of(detector, read_pixels(index, photo))
+        data = read_photo_bytes(index, photo)
+        sight = Sight.of(detector, decode_known(photo, data, detector.decode))
         tried = SUPPORT_THRESHOLDS if photo.voids is not None else ()
         return sight.candidates(), [sight.voids_at_any_confidence(threshold) for threshold in tried]
 
