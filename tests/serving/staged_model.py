@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from serving.predictors.batching import Scheduler
-from stocktake.images import DecodedPhoto, Letterbox
+from stocktake.images import DecodedPhoto, ReducedPhoto
+from stocktake.letterbox import Letterbox
 
 PATIENCE_S = 60  # only a broken scheduler takes that long
 BAD = b"bad"  # photos that begin with it can't be decoded
@@ -66,7 +67,7 @@ class StagedModel:
             pixels = np.zeros(48, np.uint8)
             pixels[: len(data)] = np.frombuffer(data, np.uint8)
             square = pixels.reshape(4, 4, 3)
-            return DecodedPhoto(square, Letterbox(square, 1.0, 0, 0))
+            return DecodedPhoto(ReducedPhoto.of(square), Letterbox(square, 1.0, 1.0, 0, 0))
 
     def infer(self, batch, alone):
         photos = [bytes(tensor).rstrip(b"\0") for tensor in batch]
