@@ -64,7 +64,7 @@ class NvJpegDecoder:
         """See `BatchDecoder`."""
         with self._lock:
             images = self._decoder.decode(list(files), params=self._params)
-            return [None if image is None else np.ascontiguousarray(image.cpu()) for image in images]
+        return [None if image is None else np.ascontiguousarray(image.cpu()) for image in images]
 
 
 @cache
