@@ -139,7 +139,12 @@ def serve(model_dirs: dict[str, Path], settings: ServerSettings) -> None:
         logging.getLogger(talkative).setLevel(logging.WARNING)
     logging.getLogger("kserve").addFilter(OneLineForClients())
     uvicorn.config.HTTP_PROTOCOLS["auto"] = "serving.predictors.http_protocol:JsonErrorProtocol"
-    shared = Scheduler(settings.threads), Capacity()
-    repository = PredictorRepository(model_dirs, lambda name, path: load_model(name, path, *shared))
-    repository.load_all()
-    asyncio.run(PredictorServer(repository, settings).serve())
+    scheduler, capacity = Scheduler(settings.threads), Capacity()
+    repository = PredictorRepository(
+        model_dirs, lambda name, path: load_model(name, path, scheduler, capacity)
+    )
+    try:
+        repository.load_all()
+        asyncio.run(PredictorServer(repository, settings).serve())
+    finally:
+        scheduler.close()  # before the interpreter ends, not while it does

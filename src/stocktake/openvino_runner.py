@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -38,15 +39,25 @@ def find_engine() -> Engine:
         EngineMissing: it is not installed, or cannot be loaded.
     """
     try:
-        import openvino
-
-        capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except ModuleNotFoundError:
         raise EngineMissing("openvino is not installed") from None
     except Exception as error:  # of the loader of shared libraries, or of the plugin
         raise EngineMissing(f"openvino cannot be loaded ({error})") from error
     precisions = tuple(precision for precision, name in CAPABILITIES.items() if name in capabilities)
     return Engine("openvino", "cpu", precisions, OpenVinoRunner.load)
+
+
+@functools.cache
+def _core() -> openvino.Core:
+    """The one of the process, for ever.
+
+    A core gives the thread that makes it a stack for signals, and takes that away again when it goes. With
+    several that go in another order than they came, the next signal ends the process (2026.4).
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 class OpenVinoRunner(Runner):
@@ -72,11 +83,9 @@ class OpenVinoRunner(Runner):
         Raises:
             ModelError: there is no such file, OpenVINO refuses it, or its input is another one.
         """
-        import openvino
-
         path = model_dir / (INT8_FILE if wish.precision == "int8" else MODEL_FILE)
         try:
-            model = openvino.Core().read_model(path)
+            model = _core().read_model(path)
             found = [
                 (port.any_name, port.element_type.to_dtype().name, len(port.partial_shape))
                 for port in model.inputs
@@ -100,8 +109,6 @@ class _Requests:
     """A compiled model with a request for each of its streams; a request serves one call at a time."""
 
     def __init__(self, model: openvino.Model, wish: Wish, streams: int):
-        import openvino
-
         config: dict[str, Any] = {
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": wish.threads,
@@ -111,7 +118,7 @@ class _Requests:
             "ENABLE_CPU_PINNING": False,  # other models and the decoding of photos share these cores
             "CACHE_DIR": "",
         }
-        compiled = openvino.Core().compile_model(model, "CPU", config)
+        compiled = _core().compile_model(model, "CPU", config)
         self._names = [port.any_name for port in model.outputs]  # a compiled one has names of its own, too
         self._free: SimpleQueue[openvino.InferRequest] = SimpleQueue()
         for _ in range(streams):

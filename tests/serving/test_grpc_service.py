@@ -231,7 +231,7 @@ def test_health_follows_readiness(light, channel, service):
     light.model.ready = True
     assert stub.Check(request).status == next(watch).status == SERVING
     light.drain.begin()
-    assert stub.Check(request).status == (SERVING if service == NAME else NOT_SERVING)
+    assert stub.Check(request).status == NOT_SERVING
     watch.cancel()
 
 
