@@ -65,7 +65,7 @@ def train_shelf_detector(
     with start_run("train", tags={"code_version": code_version, "dataset": digest}) as run_id:
         log_params(asdict(settings), "train")
         result = train(Path(index.path), Path(model.path), settings)
-    trained = set_thresholds(result.model_dir, Path(index.path))
+        trained = set_thresholds(result.model_dir, Path(index.path))
     metrics.metadata.update(result.metrics)
     model.metadata.update(digest=trained, made_from=digest, code_version=code_version)
     return (trained, run_id)

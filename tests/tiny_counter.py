@@ -22,8 +22,17 @@ STEP = 50  # of brightness per item
 CLASSES = (1, 2, 3, 4, 5)
 
 
-def write_model(path: Path, classes: tuple[int, ...] = CLASSES, sharpness: float = 4.0) -> Path:
-    """Softmax over -sharpness (brightness / 50 - count)²."""
+def write_model(
+    path: Path,
+    classes: tuple[int, ...] = CLASSES,
+    sharpness: float = 4.0,
+    offset: float | None = None,
+) -> Path:
+    """Softmax over -sharpness (brightness / 50 - count)².
+
+    With an `offset` two convolutions scale the brightness, of which the first adds it, to numbers of 0 to 5,
+    and the second takes it away: the greater it is, the more is lost in few bits.
+    """
     constants = {
         "step": np.float32(STEP),
         "counts": np.array([classes], np.float32),
@@ -40,6 +49,19 @@ def write_model(path: Path, classes: tuple[int, ...] = CLASSES, sharpness: float
         helper.make_node("Mul", ["square", "steepness"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
+    if offset is not None:
+        constants |= {
+            "whole": np.full((1, 3, SIZE, SIZE), 1 / (STEP * 3 * SIZE**2), np.float32),
+            "up": np.array([offset], np.float32),
+            "one": np.ones((1, 1, 1, 1), np.float32),
+            "down": np.array([-offset], np.float32),
+        }
+        nodes[1:3] = [
+            helper.make_node("Transpose", ["pixels"], ["planes"], perm=[0, 3, 1, 2]),
+            helper.make_node("Conv", ["planes", "whole", "up"], ["raised"], name="first"),
+            helper.make_node("Relu", ["raised"], ["kept"]),
+            helper.make_node("Conv", ["kept", "one", "down"], ["items"], name="second"),
+        ]
     graph = helper.make_graph(
         nodes,
         "brightness",
@@ -69,10 +91,12 @@ def card(**fields: Any) -> ModelCard:
     return ModelCard(**{**known, **fields})
 
 
-def write_model_dir(model_dir: Path, sharpness: float = 4.0, **fields: Any) -> Path:
+def write_model_dir(
+    model_dir: Path, sharpness: float = 4.0, offset: float | None = None, **fields: Any
+) -> Path:
     model_dir.mkdir(parents=True, exist_ok=True)
     about = card(**fields)
-    write_model(model_dir / MODEL_FILE, tuple(map(int, about.classes)), sharpness)
+    write_model(model_dir / MODEL_FILE, tuple(map(int, about.classes)), sharpness, offset)
     about.write(model_dir)
     write_sums(model_dir)
     return model_dir

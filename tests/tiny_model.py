@@ -17,8 +17,12 @@ CELL = 16
 SIZE = 128
 
 
-def write_model(path: Path, size: int = SIZE, delay: int = 0) -> Path:
-    """`delay` makes an inference slower, by that many rounds of useless arithmetic."""
+def write_model(path: Path, size: int = SIZE, delay: int = 0, offset: float | None = None) -> Path:
+    """`delay` makes an inference slower, by that many rounds of useless arithmetic.
+
+    With an `offset` the cells' brightness is worked out by two convolutions, of which the first adds it, to
+    numbers of 0 to 1, and the second takes it away: the greater it is, the more is lost in few bits.
+    """
     cells = size // CELL
     corners = np.stack(np.meshgrid(np.arange(cells), np.arange(cells)), -1).reshape(-1, 2) * CELL
     boxes = np.concatenate([corners, corners + CELL], 1).astype(np.float32)[None]
@@ -44,6 +48,8 @@ def write_model(path: Path, size: int = SIZE, delay: int = 0) -> Path:
         helper.make_node("Add", ["grid", "column"], ["boxes"]),
     ]
     constants["last"] = np.array([-1])
+    if offset is not None:
+        nodes[2:4] = _convolutions(offset, constants)
     if delay:
         constants["square"] = np.array([1000, 1000])
         nodes.insert(0, helper.make_node("ConstantOfShape", ["square"], ["block"]))
@@ -53,7 +59,9 @@ def write_model(path: Path, size: int = SIZE, delay: int = 0) -> Path:
         # depends on the photo, or the engine would fold it into a constant at load
         nodes.insert(4, helper.make_node("ReduceMean", ["grey"], ["mean"], keepdims=0))
         nodes.insert(5, helper.make_node("Add", ["block", "mean"], ["seed"]))
-        nodes.append(helper.make_node("ReduceMin", [f"block_{delay - 1}"], ["slow"], keepdims=0))
+        nodes.append(helper.make_node("ReduceMin", [f"block_{delay - 1}"], ["least"], keepdims=0))
+        nodes.append(helper.make_node("ReduceMax", ["zeros"], ["row"], axes=[1], keepdims=0))
+        nodes.append(helper.make_node("Add", ["row", "least"], ["slow"]))
     graph = helper.make_graph(
         nodes,
         "bright_cells",
@@ -61,7 +69,7 @@ def write_model(path: Path, size: int = SIZE, delay: int = 0) -> Path:
         [
             helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["N", cells**2, 4]),
             helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", cells**2]),
-            *([helper.make_tensor_value_info("slow", TensorProto.FLOAT, [])] if delay else []),
+            *([helper.make_tensor_value_info("slow", TensorProto.FLOAT, ["N"])] if delay else []),
         ],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
@@ -69,6 +77,18 @@ def write_model(path: Path, size: int = SIZE, delay: int = 0) -> Path:
     onnx.checker.check_model(model)
     onnx.save(model, path)
     return path
+
+
+def _convolutions(offset: float, constants: dict[str, Any]) -> list[Any]:
+    constants["mean"] = np.full((1, 3, CELL, CELL), 1 / (255 * 3 * CELL**2), np.float32)
+    constants["up"] = np.array([offset], np.float32)
+    constants["scale"] = np.full((1, 1, 1, 1), 255, np.float32)
+    constants["down"] = np.array([-255 * offset], np.float32)
+    return [
+        helper.make_node("Conv", ["planes", "mean", "up"], ["raised"], name="first", strides=[CELL] * 2),
+        helper.make_node("Relu", ["raised"], ["kept"]),
+        helper.make_node("Conv", ["kept", "scale", "down"], ["cells"], name="second"),
+    ]
 
 
 def card(**fields: Any) -> ModelCard:
@@ -88,9 +108,9 @@ def card(**fields: Any) -> ModelCard:
     return ModelCard(**{**known, **fields})
 
 
-def write_model_dir(model_dir: Path, delay: int = 0, **fields: Any) -> Path:
+def write_model_dir(model_dir: Path, delay: int = 0, offset: float | None = None, **fields: Any) -> Path:
     model_dir.mkdir(parents=True, exist_ok=True)
-    write_model(model_dir / MODEL_FILE, delay=delay)
+    write_model(model_dir / MODEL_FILE, delay=delay, offset=offset)
     card(**fields).write(model_dir)
     write_sums(model_dir)
     return model_dir

@@ -1,13 +1,13 @@
 """Serve trained models: python -m serving.predictors --model_name NAME --model_dir DIR."""
 
 import argparse
-import logging
 import re
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from serving.predictors.logs import configure_logging
 from serving.predictors.settings import ServerSettings, read_token
 from stocktake.errors import SettingsError, StocktakeError
 from stocktake.model_card import ModelCard, verify_sums
@@ -62,7 +62,7 @@ FLAGS: dict[str, dict[str, tuple[Any, str, str]]] = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line, load the models and serve them until a signal comes."""
     args = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    configure_logging()
     try:
         model_dirs = _model_dirs(args)
         settings = _settings(args)

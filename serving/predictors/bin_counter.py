@@ -5,10 +5,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from serving.predictors.admission import Capacity
+from serving.predictors.batching import Scheduler
 from serving.predictors.photo_model import PhotoModel, bytes_tensor
 from serving.predictors.protocol import QUANTITY, Sent, Tensors
 from stocktake.bins.counter import BinCounter, BinReport
-from stocktake.images import DecodedPhoto, Pixels
+from stocktake.images import DecodedPhoto
 
 ALWAYS = ("count", "probabilities")
 
@@ -21,10 +23,9 @@ class BinCounterModel(PhotoModel):
         {"name": QUANTITY, "datatype": "INT32", "shape": [-1]},
     ]
 
-    def __init__(self, name: str, model_dir: Path, threads: int):
-        super().__init__(name, threads)
-        self.counter = BinCounter.load(model_dir, threads)
-        self.ready = True
+    def __init__(self, name: str, model_dir: Path, scheduler: Scheduler, capacity: Capacity):
+        self.counter = BinCounter.load(model_dir, scheduler.threads, lanes=scheduler.threads)
+        super().__init__(name, self.counter, scheduler, capacity)
 
     def get_output_types(self) -> list[dict[str, Any]]:
         """The v2 outputs; the last two come with an `expected_quantity` only."""
@@ -38,14 +39,6 @@ class BinCounterModel(PhotoModel):
     def outputs_of(self, sent: Sent) -> list[str]:
         """Without quantities there is nothing to verify."""
         return super().outputs_of(sent) if sent.has_quantities else list(ALWAYS)
-
-    def decode(self, data: bytes) -> DecodedPhoto:
-        """See `BinCounter.decode`."""
-        return self.counter.decode(data)
-
-    def infer(self, batch: Pixels) -> np.ndarray:
-        """See `BinCounter.infer`."""
-        return self.counter.infer(batch)
 
     def interpret(self, answer: np.ndarray, _decoded: DecodedPhoto, quantity: int | None) -> BinReport:
         """See `BinCounter.interpret`."""

@@ -13,6 +13,7 @@ from kserve.utils.utils import to_headers
 from serving.predictors import requests
 from serving.predictors.grpc_v2 import message_of_response, request_of_message
 from serving.predictors.metadata import model_metadata, version_of
+from serving.predictors.metrics import observe_request
 from serving.predictors.parameters import timeout_seconds
 
 Context: TypeAlias = grpc.aio.ServicerContext
@@ -34,6 +35,12 @@ class PredictorServicer(InferenceServicer):
         self, request: messages.ModelInferRequest, context: Context
     ) -> messages.ModelInferResponse:
         """Ask a model."""
+        with observe_request(request.model_name, "grpc"):
+            return await self._infer(request, context)
+
+    async def _infer(
+        self, request: messages.ModelInferRequest, context: Context
+    ) -> messages.ModelInferResponse:
         model = await requests.find_model(self._models, request.model_name, request.model_version)
         until = asyncio.get_running_loop().time() + min(
             context.time_remaining() or self._seconds, self._seconds

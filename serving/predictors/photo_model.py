@@ -2,16 +2,35 @@
 
 import asyncio
 from abc import abstractmethod
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 from kserve import InferRequest, InferResponse, Model
 
+from serving.predictors import logs, metrics, tracing
+from serving.predictors.admission import Capacity
+from serving.predictors.batching import PhotoFailed, Scheduler
 from serving.predictors.errors import ClientError
 from serving.predictors.protocol import Sent, Tensors, answer, requested_outputs, sent_of
 from stocktake.errors import BadRequest
 from stocktake.images import DecodedPhoto, Pixels
+from stocktake.runner import Runner
+
+
+class LoadedModel(Protocol):
+    """A model dir, loaded: a ShelfDetector or a BinCounter."""
+
+    digest: str
+    runner: Runner
+
+    def decode(self, data: bytes) -> DecodedPhoto:
+        """Read an encoded photo. Raises BadRequest if that can't be done."""
+        ...
+
+    def infer(self, batch: Pixels, alone: bool = True) -> Iterable[Any]:
+        """Run the model on (N, S, S, 3) uint8 RGB, on all cores or on a share of them; N answers."""
+        ...
 
 
 class Report(Protocol):
@@ -25,33 +44,58 @@ class Report(Protocol):
 class PhotoModel(Model):
     """A loaded model dir as a KServe model over v1, v2 and gRPC.
 
-    Decoding and interpreting run in a pool of `threads`, the model in a thread of its own that uses all
-    cores: the event loop stays free to answer probes, and one photo is decoded while another is looked at.
+    All that takes long runs in the scheduler's threads: the event loop stays free to answer probes.
 
     Attributes:
         INPUTS: what v2 metadata says of them; -1 for a size that may vary.
+        admission: the door that requests come in by, before their body is read.
+        digest: of the model dir.
     """
 
     INPUTS: ClassVar[list[dict[str, Any]]] = [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
 
-    def __init__(self, name: str, threads: int):
+    def __init__(self, name: str, loaded: LoadedModel, scheduler: Scheduler, capacity: Capacity):
         super().__init__(name)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="photos")
-        self._engine = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        # A decoded photo takes up to 240 MB: however many wait, only a few are unpacked.
-        self._unpacked = asyncio.Semaphore(threads + 1)
+        self._loaded = loaded
+        self._scheduler = scheduler
+        self.admission = capacity.admission(name, self.lanes * self.max_batch)
+        self.digest = loaded.digest
+        facts = self.runner_facts()
+        del facts["reason"]  # a label of a sentence helps nobody
+        metrics.model_loaded(name, digest=loaded.digest, **facts)
+        self.ready = True
+
+    @property
+    def lanes(self) -> int:
+        """How many calls of `infer` run side by side with profit."""
+        return self._loaded.runner.lanes
+
+    @property
+    def max_batch(self) -> int:
+        """Most photos that one call of `infer` should take."""
+        return self._loaded.runner.max_batch
+
+    def infer(self, batch: Pixels, alone: bool) -> Iterable[Any]:
+        """Run the model on (N, S, S, 3) uint8 RGB, on all cores or on one of `lanes` shares. N answers."""
+        return self._loaded.infer(batch, alone)
+
+    def runner_facts(self) -> dict[str, str]:
+        """What runs the model, where, in which precision, and why."""
+        runner = self._loaded.runner
+        return {
+            "engine": runner.engine,
+            "device": runner.device,
+            "precision": runner.precision,
+            "reason": runner.reason,
+        }
+
+    def decode(self, data: bytes) -> DecodedPhoto:
+        """Read an encoded photo. Raises BadRequest if that can't be done."""
+        return self._loaded.decode(data)
 
     @abstractmethod
     def get_output_types(self) -> list[dict[str, Any]]:
         """The v2 outputs, -1 for a size that may vary."""
-
-    @abstractmethod
-    def decode(self, data: bytes) -> DecodedPhoto:
-        """Read an encoded photo. Raises BadRequest if that can't be done."""
-
-    @abstractmethod
-    def infer(self, batch: Pixels) -> Any:
-        """Run the model on (N, S, S, 3) uint8 RGB; a sequence of N answers."""
 
     @abstractmethod
     def interpret(self, answer: Any, decoded: DecodedPhoto, quantity: int | None) -> Report:
@@ -70,41 +114,41 @@ class PhotoModel(Model):
         return [output["name"] for output in self.get_output_types()]
 
     async def predict(
-        self, payload: InferRequest | dict[str, Any], _headers: dict[str, str] | None = None
+        self, payload: InferRequest | dict[str, Any], headers: dict[str, str] | None = None
     ) -> InferResponse | dict[str, Any]:
-        """Answer a request of any protocol. Raises ClientError if it can't be answered."""
+        """Answer a request of any protocol.
+
+        Raises:
+            ClientError: it can't be answered; says why.
+            Overloaded: it has more photos than may wait.
+            NotReady: the server is about to end.
+        """
+        logs.bind_request(headers, payload.id if isinstance(payload, InferRequest) else None)
+        with tracing.request_span(self.name, headers):
+            try:
+                return await self._answer(payload)
+            except BadRequest as error:
+                raise ClientError(error) from error
+
+    async def _answer(self, payload: InferRequest | dict[str, Any]) -> InferResponse | dict[str, Any]:
         names = [tensor["name"] for tensor in self.INPUTS]
-        try:
-            sent = await asyncio.get_running_loop().run_in_executor(self._pool, sent_of, payload, names)
-            if isinstance(payload, InferRequest):  # before the work, not after
-                requested_outputs(payload, self.outputs_of(sent))
-            reports = await self._look_at_all(sent)
-        except BadRequest as error:
-            raise ClientError(error) from error
+        sent = await asyncio.to_thread(sent_of, payload, names)
+        if isinstance(payload, InferRequest):  # before the work, not after
+            requested_outputs(payload, self.outputs_of(sent))
+        reports = await self._look_at(sent)
         if isinstance(payload, InferRequest):
             return answer(payload, self.to_tensors(reports))
         return {"predictions": [report.to_json() for report in reports]}
 
-    async def _look_at_all(self, sent: Sent) -> list[Report]:
-        tasks = [
-            asyncio.create_task(self._look_at(number, cast(bytes, data), quantity))
-            for number, (data, quantity) in enumerate(zip(sent.photos, sent.quantities, strict=True))
-        ]
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:  # one bad photo fails the request
-                task.cancel()
-
-    async def _look_at(self, number: int, data: bytes, quantity: int | None) -> Report:
-        run = asyncio.get_running_loop().run_in_executor
-        async with self._unpacked:
+    async def _look_at(self, sent: Sent) -> list[Report]:
+        with self.admission.photos(len(sent.photos)):
             try:
-                decoded = await run(self._pool, self.decode, data)
-            except BadRequest as error:
-                raise type(error)(f"photo {number}: {error}") from error
-            answers = await run(self._engine, self.infer, decoded.tensor[None])
-            return await run(self._pool, self.interpret, answers[0], decoded, quantity)
+                return await self._scheduler.run(self, cast(list[bytes], sent.photos), sent.quantities)
+            except PhotoFailed as failure:
+                cause = failure.__cause__
+                if isinstance(cause, BadRequest):
+                    raise type(cause)(f"photo {failure.number}: {cause}") from cause
+                raise
 
 
 def bytes_tensor(values: list[bytes]) -> np.ndarray:

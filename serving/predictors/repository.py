@@ -11,6 +11,7 @@ from kserve.errors import ModelNotFound
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
 from serving.predictors.errors import NotReady
+from serving.predictors.metrics import model_unloaded
 from stocktake.errors import StocktakeError
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class PredictorRepository(ModelRepository):
     def unload(self, name: str) -> None:
         """Forget a model; requests that it has accepted are answered. Raises KeyError if it is not loaded."""
         del self.models[name]
+        model_unloaded(name)
 
 
 class RepositoryExtension(ModelRepositoryExtension):

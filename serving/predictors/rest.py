@@ -5,7 +5,7 @@ matches wins.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from serving.predictors import openapi, requests
 from serving.predictors.bodies import pack, read_body
 from serving.predictors.errors import ClientGone, UnsupportedMedia
 from serving.predictors.metadata import version_of
+from serving.predictors.metrics import observe_request
 from serving.predictors.parameters import timeout_seconds
 from serving.predictors.requests import Limits
 from serving.predictors.rest_errors import AnsweredRoute, add_error_handlers
@@ -40,8 +41,25 @@ def add_routes(app: FastAPI, dataplane: DataPlane, limits: Limits) -> None:
     openapi.describe(app, router)
 
 
+class CountedRoute(AnsweredRoute):
+    """A route for inference, whose requests are counted with the code that they are answered with."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler of AnsweredRoute, and the metrics."""
+        handle = super().get_route_handler()
+        protocol = f"rest-{self.path[1:3]}"
+
+        async def count(request: Request) -> Response:
+            with observe_request(request.path_params["model_name"], protocol) as seen:
+                response = await handle(request)
+                seen.code = str(response.status_code)
+                return response
+
+        return count
+
+
 def _inference_routes(dataplane: DataPlane, limits: Limits) -> APIRouter:
-    router = APIRouter(route_class=AnsweredRoute)
+    router = APIRouter(route_class=CountedRoute)
     models = dataplane.model_registry
 
     @router.post("/v2/models/{model_name}/infer", tags=["V2"], **openapi.INFER)

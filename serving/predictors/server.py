@@ -9,26 +9,29 @@ from typing import Any
 import cv2
 import kserve.model_server
 import uvicorn.config
-from kserve import Model, ModelServer
+from kserve import ModelServer
 from kserve.protocol.dataplane import DataPlane
 
 from serving.predictors.access import Access, AccessInterceptor, AccessMiddleware
+from serving.predictors.admission import Capacity
+from serving.predictors.batching import Scheduler
 from serving.predictors.bin_counter import BinCounterModel
 from serving.predictors.client_log import OneLineForClients
 from serving.predictors.grpc_server import PredictorGrpcServer
 from serving.predictors.lifecycle import Drain, DrainMiddleware, RestServer, wait_for_signal
 from serving.predictors.metadata import EXTENSIONS
+from serving.predictors.photo_model import PhotoModel
 from serving.predictors.repository import PredictorRepository, RepositoryExtension
 from serving.predictors.requests import Limits
 from serving.predictors.rest import add_routes
 from serving.predictors.settings import ServerSettings
 from serving.predictors.shelf_detector import ShelfDetectorModel
-from stocktake.files import sha256_file
-from stocktake.model_card import SUMS_FILE, ModelCard, Task
+from serving.predictors.tracing import configure_tracing
+from stocktake.model_card import ModelCard, Task
 
 logger = logging.getLogger(__name__)
 
-MODELS: dict[Task, Callable[[str, Path, int], Model]] = {
+MODELS: dict[Task, Callable[[str, Path, Scheduler, Capacity], PhotoModel]] = {
     "shelf-detector": ShelfDetectorModel,
     "bin-counter": BinCounterModel,
 }
@@ -47,8 +50,9 @@ class PredictorDataPlane(DataPlane):
         return self._repository.all_ready and not self._drain.draining
 
     async def model_ready(self, model_name: str, disable_predictor_health_check: bool = False) -> bool:
-        """True while a model can answer, for probes; a request is answered while the server drains, too."""
-        return await super().model_ready(model_name, disable_predictor_health_check)
+        """The same of one model, for probes; a request is answered while the server drains, too."""
+        is_ready = await super().model_ready(model_name, disable_predictor_health_check)
+        return is_ready and not self._drain.draining
 
     def metadata(self) -> dict[str, Any]:
         """Name, version and the protocol extensions that there really are."""
@@ -111,14 +115,14 @@ class PredictorServer(ModelServer):
             self._limits,
             self.grace_period,
             [AccessInterceptor(self._access)],
+            self._settings.grpc_credentials(),
         )
 
 
-def load_model(name: str, model_dir: Path, threads: int) -> Model:
+def load_model(name: str, model_dir: Path, scheduler: Scheduler, capacity: Capacity) -> PhotoModel:
     """Load a model dir, by the task in its card, and warm it up. Raises ModelError; says why."""
     card = ModelCard.read(model_dir)
-    model = MODELS[card.task](name, model_dir, threads)
-    model.digest = sha256_file(model_dir / SUMS_FILE)
+    model = MODELS[card.task](name, model_dir, scheduler, capacity)
     logger.info("loaded %s from %s: %s, dataset %s", name, model_dir, card.name, card.dataset)
     return model
 
@@ -130,9 +134,12 @@ def serve(model_dirs: dict[str, Path], settings: ServerSettings) -> None:
         ModelError: one of them can't be served; says why.
     """
     cv2.setNumThreads(1)  # photos are decoded in parallel already
-    logging.getLogger("kserve.trace").setLevel(logging.WARNING)  # two lines for each request
+    configure_tracing()
+    for talkative in ("kserve.trace", "uvicorn.access"):  # lines for each request, which metrics count
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     logging.getLogger("kserve").addFilter(OneLineForClients())
     uvicorn.config.HTTP_PROTOCOLS["auto"] = "serving.predictors.http_protocol:JsonErrorProtocol"
-    repository = PredictorRepository(model_dirs, lambda name, path: load_model(name, path, settings.threads))
+    shared = Scheduler(settings.threads), Capacity()
+    repository = PredictorRepository(model_dirs, lambda name, path: load_model(name, path, *shared))
     repository.load_all()
     asyncio.run(PredictorServer(repository, settings).serve())

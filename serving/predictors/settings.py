@@ -5,6 +5,8 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import grpc
+
 from stocktake.errors import SettingsError
 
 MIN_TOKEN = 16  # characters; a shorter one can be guessed
@@ -46,6 +48,12 @@ class ServerSettings:
                 raise SettingsError(f"--{name} {path}: there is no such file")
         for name in ("http_port", "grpc_port"):
             _check_port(name, getattr(self, name))
+
+    def grpc_credentials(self) -> grpc.ServerCredentials | None:
+        """The certificate for gRPC; None where there is none."""
+        if self.ssl_certfile is None or self.ssl_keyfile is None:
+            return None
+        return grpc.ssl_server_credentials([(self.ssl_keyfile.read_bytes(), self.ssl_certfile.read_bytes())])
 
 
 def read_token(flag: str, path: Path | None) -> str | None:

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import orjson
 
+from serving.predictors.admission import Capacity
+from serving.predictors.batching import Scheduler
 from serving.predictors.photo_model import PhotoModel, bytes_tensor
 from serving.predictors.protocol import Tensors
-from stocktake.images import DecodedPhoto, Pixels
+from stocktake.images import DecodedPhoto
 from stocktake.shelf.detector import Proposals, ShelfDetector, ShelfReport
 
 OUTPUTS: list[dict[str, Any]] = [
@@ -28,22 +30,13 @@ OUTPUTS: list[dict[str, Any]] = [
 class ShelfDetectorModel(PhotoModel):
     """Photos in, products, voids and a report for each photo out."""
 
-    def __init__(self, name: str, model_dir: Path, threads: int):
-        super().__init__(name, threads)
-        self.detector = ShelfDetector.load(model_dir, threads)
-        self.ready = True
+    def __init__(self, name: str, model_dir: Path, scheduler: Scheduler, capacity: Capacity):
+        self.detector = ShelfDetector.load(model_dir, scheduler.threads, lanes=scheduler.threads)
+        super().__init__(name, self.detector, scheduler, capacity)
 
     def get_output_types(self) -> list[dict[str, Any]]:
         """The v2 outputs."""
         return OUTPUTS
-
-    def decode(self, data: bytes) -> DecodedPhoto:
-        """See `ShelfDetector.decode`."""
-        return self.detector.decode(data)
-
-    def infer(self, batch: Pixels) -> list[Proposals]:
-        """See `ShelfDetector.infer`."""
-        return self.detector.infer(batch)
 
     def interpret(self, answer: Proposals, decoded: DecodedPhoto, _quantity: int | None) -> ShelfReport:
         """See `ShelfDetector.interpret`."""

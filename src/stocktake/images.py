@@ -1,28 +1,24 @@
-"""Photos: what the bytes are, the pixels in them, and the square that a model looks at.
+"""The pixels of a photo, whole or at a fraction of its size.
 
-JPEG, PNG and WebP are read. The size comes from the header before a pixel is decoded, so that a small file
-that unpacks to gigabytes is refused. Pixels come from OpenCV, as they do in training: turned by their EXIF
-orientation, grey and CMYK converted to RGB, 16 bits scaled to 8, transparency ignored.
+Pixels come from OpenCV, as they do in training: turned by their EXIF orientation, grey and CMYK converted to
+RGB, 16 bits scaled to 8, transparency ignored. A JPEG can be decoded at a half, a quarter or an eighth of its
+size in a fraction of the time, and every pixel is then the mean of those that it stands for.
 """
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from stocktake.errors import PhotoTooLarge, UnsupportedImage
+from stocktake.errors import UnsupportedImage
+from stocktake.letterbox import Letterbox
+from stocktake.photo_header import MAX_PIXELS, PhotoInfo, read_info
 
 Pixels = NDArray[np.uint8]
 
-MAX_BYTES = 64 << 20
-MAX_PIXELS = 80_000_000  # 240 MB once decoded; below the number at which Pillow begins to warn
-FORMATS = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp"}  # MPO: a JPEG with a second view
-EXIF_ORIENTATION = 0x0112
-SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 TURN_UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {  # by EXIF orientation
     2: lambda pixels: cv2.flip(pixels, 1),
     3: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_180),
@@ -32,39 +28,52 @@ TURN_UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {  # by EXIF orientation
     7: lambda pixels: cv2.rotate(cv2.transpose(pixels), cv2.ROTATE_180),
     8: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
-PADDING = 114  # the grey that YOLOv5 is trained with
+# EXIF orientations whose left edge, and whose top edge, is the right or the bottom one as stored
+LEFT_IS_FAR, TOP_IS_FAR = (2, 3, 6, 7), (3, 4, 7, 8)
+MODEL_NEEDS = 2  # times the side of its square: shrunk from less, a photo is not as sharp as when trained on
+REDUCE = {  # what tells the decoder: single bits, whatever their names say of colour
+    1: 0,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
 
 
-@dataclass(frozen=True, slots=True)
-class PhotoInfo:
-    """What the header of a photo says."""
+@dataclass(frozen=True, slots=True, eq=False)
+class ReducedPhoto:
+    """An upright photo of which a pixel stands for `reduction` x `reduction` px of the whole one.
 
-    width: int  # px after EXIF rotation
+    The last pixels of a row or column may reach over the edge of the whole photo. Where turning it upright
+    has brought them to the left or to the top, `origin`, where the first pixel begins, is less than 0.
+    """
+
+    pixels: Pixels  # (h, w, 3) RGB
+    width: int  # px of the whole photo
     height: int
-    format: str  # jpeg | png | webp
-    mode: str  # Pillow's name for the pixels as stored: RGB, L, CMYK, I;16, RGBA, P …
-    exif_orientation: int  # 1..8, 1 = upright as stored
+    reduction: int = 1  # 1, 2, 4 or 8
+    origin: tuple[int, int] = (0, 0)  # x, y in px of the whole photo
 
+    @classmethod
+    def of(cls, pixels: Pixels, least_side: int | None = None) -> Self:
+        """Reduce a decoded photo (H, W, 3) RGB as its JPEG would have been; None leaves it whole."""
+        height, width = pixels.shape[:2]
+        reduction = choose_reduction(width, height, least_side)
+        return cls(shrink(pixels, reduction), width, height, reduction)
 
-@dataclass(frozen=True, slots=True)
-class Letterbox:
-    """A photo that was shrunk or grown to fit a square, and how to get back from there."""
+    def to_whole(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes (n, 4) xyxy px of `pixels` in px of the whole photo."""
+        return boxes * np.float32(self.reduction) + np.array(self.origin * 2, np.float32)
 
-    square: Pixels  # (S, S, 3)
-    scale: float  # px of the square per px of the photo
-    left: int  # px of padding beside and above the photo
-    top: int
-
-    def to_photo(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Boxes (n, 4) xyxy px of the square in px of the photo."""
-        return (boxes - np.array([self.left, self.top] * 2, np.float32)) / np.float32(self.scale)
+    def to_pixels(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes (n, 4) xyxy px of the whole photo in px of `pixels`."""
+        return (boxes - np.array(self.origin * 2, np.float32)) / np.float32(self.reduction)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedPhoto:
     """A photo and the square that the model sees of it."""
 
-    photo: Pixels  # (H, W, 3) RGB, upright
+    photo: ReducedPhoto
     fitted: Letterbox
 
     @property
@@ -74,37 +83,17 @@ class DecodedPhoto:
 
     @property
     def width(self) -> int:
-        """Px of the upright photo."""
-        return int(self.photo.shape[1])
+        """Px of the whole upright photo."""
+        return self.photo.width
 
     @property
     def height(self) -> int:
-        """Px of the upright photo."""
-        return int(self.photo.shape[0])
+        """Px of the whole upright photo."""
+        return self.photo.height
 
-
-def read_info(data: bytes, max_pixels: int = MAX_PIXELS) -> PhotoInfo:
-    """Read the header of a photo, within the limits on size.
-
-    Raises:
-        PhotoTooLarge: more than MAX_BYTES bytes or `max_pixels` pixels.
-        UnsupportedImage: not a JPEG, PNG or WebP, or one whose header is damaged.
-    """
-    if len(data) > MAX_BYTES:
-        raise PhotoTooLarge(f"the photo has {len(data):,} bytes; at most {MAX_BYTES:,} are read")
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as header:
-            kind, (width, height), mode = FORMATS[str(header.format)], header.size, header.mode
-            orientation = _orientation(header)
-    except Image.DecompressionBombError as error:
-        raise PhotoTooLarge(f"the photo has too many pixels; at most {max_pixels:,} are read") from error
-    except Exception as error:  # Pillow lets through whatever its parsers stumble over
-        raise UnsupportedImage(f"{len(data):,} bytes that are not a JPEG, PNG or WebP we can read") from error
-    if width * height > max_pixels:
-        raise PhotoTooLarge(f"the photo has {width}x{height} pixels; at most {max_pixels:,} are read")
-    if orientation in SIDEWAYS:
-        width, height = height, width
-    return PhotoInfo(width, height, kind, mode, orientation)
+    def to_photo(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes (n, 4) xyxy px of the square in px of the whole photo."""
+        return self.photo.to_whole(self.fitted.to_photo(boxes))
 
 
 def check_photo(data: bytes, max_pixels: int = MAX_PIXELS) -> PhotoInfo:
@@ -117,7 +106,7 @@ def check_photo(data: bytes, max_pixels: int = MAX_PIXELS) -> PhotoInfo:
         PhotoTooLarge, UnsupportedImage: as `read_info`; also one that is truncated or damaged.
     """
     info = read_info(data, max_pixels)
-    _decode(data, cv2.IMREAD_REDUCED_GRAYSCALE_8 if info.format == "jpeg" else cv2.IMREAD_GRAYSCALE, info)
+    _decode(data, cv2.IMREAD_GRAYSCALE, info, 8 if info.format == "jpeg" else 1)
     return info
 
 
@@ -127,10 +116,60 @@ def decode_photo(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
     Raises:
         PhotoTooLarge, UnsupportedImage: as `check_photo`.
     """
+    return decode_reduced(data, None, max_pixels).pixels
+
+
+def decode_reduced(data: bytes, least_side: int | None, max_pixels: int = MAX_PIXELS) -> ReducedPhoto:
+    """A JPEG, PNG or WebP, upright; a JPEG as far reduced as its user allows.
+
+    Args:
+        data: the file.
+        least_side: px that the longer side keeps at least; None for the whole photo.
+        max_pixels: more are refused.
+
+    Raises:
+        PhotoTooLarge, UnsupportedImage: as `check_photo`.
+    """
     info = read_info(data, max_pixels)
-    pixels = _decode(data, cv2.IMREAD_COLOR_RGB, info)
-    turn = TURN_UPRIGHT.get(info.exif_orientation)
-    return turn(pixels) if turn else pixels
+    reduction = choose_reduction(info.width, info.height, least_side) if info.format == "jpeg" else 1
+    return turn_upright(_decode(data, cv2.IMREAD_COLOR_RGB, info, reduction), info, reduction)
+
+
+def choose_reduction(width: int, height: int, least_side: int | None) -> int:
+    """The largest of 1, 2, 4, 8 that leaves the longer side of a photo `least_side` px; 1 for None."""
+    if least_side is None:
+        return 1
+    return max(factor for factor in REDUCE if factor == 1 or max(width, height) >= factor * least_side)
+
+
+def shrink(pixels: Pixels, reduction: int) -> Pixels:
+    """Means of squares of `reduction` px: (H, W, 3) as a JPEG of it would be decoded, within a few levels."""
+    if reduction == 1:
+        return pixels
+    height, width = (-(-side // reduction) for side in pixels.shape[:2])
+    over = height * reduction - pixels.shape[0], width * reduction - pixels.shape[1]
+    if any(over):
+        pixels = cv2.copyMakeBorder(pixels, 0, over[0], 0, over[1], cv2.BORDER_REPLICATE)
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def turn_upright(pixels: Pixels, info: PhotoInfo, reduction: int) -> ReducedPhoto:
+    """The photo of decoded pixels (h, w, 3) as they are stored, whole or reduced.
+
+    Raises:
+        UnsupportedImage: they are not of the size that the header promised.
+    """
+    stored_size = pixels.shape[1::-1]
+    if stored_size == info.stored_size:
+        reduction = 1  # a lossless JPEG is never reduced
+    elif stored_size != tuple(-(-side // reduction) for side in info.stored_size):
+        raise UnsupportedImage(f"the header of the {info.format} has another size than its pixels")
+    orientation = info.exif_orientation
+    if turn := TURN_UPRIGHT.get(orientation):
+        pixels = turn(pixels)
+    left = info.width - pixels.shape[1] * reduction if orientation in LEFT_IS_FAR else 0
+    top = info.height - pixels.shape[0] * reduction if orientation in TOP_IS_FAR else 0
+    return ReducedPhoto(pixels, info.width, info.height, reduction, (left, top))
 
 
 def encode_jpeg(pixels: Pixels, quality: int = 90) -> bytes:
@@ -140,44 +179,15 @@ def encode_jpeg(pixels: Pixels, quality: int = 90) -> bytes:
     return encoded.tobytes()
 
 
-def letterbox(photo: Pixels, size: int, antialias: bool = False) -> Letterbox:
-    """Fit a photo (H, W, 3) into a square of `size` px, centred, the rest filled with grey.
-
-    The arithmetic of the LetterBox that ultralytics validates and predicts with: bilinear, sides rounded to
-    whole pixels, an odd pixel of padding at the right or bottom. With `antialias`, a pixel of a shrunk photo
-    is the mean of all that it covers: bilinear shrinking makes patterns of its own of threads and print.
-    """
-    height, width = photo.shape[:2]
-    scale = min(size / height, size / width)
-    inner_width, inner_height = max(round(width * scale), 1), max(round(height * scale), 1)
-    if (inner_width, inner_height) != (width, height):
-        how = cv2.INTER_AREA if antialias and scale < 1 else cv2.INTER_LINEAR
-        photo = cv2.resize(photo, (inner_width, inner_height), interpolation=how)
-    left, top = (size - inner_width) // 2, (size - inner_height) // 2
-    square = np.full((size, size, 3), PADDING, np.uint8)
-    square[top : top + inner_height, left : left + inner_width] = photo
-    return Letterbox(square, scale, left, top)
-
-
-def _decode(data: bytes, flags: int, info: PhotoInfo) -> Pixels:
+def _decode(data: bytes, colour: int, info: PhotoInfo, reduction: int) -> Pixels:
     # From memory OpenCV refuses a stream that stops before its end marker; from a file it would warn and fill
     # up with grey, so photos are never read by path. It reads damaged EXIF in another way than Pillow, and
     # size and pixels must fit, so only one of them looks at the orientation.
+    flags = colour | REDUCE[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         pixels = None
     if pixels is None:
         raise UnsupportedImage(f"the {info.format} is truncated or damaged: it can't be decoded to its end")
     return pixels
-
-
-def _orientation(header: Image.Image) -> int:
-    """The orientation in the EXIF block, not the one in XMP, as in training; 1 where it is damaged."""
-    exif = Image.Exif()
-    try:
-        exif.load(header.info.get("exif", b""))
-        value = exif.get(EXIF_ORIENTATION, 1)
-    except Exception:
-        return 1
-    return value if value in range(1, 9) else 1

@@ -1,7 +1,8 @@
 """A model dir: weights, model.onnx, the card that says how to use them, and the checksums over all of it.
 
-    weights.pt  model.onnx  model_card.json  SHA256SUMS
+    weights.pt  model.onnx  model.int8.xml  model.int8.bin  model_card.json  SHA256SUMS
 
+The two of int8 are there where training photos were, to calibrate on.
 The SHA-256 of SHA256SUMS is the digest of the model: it changes if any byte of any file does.
 """
 
@@ -13,13 +14,29 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stocktake.errors import ModelError
 from stocktake.files import atomic_path, explain_os_error, is_part, sha256_file
+from stocktake.runner import Precision
 
 CARD_FILE = "model_card.json"
 MODEL_FILE = "model.onnx"
+INT8_FILE = "model.int8.xml"  # its weights are in model.int8.bin
 SUMS_FILE = "SHA256SUMS"
 
 Task = Literal["shelf-detector", "bin-counter"]
 Settings = TypeVar("Settings", bound=BaseModel)
+
+
+class PrecisionVerdict(BaseModel):
+    """Whether a model may be served in a precision, and the scores on validation photos that this rests on.
+
+    `scores` is empty where it could not be scored.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    allowed: bool
+    reason: str = Field(min_length=1)
+    scores: dict[str, float] = Field(default_factory=dict)
+    photos: int = Field(default=0, ge=0, description="that it was scored on")
 
 
 class ModelCard(BaseModel):
@@ -48,7 +65,10 @@ class ModelCard(BaseModel):
     )
 
     weights: str | None = Field(default=None, description="file name of what the ONNX file was made from")
-    precisions: list[str] = Field(default=["fp32"], description="what may be served")
+    precisions: list[Precision] = Field(default=["fp32"], min_length=1, description="what may be served")
+    precision_gate: dict[Precision, PrecisionVerdict] = Field(
+        default_factory=dict, description="what each precision scored, and why it may be served or not"
+    )
     licence: str = Field(min_length=1, description="of the weights")
     data_licence: str = Field(min_length=1, description="of the photos they were trained on")
     dataset: str = Field(min_length=1)

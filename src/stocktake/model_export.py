@@ -12,7 +12,7 @@ from stocktake.dataset import DatasetIndex, read_photo_bytes
 from stocktake.errors import ModelError, StoreError
 from stocktake.files import atomic_path, explain_os_error
 from stocktake.model_card import SUMS_FILE
-from stocktake.runtime import INPUT_NAME
+from stocktake.runner import INPUT_NAME
 
 if TYPE_CHECKING:
     import torch

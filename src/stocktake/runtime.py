@@ -1,71 +1,102 @@
-"""The engine that runs an ONNX model."""
+"""Which engine runs a model on this machine, and in which precision.
 
+    GPU             ONNX Runtime: fp16 by TensorRT, or fp32 by CUDA
+    CPU             OpenVINO: int8, bf16 where the CPU has instructions for it, fp32
+    CPU, otherwise  ONNX Runtime: fp32
+
+The fastest precision that the card of the model allows is taken, unless one is asked for: by an argument, or
+by STOCKTAKE_PRECISION. STOCKTAKE_ENGINE asks for an engine.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
+from stocktake.errors import ModelError, SettingsError
+from stocktake.model_card import CARD_FILE
+from stocktake.onnx_runner import find_cpu_engine, find_gpu_engine
+from stocktake.openvino_runner import find_engine as find_openvino
+from stocktake.runner import Engine, EngineMissing, EngineName, Precision, Runner, Wish
+from stocktake.settings import load_settings
 
-from stocktake.errors import ModelError
+logger = logging.getLogger(__name__)
 
-INPUT_NAME = "image"
+FINDERS: tuple[tuple[EngineName, Callable[[], Engine]], ...] = (  # the fastest first
+    ("onnxruntime", find_gpu_engine),
+    ("openvino", find_openvino),
+    ("onnxruntime", find_cpu_engine),
+)
 
 
-class Runner:
-    """Runs one model on the CPU. `infer` may be called from several threads at once.
+def load_runner(
+    model_dir: Path,
+    allowed: Sequence[Precision],
+    threads: int | None = None,
+    precision: Precision | None = None,
+    lanes: int = 1,
+    engine: EngineName | None = None,
+) -> Runner:
+    """Open the model of a model dir with the best engine and in the fastest precision that there is.
 
-    Attributes:
-        output_names: the graph's outputs, in its order.
-        engine: what runs it, for logs and metadata.
+    Where an engine can't run the model the next one does; the log and `Runner.reason` say so.
+
+    Args:
+        model_dir: with model.onnx, and a file for int8 where that is allowed.
+        allowed: precisions that the model may be served in, as its card says.
+        threads: of one inference; None takes one for each core.
+        precision: None takes that of the environment, or else the fastest.
+        lanes: how many calls of `infer` may be made side by side; with 1 a model is compiled once.
+        engine: None takes that of the environment, or else the best.
+
+    Raises:
+        SettingsError: this machine does not have the engine, or not the precision.
+        ModelError: the card forbids the precision, or no engine can run the model.
     """
+    settings = load_settings()
+    wanted, by_name = precision or settings.precision, engine or settings.engine
+    if wanted and wanted not in allowed:
+        raise ModelError(
+            f"{model_dir / CARD_FILE}: precision is {wanted}, but the card allows {', '.join(allowed)} only;"
+            " its precision_gate says why"
+        )
+    cores = threads or len(os.sched_getaffinity(0))
+    because = f"{wanted} was asked for" if wanted else "the fastest precision that its card allows here"
+    skipped: list[str] = []
+    here: list[str] = []
+    failure: ModelError | None = None
+    for found in _engines(by_name, skipped):
+        here.append(f"{found.name} computes in {', '.join(found.precisions)}")
+        for chosen in (each for each in found.precisions if each in ([wanted] if wanted else allowed)):
+            try:
+                runner = found.load(model_dir, Wish(chosen, cores, lanes, "; ".join([*skipped, because])))
+            except ModelError as error:
+                failure = error
+                skipped.append(f"{found.name} cannot run it in {chosen} ({error})")
+                continue
+            logger.info("%s is run by %s", model_dir, runner)
+            return runner
+    if failure:
+        raise failure
+    if not here:
+        raise SettingsError(f"{'; '.join(skipped)}; install stocktake[predictor]")
+    raise SettingsError(f"precision is {wanted or ' or '.join(allowed)}, but here {'; '.join(here)}")
 
-    def __init__(self, session: Any):
-        self._session = session
-        self.output_names: list[str] = [output.name for output in session.get_outputs()]
-        self.engine = "onnxruntime cpu fp32"
 
-    @classmethod
-    def load(cls, path: Path, threads: int | None = None) -> Self:
-        """Load a model whose one input is `image`, (N, H, W, 3) uint8 RGB.
+def precisions_here() -> set[Precision]:
+    """What the engines of this machine compute in."""
+    return {precision for engine in _engines(load_settings().engine, []) for precision in engine.precisions}
 
-        Args:
-            path: the ONNX file.
-            threads: of one inference; None takes one for each core.
 
-        Raises:
-            ModelError: the file cannot be loaded, or its input is another one.
-        """
-        import onnxruntime
+def _engines(name: EngineName | None, missing: list[str]) -> Iterator[Engine]:
+    """The engines of this machine, or those of one name, best first.
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        options.log_severity_level = 3
-        try:
-            session = onnxruntime.InferenceSession(
-                str(path), sess_options=options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # the engine's exceptions have no common base
-            raise ModelError(f"{path}: cannot be loaded ({error}); export the model again") from error
-        found = [(node.name, node.type, len(node.shape)) for node in session.get_inputs()]
-        if found != [(INPUT_NAME, "tensor(uint8)", 4)]:
-            raise ModelError(
-                f"{path}: its inputs are {found}, not one '{INPUT_NAME}', uint8, of shape (N, H, W, 3); "
-                "export the model with stocktake"
-            )
-        return cls(session)
-
-    def infer_blank(self, size: int, path: Path) -> dict[str, NDArray[np.float32]]:
-        """Run two blank photos of `size` px, which warms the engine up and shows what comes out.
-
-        Raises:
-            ModelError: the model, which is that of `path`, can't.
-        """
-        try:
-            return self.infer(np.zeros((2, size, size, 3), np.uint8))
-        except Exception as error:  # the engine's exceptions have no common base
-            raise ModelError(f"{path}: cannot run a batch of 2 at {size} px ({error})") from error
-
-    def infer(self, batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Run the model on (N, H, W, 3) uint8 RGB. Returns its outputs by name, each with N rows."""
-        outputs = self._session.run(None, {INPUT_NAME: batch})
-        return dict(zip(self.output_names, outputs, strict=True))
+    Adds to `missing` why one that comes before is not among them; that there is no GPU is no news.
+    """
+    for known, find in FINDERS:
+        if name in (None, known):
+            try:
+                yield find()
+            except EngineMissing as reason:
+                if find is not find_gpu_engine:
+                    missing.append(str(reason))

@@ -13,6 +13,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stocktake.errors import SettingsError
+from stocktake.runner import EngineName, Precision
 
 
 class Settings(BaseSettings):
@@ -29,6 +30,9 @@ class Settings(BaseSettings):
     # how often the newest checkpoint goes to the store; None = never
     checkpoint_minutes: float | None = Field(None, gt=0, validation_alias="STOCKTAKE_CHECKPOINT_MINUTES")
     workers: int | None = Field(None, ge=1, le=1024, validation_alias="STOCKTAKE_WORKERS")
+    # of what runs models; None = the best that there is, see `runtime`
+    engine: EngineName | None = Field(None, validation_alias="STOCKTAKE_ENGINE")
+    precision: Precision | None = Field(None, validation_alias="STOCKTAKE_PRECISION")
     s3_endpoint_url: str = Field(
         "https://s3.amazonaws.com",
         validation_alias=AliasChoices("S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),

@@ -49,7 +49,7 @@ QUANTITIES = {
 @pytest.mark.parametrize("case", QUANTITIES)
 def test_v2_json(connection, case):
     tensor, message = QUANTITIES[case]
-    body = json.dumps({"id": MARK, "inputs": [IMAGE, tensor]}).encode()
+    body = json.dumps({"id": "a-bad-request", "inputs": [IMAGE, tensor]}).encode()
     check(connection, f"/v2/models/{BINS}/infer", body, JSON, 400, message)
 
 

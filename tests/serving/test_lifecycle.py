@@ -1,8 +1,9 @@
 """A server that takes another model, and one that ends, while clients ask."""
 
 import contextlib
-import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.serving.conftest import NAME, serve
+from tests.serving.conftest import NAME, ROOT, serve
 from tests.tiny_model import write_model_dir
 
 PREDICT = f"/v1/models/{NAME}:predict"
@@ -29,7 +30,7 @@ def swap(folder, new):
     """Let a link name another folder in one step, as a volume that is updated does."""
     link = folder / "link.new"
     link.symlink_to(new)
-    os.replace(link, folder / "link")
+    link.replace(folder / "link")
 
 
 class Clients:
@@ -50,6 +51,7 @@ class Clients:
                     self.answers.append((response.status_code, response.text))
                 except httpx.TransportError as error:
                     self.failures.append(repr(error))
+                    return
 
     def stop(self):
         self._stop.set()
@@ -57,12 +59,18 @@ class Clients:
             running.result()
         self._pool.shutdown()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        self.stop()
+
 
 @pytest.fixture
 def folder(tmp_path):
     """`link`, a model dir that can be exchanged, and what it may be exchanged with."""
-    for name, threshold in (("first", 0.25), ("second", 0.99), ("broken", 0.25)):
-        write_model_dir(tmp_path / name, name=name, score_threshold=threshold)
+    for name, most in (("first", 1000), ("second", 3), ("broken", 1000)):
+        write_model_dir(tmp_path / name, name=name, max_detections=most)
     with (tmp_path / "broken" / "model.onnx").open("ab") as file:
         file.write(b"one more byte")
     swap(tmp_path, tmp_path / "first")
@@ -78,14 +86,13 @@ def running(folder, *arguments):
 
 def test_another_model_takes_over_and_no_request_is_lost(folder, photos):
     with running(folder, "--drain_seconds", 0) as server:
-        clients = Clients(server, photos["shelf"])
-        wait_for(lambda: len(clients.answers) >= 20, "answers of the first model")
-        swap(folder, folder / "second")
-        server.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: clients.answers[-1] != clients.answers[0], "an answer of the second model")
-        asked = len(clients.answers)
-        wait_for(lambda: len(clients.answers) >= asked + 20, "more answers of it")
-        clients.stop()
+        with Clients(server, photos["shelf"]) as clients:
+            wait_for(lambda: len(clients.answers) >= 20, "answers of the first model")
+            swap(folder, folder / "second")
+            server.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: clients.answers[-1] != clients.answers[0], "an answer of the second model")
+            asked = len(clients.answers)
+            wait_for(lambda: len(clients.answers) >= asked + 20, "more answers of it")
 
     assert clients.failures == []
     assert {status for status, _ in clients.answers} == {200}
@@ -106,15 +113,14 @@ def test_a_broken_model_does_not_take_over(folder, photos):
 
 def test_nothing_is_lost_when_a_server_ends_under_load(folder, photos):
     """As Kubernetes does it: a server that is not ready is sent nothing new, then it may go."""
-    with running(folder, "--drain_seconds", 3) as server:
-        clients = Clients(server, photos["shelf"])
-        wait_for(lambda: len(clients.answers) >= 20, "answers")
-        server.process.terminate()
-        ready = f"{server.url}/v2/health/ready"
-        wait_for(lambda: httpx.get(ready).status_code == 503, "a server that is not ready")
-        asked = len(clients.answers)
-        wait_for(lambda: len(clients.answers) > asked + 4, "answers of a server that is not ready")
-        clients.stop()
+    with running(folder, "--drain_seconds", 20) as server:
+        with Clients(server, photos["shelf"]) as clients:
+            wait_for(lambda: len(clients.answers) >= 20, "answers")
+            server.process.terminate()
+            ready = f"{server.url}/v2/health/ready"
+            wait_for(lambda: httpx.get(ready).status_code == 503, "a server that is not ready")
+            asked = len(clients.answers)
+            wait_for(lambda: len(clients.answers) > asked + 4, "answers of a server that is not ready")
         assert server.process.wait(PATIENCE) == 0
 
     assert clients.failures == []
@@ -122,7 +128,7 @@ def test_nothing_is_lost_when_a_server_ends_under_load(folder, photos):
 
 
 def test_a_server_that_drains_sends_its_clients_away(folder, photos):
-    with running(folder, "--drain_seconds", 3) as server, httpx.Client() as client:
+    with running(folder, "--drain_seconds", 20) as server, httpx.Client() as client:
         server.process.terminate()
         wait_for(lambda: client.get(f"{server.url}/v2/health/ready").status_code == 503, "the drain")
         response = client.post(f"{server.url}{PREDICT}", content=photos["shelf"], headers=JPEG)
@@ -138,11 +144,6 @@ def test_an_interrupted_server_does_not_wait(folder):
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_server(folder, tmp_path):
-    import subprocess
-    import sys
-
-    from tests.serving.conftest import ROOT
-
     swap(folder, folder / "broken")
     command = [sys.executable, "-m", "serving.predictors", "--model_dir", str(folder / "link")]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE * 3)

@@ -27,7 +27,7 @@ def v2(**fields):
 
 
 def body(inputs, **fields):
-    return json.dumps({"id": MARK, "inputs": inputs, **fields}).encode()
+    return json.dumps({"id": "a-bad-request", "inputs": inputs, **fields}).encode()
 
 
 def element(data):

@@ -1,6 +1,7 @@
 import io
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ from onnx import helper
 from PIL import Image
 
 from stocktake.errors import ModelError, PhotoTooLarge, UnsupportedImage
+from stocktake.images import ReducedPhoto
 from stocktake.model_card import CARD_FILE, MODEL_FILE, write_sums
 from stocktake.shelf.detector import ShelfDetector, ShelfReport
 from stocktake.shelf.drawing import ALARM, LOW, PRODUCT, draw_report
@@ -21,6 +23,16 @@ CELLS = [(1, 2), (2, 2), (3, 2), (6, 2), (1, 5)]  # column, row; two facings are
 
 def encode(photo, suffix=".png"):
     return cv2.imencode(suffix, photo[..., ::-1])[1].tobytes()
+
+
+def encode_upright(upright, orientation, kind, **options):
+    """A file whose EXIF orientation turns what it holds into `upright`."""
+    turns = {1: 0, 3: 2, 6: 1}  # by 90 degrees, anticlockwise
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    Image.fromarray(np.rot90(upright, turns[orientation])).save(buffer, kind, exif=exif, **options)
+    return buffer.getvalue()
 
 
 def boxes_of(cells, cell=16):
@@ -56,6 +68,52 @@ def test_boxes_are_in_the_photo_whatever_its_size(detector):
     assert as_set(report.boxes) == boxes_of([(0, 0), (7, 3)], 48)
 
 
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("size", [(2560, 2560, 2), (2559, 2557, 1), (2563, 2565, 2)])
+def test_large_photos_are_decoded_reduced_and_answered_in_their_own_pixels(detector, size, orientation):
+    width, height, reduction = size
+    upright = draw_photo(CELLS, width, height, cell=320)
+    data = encode_upright(upright, orientation, "JPEG", quality=95)
+
+    decoded, report = detector.decode(data), detector.detect(data)
+
+    assert decoded.photo.reduction == reduction
+    assert (report.width, report.height) == (decoded.width, decoded.height) == (width, height)
+    whole = detector.see(ReducedPhoto.of(upright))
+    same = detector.interpret(detector.infer(whole.tensor[None])[0], whole)
+    assert report.boxes == pytest.approx(same.boxes, abs=1)
+    assert [replace(void, box=(), confidence=0) for void in report.voids] == [
+        replace(void, box=(), confidence=0) for void in same.voids
+    ]
+    for void, expected in zip(report.voids, same.voids, strict=True):
+        assert void.box == pytest.approx(expected.box, abs=1)
+        assert void.confidence == pytest.approx(expected.confidence, abs=0.02)
+    assert (report.tiers, report.osa) == (same.tiers, same.osa)
+
+
+def test_voids_at_the_border_end_with_the_photo(detector):
+    """The last pixel of a reduced photo reaches over its edge."""
+    upright = draw_photo(
+        [(c, r) for c in range(8) for r in (1, 3, 5) if (c, r) != (7, 3)], 2563, 2563, cell=320
+    )
+
+    report = detector.detect(encode(upright, ".jpg"))
+
+    assert detector.decode(encode(upright, ".jpg")).photo.reduction == 2
+    (edge,) = [void for void in report.voids if void.kind == "edge"]
+    assert 2550 < edge.box[2] <= 2563
+
+
+def test_a_batch_is_decoded_as_its_photos_one_by_one(detector):
+    files = [encode(draw_photo(CELLS, 2560, 2560, cell=320), ".jpg"), b"no photo", encode(draw_photo(CELLS))]
+
+    large, error, small = detector.decode_batch(files)
+
+    assert isinstance(error, UnsupportedImage)
+    for photo, data in ((large, files[0]), (small, files[2])):
+        assert (photo.tensor == detector.decode(data).tensor).all()
+
+
 def test_small_photos_are_enlarged(detector):
     # 64 x 32 grows to 128 x 64: each 8 px are a cell of the grid
     report = detector.detect(encode(draw_photo([(2, 1), (7, 3)], 64, 32, cell=8)))
@@ -64,13 +122,7 @@ def test_small_photos_are_enlarged(detector):
 
 
 def test_products_are_those_of_the_upright_photo(detector):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    upright = draw_photo([(0, 0), (3, 7)], 64, 128)
-    buffer = io.BytesIO()
-    Image.fromarray(np.rot90(upright)).save(buffer, "PNG", exif=exif)
-
-    report = detector.detect(buffer.getvalue())
+    report = detector.detect(encode_upright(draw_photo([(0, 0), (3, 7)], 64, 128), 6, "PNG"))
 
     assert (report.width, report.height) == (64, 128)
     assert as_set(report.boxes) == boxes_of([(0, 0), (3, 7)])

@@ -1,46 +1,20 @@
 import io
-import struct
-import zlib
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from stocktake.errors import PhotoTooLarge, UnsupportedImage
-from stocktake.images import MAX_BYTES, PADDING, check_photo, decode_photo, encode_jpeg, letterbox, read_info
+from stocktake.images import check_photo, decode_photo, encode_jpeg
+from stocktake.photo_header import MAX_BYTES, read_info
+from tests.encoded_photos import encode, exif_block, png, smooth_picture
 
 WIDTH, HEIGHT = 317, 203
 
 
 @pytest.fixture(scope="module")
 def picture():
-    """A smooth colourful picture, so that JPEG keeps it nearly as it is."""
-    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    return Image.fromarray(cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 9), None, 0, 255, cv2.NORM_MINMAX))
-
-
-def encode(picture, kind, **options):
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def exif_block(orientation):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return exif
-
-
-def png(width, height, rows=b""):
-    """A PNG that claims a size, whatever is in it."""
-
-    def chunk(name, data):
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunks
+    return smooth_picture(WIDTH, HEIGHT)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -195,42 +169,6 @@ def test_smallest_photo():
     assert decode_photo(data).tolist() == [[[10, 20, 30]]]
     for smallest in (data, encode(Image.new("L", (1, 1)), "JPEG"), encode(Image.new("RGB", (1, 1)), "WEBP")):
         assert (check_photo(smallest).width, check_photo(smallest).height) == (1, 1)
-
-
-@pytest.mark.parametrize(
-    ("height", "width"),
-    [(640, 480), (480, 640), (101, 640), (317, 203), (2000, 3), (1, 1), (640, 640), (333, 334)],
-)
-@pytest.mark.parametrize("size", [640, 416])
-def test_letterbox_is_the_one_of_training(height, width, size):
-    from ultralytics.data.augment import LetterBox
-
-    photo = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-    fitted = letterbox(photo, size)
-
-    assert (fitted.square == LetterBox(new_shape=(size, size))(image=photo)).all()
-
-
-def test_antialiasing_takes_every_pixel_of_a_shrunk_photo_in():
-    threads = np.zeros((400, 800, 3), np.uint8)
-    threads[::8] = 240  # one row of eight: their mean is 30
-
-    smooth, bilinear = (letterbox(threads, 100, antialias).square[25:75] for antialias in (True, False))
-
-    assert (smooth == 30).all()
-    assert (bilinear != 30).all()
-    small = threads[:20, :50]
-    assert (letterbox(small, 100, antialias=True).square == letterbox(small, 100).square).all()
-
-
-def test_letterbox_maps_boxes_back():
-    photo = np.zeros((300, 600, 3), np.uint8)
-    fitted = letterbox(photo, 320)
-
-    assert (fitted.left, fitted.top, fitted.square[0, 0].tolist()) == (0, 80, [PADDING] * 3)
-    boxes = fitted.to_photo(np.array([[0, 80, 320, 240], [32, 96, 64, 112]], np.float32))
-    assert boxes == pytest.approx(np.array([[0, 0, 600, 300], [60, 30, 120, 60]]))
 
 
 def test_photos_wider_than_the_decoder_takes():

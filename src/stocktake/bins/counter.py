@@ -7,6 +7,7 @@ Three stages, as the shelf detector has them:
     interpret   probabilities -> the count, and whether a recorded quantity can be right
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,10 +18,13 @@ from numpy.typing import NDArray
 
 from stocktake.bins.fitting import fit_bin
 from stocktake.bins.verification import Verdict, VerificationSettings, record_support
-from stocktake.errors import ModelError
-from stocktake.images import MAX_PIXELS, DecodedPhoto, Pixels, decode_photo
+from stocktake.errors import ModelError, UnsupportedImage
+from stocktake.gpu_decoding import decode_batch
+from stocktake.images import MODEL_NEEDS, DecodedPhoto, Pixels, ReducedPhoto, decode_reduced
 from stocktake.model_card import CARD_FILE, MODEL_FILE, ModelCard, Task, open_card, read_settings
-from stocktake.runtime import Runner
+from stocktake.photo_header import MAX_PIXELS
+from stocktake.runner import Precision, Runner
+from stocktake.runtime import load_runner
 
 TASK: Task = "bin-counter"
 OUTPUT_NAME = "probabilities"
@@ -65,6 +69,7 @@ class BinCounter:
     Attributes:
         card: the model's card.
         digest: SHA-256 of its SHA256SUMS.
+        runner: what runs the model.
         classes: the counts that it knows, ascending.
         verification: the thresholds of the card.
     """
@@ -81,44 +86,69 @@ class BinCounter:
         self.digest = digest
         self.classes = classes
         self.verification = verification
-        self._runner = runner
+        self.runner = runner
 
     @classmethod
-    def load(cls, model_dir: Path | str, threads: int | None = None) -> Self:
+    def load(
+        cls,
+        model_dir: Path | str,
+        threads: int | None = None,
+        precision: Precision | None = None,
+        lanes: int = 1,
+    ) -> Self:
         """Check a model dir, load it and run it once.
 
         Args:
             model_dir: weights, model.onnx, model_card.json, SHA256SUMS.
             threads: of one inference; None takes one for each core.
+            precision: None takes that of the environment, or else the fastest that the card allows here.
+            lanes: how many calls of `infer` may be made side by side, see `Runner`.
 
         Raises:
-            ModelError: a file is missing or damaged, the card is for another task or has an impossible value,
-                or the model's inputs and outputs are not those of a bin counter; names the file.
+            SettingsError: this machine does not have the engine or the precision that is asked for.
+            ModelError: a file is missing or damaged, the card is for another task, has an impossible value or
+                forbids the precision, or the model's inputs and outputs are not those of a bin counter; names
+                the file.
         """
         model_dir = Path(model_dir)
         card, digest = open_card(model_dir, TASK)
         verification = read_settings(VerificationSettings, card.verification, "verification", model_dir)
         classes = parse_classes(card.classes, model_dir / CARD_FILE)
-        runner = Runner.load(model_dir / MODEL_FILE, threads)
+        runner = load_runner(model_dir, card.precisions, threads, precision, lanes)
         counter = cls(card, runner, classes, verification, digest)
         counter._check_outputs(model_dir / MODEL_FILE)
         return counter
 
     def decode(self, data: bytes, max_pixels: int = MAX_PIXELS) -> DecodedPhoto:
-        """Read a JPEG, PNG or WebP file.
+        """Read a JPEG, PNG or WebP file; a JPEG no larger than the model needs.
 
         Raises:
-            UnsupportedImage, PhotoTooLarge: see `images.decode_photo`.
+            UnsupportedImage, PhotoTooLarge: see `images.decode_reduced`.
         """
-        return self.see(decode_photo(data, max_pixels))
+        return self.see(decode_reduced(data, self.least_side, max_pixels))
 
-    def see(self, photo: Pixels) -> DecodedPhoto:
-        """A photo that is decoded already, (H, W, 3) uint8 RGB, upright, with what the model sees of it."""
-        return DecodedPhoto(photo, fit_bin(photo, self.card.input_size))
+    def decode_batch(
+        self, photos: Sequence[bytes], max_pixels: int = MAX_PIXELS
+    ) -> list[DecodedPhoto | UnsupportedImage]:
+        """As `decode`, on a GPU where there is one; an error stands in the place of a photo that has one."""
+        found = decode_batch(photos, self.least_side, max_pixels)
+        return [self.see(photo) if isinstance(photo, ReducedPhoto) else photo for photo in found]
 
-    def infer(self, batch: Pixels) -> Probabilities:
-        """Run the model on (N, S, S, 3) uint8, the photos' tensors stacked. Returns (N, K)."""
-        return self._runner.infer(batch)[OUTPUT_NAME]
+    @property
+    def least_side(self) -> int:
+        """Px that the longer side of a photo keeps at least when it is decoded."""
+        return MODEL_NEEDS * self.card.input_size
+
+    def see(self, photo: ReducedPhoto) -> DecodedPhoto:
+        """A photo that is decoded already, with what the model sees of it."""
+        return DecodedPhoto(photo, fit_bin(photo.pixels, self.card.input_size))
+
+    def infer(self, batch: Pixels, alone: bool = True) -> Probabilities:
+        """Run the model on (N, S, S, 3) uint8, the photos' tensors stacked. Returns (N, K).
+
+        `alone`: nothing else runs, see `Runner.infer`.
+        """
+        return self.runner.infer(batch, alone)[OUTPUT_NAME]
 
     def interpret(self, probabilities: Probabilities, expected_quantity: int | None = None) -> BinReport:
         """The report of one photo: `probabilities` (K,), and the recorded quantity where there is one."""
@@ -141,7 +171,7 @@ class BinCounter:
         return self.interpret(self.infer(self.decode(data).tensor[None])[0], expected_quantity)
 
     def _check_outputs(self, path: Path) -> None:
-        outputs = self._runner.infer_blank(self.card.input_size, path)
+        outputs = self.runner.infer_blank(self.card.input_size, path)
         found = {name: array.shape for name, array in outputs.items()}
         wanted = {OUTPUT_NAME: (2, len(self.classes))}
         if found != wanted:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,11 @@ import numpy as np
 from stocktake.bins import evaluation_report
 from stocktake.bins.blob_count import count_blobs
 from stocktake.bins.counter import BinCounter
-from stocktake.bins.evaluation_scores import OURS, Said, Truth, score
+from stocktake.bins.evaluation_scores import OURS, Said, Truth, score, truth_of
 from stocktake.bins.examples import pick_examples
+from stocktake.bins.precisions import figures_of, in_others, infer_all
 from stocktake.bootstrap import ROUNDS
-from stocktake.dataset import DatasetIndex, Photo
-from stocktake.errors import DataError
+from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
 from stocktake.evaluation_files import (
     SEEN_BEFORE,
     EvaluationResult,
@@ -30,8 +31,10 @@ from stocktake.evaluation_files import (
     track_evaluation,
     write_evaluation,
 )
-from stocktake.images import Pixels
-from stocktake.photo_pass import each_photo, read_pixels
+from stocktake.photo_pass import each_photo, pass_workers, whole_pixels
+from stocktake.precision_gate import REFERENCE, Verdicts, judge
+from stocktake.precision_report import PrecisionScores, verdict_rows
+from stocktake.runner import Precision
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +53,8 @@ def evaluate(
     """Score a model dir on one split; write its figures and report to `out_dir`.
 
     That is metrics.json, facts.json, report.html, summary.md and photos/. Figures, tables, plots and photos
-    also go to the open MLflow run, if there is one. Figures of train or val photos come with a warning.
+    also go to the open MLflow run, if there is one. They are of fp32, beside what is lost in each precision
+    that the card allows. Figures of train or val photos come with a warning, and so does too much of a loss.
 
     Args:
         model_dir: the model under evaluation.
@@ -74,12 +78,21 @@ def evaluate(
         _log.warning("split %s: %s", split, caveat)
     make_folder(out_dir)
     given = {OURS: model_dir, "before": before, "champion": champion}
-    counters = {who: BinCounter.load(path) for who, path in given.items() if path is not None}
-    truth = truth_of(photos, counters[OURS].classes, index_path)
-    said = _count_all(index, photos, truth, counters, workers, progress)
-    baselines, fitted_on = _constant_counters(index, split, truth)
+    lanes = pass_workers(workers)
+    counters = {
+        who: BinCounter.load(path, precision="fp32", lanes=lanes)
+        for who, path in given.items()
+        if path is not None
+    }
     ours = counters[OURS]
+    truth = truth_of(photos, ours.classes, index_path)
+    precise, _ = in_others(model_dir, ours, ours.card.precisions)
+    said, precisions = _count_all(index, photos, truth, counters, precise, workers, progress)
+    baselines, fitted_on = _constant_counters(index, split, truth)
     scores = score(truth, {**said, **baselines}, ours.verification, seed)
+    scores = replace(scores, precisions=PrecisionScores(precisions, ours.card.precision_gate))
+    for warning in scores.precisions.warnings():
+        _log.warning(warning)
     examples = pick_examples(index, photos, truth, said[OURS])
     facts = _facts(index, split, photos, counters, fitted_on, seed)
     title = f"Evaluation of {ours.card.name}"
@@ -93,33 +106,10 @@ def evaluate(
         "calibration": scores.probabilities[OURS].calibration.rows(),
         "verdicts": evaluation_report.verdict_rows(scores),
         "verification": evaluation_report.rule_rows(scores),
+        "precisions": verdict_rows(scores.precisions.here),
     }
     track_evaluation(index, split, result, tables, evaluation_report.figures(scores), pictures)
     return result
-
-
-def truth_of(photos: Sequence[Photo], classes: tuple[int, ...], index_path: Path) -> Truth:
-    """What was recorded for photos that a model of these classes is scored on.
-
-    Raises:
-        DataError: a photo has no quantity, or one that is no class.
-    """
-    for photo in photos:
-        if photo.quantity not in classes:
-            known = ", ".join(map(str, classes))
-            found = "no quantity" if photo.quantity is None else f"the quantity {photo.quantity}"
-            raise DataError(
-                f"{index_path}: {photo.name} has {found}, the model counts {known}; prepare the index with "
-                "these classes"
-            )
-    counts = np.array([photo.quantity for photo in photos], np.int64)
-    _, group_of = np.unique([photo.group for photo in photos], return_inverse=True)
-    return Truth(counts, group_of, np.array(classes, np.int64))
-
-
-def infer_all(counters: Mapping[str, BinCounter], pixels: Pixels) -> dict[str, np.ndarray]:
-    """The probabilities (K,) that each counter gives for one photo, (H, W, 3) uint8 RGB."""
-    return {who: counter.infer(counter.see(pixels).tensor[None])[0] for who, counter in counters.items()}
 
 
 def _count_all(
@@ -127,14 +117,16 @@ def _count_all(
     photos: Sequence[Photo],
     truth: Truth,
     counters: Mapping[str, BinCounter],
+    precise: Mapping[Precision, BinCounter],
     workers: int | None,
     progress: bool,
-) -> dict[str, Said]:
-    """What the counters say, and the connected components; each photo is decoded once."""
+) -> tuple[dict[str, Said], Verdicts]:
+    """What the counters say, and the connected components; and how the model does in each precision."""
+    everyone = {**counters, **{str(precision): counter for precision, counter in precise.items()}}
 
     def look(photo: Photo) -> tuple[dict[str, np.ndarray], int]:
-        pixels = read_pixels(index, photo)
-        return infer_all(counters, pixels), count_blobs(pixels)
+        data = read_photo_bytes(index, photo)
+        return infer_all(everyone, photo, data), count_blobs(whole_pixels(photo, data))
 
     seen = each_photo(look, photos, workers, progress, "evaluate")
     said = {}
@@ -142,7 +134,13 @@ def _count_all(
         classes, probabilities = np.array(counter.classes), np.stack([found[who] for found, _ in seen])
         counts = classes[probabilities.argmax(axis=1)]
         said[who] = Said(counts, _over_classes(probabilities, classes, truth.classes))
-    return {**said, "blobs": Said(np.array([blobs for _, blobs in seen]))}
+    said["blobs"] = Said(np.array([blobs for _, blobs in seen]))
+    names: dict[Precision, str] = {REFERENCE: OURS, **{precision: precision for precision in precise}}
+    figures = {
+        precision: figures_of(np.stack([found[who] for found, _ in seen]), truth.index)
+        for precision, who in names.items()
+    }
+    return said, judge(figures, len(photos))
 
 
 def _over_classes(probabilities: np.ndarray, classes: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -188,6 +186,7 @@ def _facts(
         "Classes": ", ".join(map(str, ours.classes)),
         "Exclusions": describe_exclusions(index),
         "Input size": f"{ours.card.input_size} px",
+        "Engine": f"{ours.runner.engine}, {ours.runner.device}, {ours.runner.precision}",
         "Count": "the most probable one",
         "Accepted above": f"{chosen.accept_above:.4f}, chosen for {chosen.error_rate:.0%} wrong accepts",
         "Rejected below": f"{chosen.reject_below:.4f}, chosen for {chosen.error_rate:.0%} wrong rejects",

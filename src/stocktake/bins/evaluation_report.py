@@ -126,6 +126,7 @@ def build_report(
     _add_table(report, verdict_rows(scores), f"{data}. At the thresholds of the model card.")
     _add_table(report, rule_rows(scores), f"{data}. At the same error as count = record.")
     report.figure(drawn["verification"], data)
+    scores.precisions.add_to(report, data)
     if examples:
         report.section("Photos", "The largest errors, then the photos that the model is least sure of.")
         report.gallery([(example.photo, example.caption) for example in examples])
@@ -136,6 +137,7 @@ def build_summary(title: str, facts: Mapping[str, object], scores: Scores) -> st
     """The essentials as markdown: a sentence, the tables, the facts."""
     tables = (counter_rows, probability_rows, verdict_rows, rule_rows)
     parts = [f"# {title}", summarise(scores), *(table(rows(scores)) for rows in tables)]
+    parts += scores.precisions.markdown()
     parts += ["\n".join(f"- {name}: {show(value)}" for name, value in facts.items())]
     return "\n\n".join(parts) + "\n"
 

@@ -1,13 +1,15 @@
 """From what counters said about each photo to the figures of an evaluation.
 
 Metric names are flat and safe for MLflow: '<who>/<what>/<score>', where the model under evaluation has no
-<who>: 'count/accuracy', 'champion/count/rmse', 'probability/ece', 'verification/right_accepted'.
+<who>: 'count/accuracy', 'champion/count/rmse', 'probability/ece', 'verification/right_accepted'. In another
+precision than fp32 it is 'int8/accuracy'.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,9 @@ from stocktake.bins.verification import (
 )
 from stocktake.bootstrap import Estimate, estimate, resampled_means
 from stocktake.calibration import CalibrationBins, calibration_bins
+from stocktake.dataset import Photo
+from stocktake.errors import DataError
+from stocktake.precision_report import PrecisionScores
 
 OURS = "ours"
 ECE_BINS = 15  # as in Guo et al.
@@ -137,6 +142,7 @@ class Scores:
     confusion: Counts
     photos: int
     groups: int
+    precisions: PrecisionScores = field(default_factory=PrecisionScores)
 
     def metrics(self) -> dict[str, float]:
         """One flat mapping of finite floats, for metrics.json, MLflow and the gate."""
@@ -152,7 +158,27 @@ class Scores:
                 for name in ("accuracy", "rmse", "mae")
                 if row["photos"]
             }
+        flat |= self.precisions.metrics()
         return flat | {"data/photos": float(self.photos), "data/groups": float(self.groups)}
+
+
+def truth_of(photos: Sequence[Photo], classes: tuple[int, ...], index_path: Path) -> Truth:
+    """What was recorded for photos that a model of these classes is scored on.
+
+    Raises:
+        DataError: a photo has no quantity, or one that is no class.
+    """
+    for photo in photos:
+        if photo.quantity not in classes:
+            known = ", ".join(map(str, classes))
+            found = "no quantity" if photo.quantity is None else f"the quantity {photo.quantity}"
+            raise DataError(
+                f"{index_path}: {photo.name} has {found}, the model counts {known}; prepare the index with "
+                "these classes"
+            )
+    counts = np.array([photo.quantity for photo in photos], np.int64)
+    _, group_of = np.unique([photo.group for photo in photos], return_inverse=True)
+    return Truth(counts, group_of, np.array(classes, np.int64))
 
 
 def score(truth: Truth, said: Mapping[str, Said], settings: VerificationSettings, seed: int = 0) -> Scores:

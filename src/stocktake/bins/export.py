@@ -1,4 +1,4 @@
-"""From a checkpoint to a model dir: weights.pt, model.onnx, model_card.json, SHA256SUMS.
+"""From a checkpoint to a model dir: weights.pt, model.onnx, model.int8.*, model_card.json, SHA256SUMS.
 
 The ONNX graph does everything between a letterboxed photo and probabilities: input `image`, (N, S, S, 3)
 uint8 RGB with any N; output `probabilities`, (N, K) float32, one column for each count of the card.
@@ -19,6 +19,7 @@ from stocktake.files import atomic_path
 from stocktake.images import encode_jpeg
 from stocktake.model_card import MODEL_FILE, ModelCard, write_sums
 from stocktake.model_export import PROOF_PHOTOS, WEIGHTS_FILE, new_model_dir, origin, val_photos, write_onnx
+from stocktake.quantisation import add_int8
 
 if TYPE_CHECKING:
     import torch
@@ -37,13 +38,15 @@ def export_model(
 ) -> Path:
     """Export a checkpoint and prove on whole photos that the exported model says the same.
 
-    A model dir without SHA256SUMS is one whose export was broken off.
+    A model dir without SHA256SUMS is one whose export was broken off. It may be served in fp32 until
+    `set_precisions` allows more.
 
     Args:
         checkpoint: of a training of bins; it knows its classes and the side of its squares.
         model_dir: made if needed; an older model in it is replaced.
-        index: what the checkpoint was trained on: names data and licence in the card, and its val photos are
-            those of the proof. Where there are none a few are made of noise.
+        index: what the checkpoint was trained on: names data and licence in the card, its val photos are
+            those of the proof, and int8 is calibrated on its train photos, if there are enough. Where there
+            are no val photos a few are made of noise.
         card_fields: fields of `ModelCard` beyond those that follow from the rest: name, metrics,
             verification …
 
@@ -66,6 +69,8 @@ def export_model(
         card.write(model_dir)
         write_sums(model_dir)
         check_parity(model_dir, network, photos)
+        counter = BinCounter.load(model_dir, precision="fp32")
+        add_int8(model_dir, index, lambda data: counter.decode(data).tensor)
     return model_dir
 
 
@@ -125,7 +130,7 @@ def check_parity(model_dir: Path, network: "torch.nn.Module", photos: Sequence[b
 
     if not photos:
         raise ModelError(f"{model_dir / MODEL_FILE}: no photo to compare it with its checkpoint on")
-    counter = BinCounter.load(model_dir)
+    counter = BinCounter.load(model_dir, precision="fp32")
     batch = np.stack([counter.decode(data).tensor for data in photos])
     with torch.inference_mode():
         expected = network(torch.from_numpy(batch)).numpy()

@@ -1,6 +1,7 @@
 """How a photo of a bin becomes the square that a counter sees: one way, in training and in serving."""
 
-from stocktake.images import Letterbox, Pixels, letterbox
+from stocktake.images import Pixels
+from stocktake.letterbox import Letterbox, letterbox
 
 FITTING = "area"  # part of the names of files that hold squares: another way of fitting is another name
 

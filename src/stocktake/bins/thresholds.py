@@ -1,4 +1,4 @@
-"""Thresholds of verification, chosen on val photos and written to the card; test photos take no part."""
+"""Thresholds of verification, and precisions, chosen on val photos and written to the card."""
 
 import logging
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from stocktake.bins.counter import BinCounter
-from stocktake.bins.evaluation import infer_all, truth_of
-from stocktake.bins.evaluation_scores import OURS
+from stocktake.bins.evaluation_scores import OURS, truth_of
+from stocktake.bins.precisions import infer_all, set_precisions
 from stocktake.bins.verification import ERROR_RATE, VerificationSettings, choose_settings
-from stocktake.dataset import DatasetIndex, Photo
+from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
 from stocktake.evaluation_files import photos_to_score
 from stocktake.model_card import ModelCard, write_sums
-from stocktake.photo_pass import each_photo, read_pixels
+from stocktake.photo_pass import each_photo, pass_workers
 
 _log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 def set_thresholds(
     model_dir: Path, index_path: Path, split: str = "val", error_rate: float = ERROR_RATE
 ) -> str:
-    """Choose thresholds on one split of an index.parquet and write them to the model dir.
+    """Choose thresholds and precisions on one split of an index.parquet and write them to the model dir.
 
     Returns:
         The new digest of the model dir.
@@ -31,7 +31,8 @@ def set_thresholds(
     chosen = choose_thresholds(model_dir, index_path, split, error_rate)
     card = ModelCard.read(model_dir)
     card.model_copy(update={"verification": chosen.model_dump()}).write(model_dir)
-    return write_sums(model_dir)
+    write_sums(model_dir)
+    return set_precisions(model_dir, index_path, split)
 
 
 def choose_thresholds(
@@ -48,12 +49,13 @@ def choose_thresholds(
         DataError: the split is empty, a photo is not what the index says, or its quantity is no class.
         ModelError: the model dir is damaged or not a bin counter's.
     """
-    index, counter = DatasetIndex.read(index_path), BinCounter.load(model_dir)
+    index = DatasetIndex.read(index_path)
+    counter = BinCounter.load(model_dir, precision="fp32", lanes=pass_workers(workers))
     photos = photos_to_score(index, split, index_path)
     truth = truth_of(photos, counter.classes, index_path)
 
     def look(photo: Photo) -> np.ndarray:
-        return infer_all({OURS: counter}, read_pixels(index, photo))[OURS]
+        return infer_all({OURS: counter}, photo, read_photo_bytes(index, photo))[OURS]
 
     probabilities = np.stack(each_photo(look, photos, workers, progress, "choose thresholds"))
     groups = len(np.unique(truth.group_of))

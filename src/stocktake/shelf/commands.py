@@ -127,7 +127,7 @@ def _add_train(verbs: Any) -> None:
 
 
 def _add_export(verbs: Any) -> None:
-    text = "make a model dir of a checkpoint: ONNX, card, checksums, parity checked"
+    text = "make a model dir of a checkpoint: ONNX, card, checksums, parity checked, thresholds chosen on val"
     parser = _verb(
         verbs,
         "export",
@@ -144,8 +144,11 @@ def _add_export(verbs: Any) -> None:
 def _export(options: Options) -> None:
     from stocktake.dataset import DatasetIndex
     from stocktake.shelf.export import export_model
+    from stocktake.shelf.thresholds import set_thresholds
 
-    print(export_model(options.weights, options.out, index=DatasetIndex.read(options.index), img=options.img))
+    export_model(options.weights, options.out, index=DatasetIndex.read(options.index), img=options.img)
+    set_thresholds(options.out, options.index)
+    print(options.out)
 
 
 def _evaluate(*arguments: Any) -> None:

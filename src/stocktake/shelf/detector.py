@@ -7,6 +7,7 @@ Three stages, so that a server can run them in different places and batch the mi
     interpret   proposals -> products in the photo's pixels, and the voids between them
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -15,11 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stocktake.boxes import clip_boxes, nms
-from stocktake.errors import ModelError
-from stocktake.images import MAX_PIXELS, DecodedPhoto, Pixels, decode_photo, letterbox
+from stocktake.errors import ModelError, UnsupportedImage
+from stocktake.gpu_decoding import decode_batch
+from stocktake.images import MODEL_NEEDS, DecodedPhoto, Pixels, ReducedPhoto, decode_reduced
+from stocktake.letterbox import letterbox
 from stocktake.model_card import MODEL_FILE, ModelCard, Task, open_card, read_settings
-from stocktake.runtime import Runner
-from stocktake.shelf.voids import Void, VoidSettings, analyse_shelf
+from stocktake.photo_header import MAX_PIXELS
+from stocktake.runner import Precision, Runner
+from stocktake.runtime import load_runner
+from stocktake.shelf.photo_voids import VOIDS_NEED, analyse_photo
+from stocktake.shelf.voids import Void, VoidSettings
 
 TASK: Task = "shelf-detector"
 CANDIDATE_THRESHOLD = 0.001  # with 300 per photo the convention for average precision on SKU-110K
@@ -79,6 +85,7 @@ class ShelfDetector:
     Attributes:
         card: the model's card.
         digest: SHA-256 of its SHA256SUMS.
+        runner: what runs the model.
         void_settings: those of the card.
     """
 
@@ -86,39 +93,68 @@ class ShelfDetector:
         self.card = card
         self.digest = digest
         self.void_settings = void_settings
-        self._runner = runner
+        self.runner = runner
 
     @classmethod
-    def load(cls, model_dir: Path | str, threads: int | None = None) -> Self:
+    def load(
+        cls,
+        model_dir: Path | str,
+        threads: int | None = None,
+        precision: Precision | None = None,
+        lanes: int = 1,
+    ) -> Self:
         """Check a model dir, load it and run it once.
 
         Args:
             model_dir: weights, model.onnx, model_card.json, SHA256SUMS.
             threads: of one inference; None takes one for each core.
+            precision: None takes that of the environment, or else the fastest that the card allows here.
+            lanes: how many calls of `infer` may be made side by side, see `Runner`.
 
         Raises:
-            ModelError: a file is missing or damaged, the card is for another task or has an impossible value,
-                or the model's inputs and outputs are not those of a shelf detector; names the file.
+            SettingsError: this machine does not have the engine or the precision that is asked for.
+            ModelError: a file is missing or damaged, the card is for another task, has an impossible value or
+                forbids the precision, or the model's inputs and outputs are not those of a shelf detector;
+                names the file.
         """
         model_dir = Path(model_dir)
         card, digest = open_card(model_dir, TASK)
         void_settings = read_settings(VoidSettings, card.void_settings, "void_settings", model_dir)
-        detector = cls(card, Runner.load(model_dir / MODEL_FILE, threads), void_settings, digest)
+        runner = load_runner(model_dir, card.precisions, threads, precision, lanes)
+        detector = cls(card, runner, void_settings, digest)
         detector._check_outputs(model_dir / MODEL_FILE)
         return detector
 
     def decode(self, data: bytes, max_pixels: int = MAX_PIXELS) -> DecodedPhoto:
-        """Read a JPEG, PNG or WebP file.
+        """Read a JPEG, PNG or WebP file; a JPEG no larger than the model and the search for voids need.
 
         Raises:
-            UnsupportedImage, PhotoTooLarge: see `images.decode_photo`.
+            UnsupportedImage, PhotoTooLarge: see `images.decode_reduced`.
         """
-        photo = decode_photo(data, max_pixels)
-        return DecodedPhoto(photo, letterbox(photo, self.card.input_size))
+        return self.see(decode_reduced(data, self.least_side, max_pixels))
 
-    def infer(self, batch: Pixels) -> list[Proposals]:
-        """Run the model on (N, S, S, 3) uint8, the photos' tensors stacked. Returns N proposals."""
-        outputs = self._runner.infer(batch)
+    def decode_batch(
+        self, photos: Sequence[bytes], max_pixels: int = MAX_PIXELS
+    ) -> list[DecodedPhoto | UnsupportedImage]:
+        """As `decode`, on a GPU where there is one; an error stands in the place of a photo that has one."""
+        found = decode_batch(photos, self.least_side, max_pixels)
+        return [self.see(photo) if isinstance(photo, ReducedPhoto) else photo for photo in found]
+
+    @property
+    def least_side(self) -> int:
+        """Px that the longer side of a photo keeps at least when it is decoded."""
+        return max(MODEL_NEEDS * self.card.input_size, VOIDS_NEED)
+
+    def see(self, photo: ReducedPhoto) -> DecodedPhoto:
+        """A photo that is decoded already, with what the model sees of it."""
+        return DecodedPhoto(photo, letterbox(photo.pixels, self.card.input_size))
+
+    def infer(self, batch: Pixels, alone: bool = True) -> list[Proposals]:
+        """Run the model on (N, S, S, 3) uint8, the photos' tensors stacked. Returns N proposals.
+
+        `alone`: nothing else runs, see `Runner.infer`.
+        """
+        outputs = self.runner.infer(batch, alone)
         return [Proposals(*photo) for photo in zip(outputs["boxes"], outputs["scores"], strict=True)]
 
     def interpret(self, proposals: Proposals, decoded: DecodedPhoto) -> ShelfReport:
@@ -130,7 +166,7 @@ class ShelfDetector:
         lowest = min(self.card.score_threshold, self.card.void_score_threshold)
         boxes, scores = self._suppress(proposals, decoded, lowest, self.card.max_detections)
         support = scores >= self.card.void_score_threshold
-        shelf = analyse_shelf(boxes[support], scores[support], decoded.photo, self.void_settings)
+        shelf = analyse_photo(boxes[support], scores[support], decoded.photo, self.void_settings)
         sure = scores >= self.card.score_threshold
         return ShelfReport(
             decoded.width, decoded.height, boxes[sure], scores[sure], shelf.voids, shelf.tiers, shelf.osa
@@ -174,12 +210,12 @@ class ShelfDetector:
     ) -> tuple[Boxes, Scores]:
         over = proposals.scores >= threshold
         boxes, scores = proposals.boxes[over], proposals.scores[over]
-        boxes = clip_boxes(decoded.fitted.to_photo(boxes), decoded.width, decoded.height)
+        boxes = clip_boxes(decoded.to_photo(boxes), decoded.width, decoded.height)
         kept = nms(boxes, scores, self.card.iou_threshold, max_detections)
         return boxes[kept], scores[kept]
 
     def _check_outputs(self, path: Path) -> None:
-        outputs = self._runner.infer_blank(self.card.input_size, path)
+        outputs = self.runner.infer_blank(self.card.input_size, path)
         found = {name: array.shape for name, array in outputs.items()}
         boxes, scores = found.get("boxes", ()), found.get("scores", ())
         if len(boxes) != 3 or boxes[::2] != (2, 4) or scores != boxes[:2]:

@@ -23,7 +23,10 @@ from stocktake.evaluation_files import (
     track_evaluation,
     write_evaluation,
 )
-from stocktake.photo_pass import each_photo
+from stocktake.photo_pass import each_photo, pass_workers
+from stocktake.precision_gate import REFERENCE, judge
+from stocktake.precision_report import PrecisionScores, verdict_rows
+from stocktake.runner import Precision
 from stocktake.shelf import evaluation_report
 from stocktake.shelf.average_precision import score_detections
 from stocktake.shelf.constant_detector import ConstantDetector
@@ -31,7 +34,8 @@ from stocktake.shelf.detector import CANDIDATE_THRESHOLD, ShelfDetector
 from stocktake.shelf.evaluation_scores import Scores, calibrate, score_scenes
 from stocktake.shelf.examination import Examined, Examiner
 from stocktake.shelf.examples import draw_examples
-from stocktake.shelf.void_trials import OURS
+from stocktake.shelf.precisions import figures_of, in_others
+from stocktake.shelf.void_trials import OURS, PIXELS
 from stocktake.void_kinds import LOW_STOCK
 
 _log = logging.getLogger(__name__)
@@ -52,7 +56,8 @@ def evaluate(
     """Score a model dir on one split; write its figures and report to `out_dir`.
 
     That is metrics.json, facts.json, report.html, summary.md and photos/. Figures, tables, plots and photos
-    also go to the open MLflow run, if there is one. Figures of train or val photos come with a warning.
+    also go to the open MLflow run, if there is one. They are of fp32, beside what is lost in each precision
+    that the card allows. Figures of train or val photos come with a warning, and so does too much of a loss.
 
     Args:
         model_dir: the model under evaluation.
@@ -77,14 +82,23 @@ def evaluate(
         _log.warning("split %s: %s", split, caveat)
     make_folder(out_dir)
     given = {OURS: model_dir, "before": before, "champion": champion}
-    detectors = {who: ShelfDetector.load(path) for who, path in given.items() if path is not None}
+    lanes = pass_workers(workers)
+    detectors = {
+        who: ShelfDetector.load(path, precision="fp32", lanes=lanes)
+        for who, path in given.items()
+        if path is not None
+    }
+    precise, _ = in_others(model_dir, detectors[OURS], detectors[OURS].card.precisions)
     constant, fitted_on = _fit_constant(index, split)
-    examiner = Examiner(index, detectors, constant, seed)
+    everyone = {**detectors, **{str(precision): detector for precision, detector in precise.items()}}
+    examiner = Examiner(index, everyone, constant, seed)
     tilted = {photo.name for photo in photos[:tilt_photos]}
     examined = each_photo(
         lambda photo: examiner.examine(photo, photo.name in tilted), photos, workers, progress, "evaluate"
     )
-    scores = _score(examined, detectors[OURS])
+    scores = _score(examined, detectors[OURS], list(precise))
+    for warning in scores.precisions.warnings():
+        _log.warning(warning)
     facts = _facts(index, split, photos, detectors, len(tilted), fitted_on)
     examples = draw_examples(index, detectors[OURS], examined)
     title = f"Evaluation of {facts['Model']}"
@@ -96,6 +110,7 @@ def evaluate(
     tables = {
         "products": evaluation_report.detector_rows(scores),
         "voids": evaluation_report.void_rows(scores),
+        "precisions": verdict_rows(scores.precisions.here),
     }
     track_evaluation(index, split, result, tables, evaluation_report.figures(scores), pictures)
     return result
@@ -119,18 +134,35 @@ def _fit_constant(index: DatasetIndex, split: str) -> tuple[ConstantDetector, st
     raise AssertionError("the split was checked to have boxes")
 
 
-def _score(examined: Sequence[Examined], ours: ShelfDetector) -> Scores:
+def _score(examined: Sequence[Examined], ours: ShelfDetector, precise: Sequence[Precision]) -> Scores:
     truth = [one.photo.boxes for one in examined]
-    trials = list(chain.from_iterable(one.trials for one in examined))
+    trials = [
+        trial for trial in chain.from_iterable(one.trials for one in examined) if trial.method not in precise
+    ]
+    figures = {REFERENCE: _figures(examined, OURS), **{who: _figures(examined, who) for who in precise}}
     return Scores(
         detectors={
-            who: score_detections(truth, [one.found[who] for one in examined]) for who in examined[0].found
+            who: score_detections(truth, [one.found[who] for one in examined])
+            for who in examined[0].found
+            if who not in precise
         },
         scenes=score_scenes(trials),
         calibration=calibrate(trials),
         score_threshold=ours.card.score_threshold,
         min_confidence=ours.void_settings.min_confidence,
+        precisions=PrecisionScores(judge(figures, len(examined)), ours.card.precision_gate),
     )
+
+
+def _figures(examined: Sequence[Examined], who: str) -> dict[str, float]:
+    """What is compared between precisions, of one detector."""
+    voids = [
+        (trial.found, trial.truth)
+        for one in examined
+        for trial in one.trials
+        if (trial.scene, trial.method) == (PIXELS, who)
+    ]
+    return figures_of([one.photo for one in examined], [one.found[who] for one in examined], voids)
 
 
 def _facts(
@@ -154,6 +186,7 @@ def _facts(
         "Known voids": f"{voids:,} in {len(known):,} photos" if known else "not known",
         "Exclusions": describe_exclusions(index),
         "Input size": f"{card.input_size} px",
+        "Engine": f"{ours.runner.engine}, {ours.runner.device}, {ours.runner.precision}",
         "AP protocol": f"IoU .50:.05:.95, all sizes, 300 boxes per photo, scores from {CANDIDATE_THRESHOLD}",
         "NMS IoU": f"{card.iou_threshold:g}",
         "Products from score": f"{card.score_threshold:g}",

@@ -129,6 +129,7 @@ def build_report(
     _add_table(
         report, missing_rows(scores), f"{data}. True boxes with a tenth missing, pixels unchanged.", {0}
     )
+    scores.precisions.add_to(report, data)
     if examples:
         report.section(
             "Photos",
@@ -144,6 +145,7 @@ def build_summary(title: str, facts: Mapping[str, object], scores: Scores) -> st
     parts += [
         table(rows) for rows in (detector_rows(scores), void_rows(scores), missing_rows(scores)) if rows
     ]
+    parts += scores.precisions.markdown()
     parts += ["\n".join(f"- {name}: {show(value)}" for name, value in facts.items())]
     return "\n\n".join(parts) + "\n"
 

@@ -1,7 +1,8 @@
 """From what was found on each photo to the figures of an evaluation.
 
 Metric names are flat and safe for MLflow: '<who>/<scene>/<score>', where the model under evaluation has no
-<who>: 'detector/ap50', 'champion/detector/ap50', 'voids/f1_iou30', 'sliding_box/voids_holdout/f1_iou30'.
+<who>: 'detector/ap50', 'champion/detector/ap50', 'voids/f1_iou30', 'sliding_box/voids_holdout/f1_iou30'. In
+another precision than fp32 it is 'int8/ap50' and 'int8/void_f1'.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stocktake.precision_report import PrecisionScores
 from stocktake.shelf.average_precision import DetectionScores
 from stocktake.shelf.void_scoring import VoidCurve, VoidScore, match_voids, score_voids, void_curve
 from stocktake.shelf.void_trials import ANY_CONFIDENCE, MISSING, OURS, SCENES, Trial
@@ -53,6 +55,7 @@ class Scores:
     calibration: Calibration | None  # None without known or found voids
     score_threshold: float
     min_confidence: float
+    precisions: PrecisionScores
 
     def metrics(self) -> dict[str, float]:
         """One flat mapping of finite floats, for metrics.json, MLflow and the gate."""
@@ -68,6 +71,7 @@ class Scores:
                 if scene == MISSING:
                     figures = {"new_false_per_photo": figures["false_per_photo"]}
                 flat |= _named(who, scene, figures)
+        flat |= self.precisions.metrics()
         return flat | {"data/photos": float(ours.photos), "data/products": float(ours.products)}
 
 

@@ -1,4 +1,4 @@
-"""One pass over photos: each is decoded once, shown to every detector and put through every scene."""
+"""One pass over photos: each is shown to every detector as it is served, and put through every scene."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from functools import partial
 import numpy as np
 
 from stocktake.boxes import FloatArray
-from stocktake.dataset import DatasetIndex, Photo
-from stocktake.images import DecodedPhoto, Pixels, letterbox
-from stocktake.photo_pass import read_pixels
+from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
+from stocktake.images import DecodedPhoto, Pixels, ReducedPhoto
+from stocktake.photo_pass import decode_known, whole_pixels
 from stocktake.shelf.constant_detector import ConstantDetector
 from stocktake.shelf.detector import Proposals, ShelfDetector
+from stocktake.shelf.photo_voids import analyse_photo
 from stocktake.shelf.sliding_box import find_voids_by_sliding
 from stocktake.shelf.void_scoring import VoidSet
 from stocktake.shelf.void_trials import (
@@ -27,7 +28,6 @@ from stocktake.shelf.void_trials import (
     void_finders,
     void_truth,
 )
-from stocktake.shelf.voids import find_voids
 
 CONSTANT = "constant"
 
@@ -41,10 +41,9 @@ class Sight:
     proposals: Proposals
 
     @classmethod
-    def of(cls, detector: ShelfDetector, pixels: Pixels) -> Sight:
-        """Run the detector on a photo's pixels, (H, W, 3) uint8 RGB."""
-        decoded = DecodedPhoto(pixels, letterbox(pixels, detector.card.input_size))
-        return cls(detector, decoded, detector.infer(decoded.tensor[None])[0])
+    def of(cls, detector: ShelfDetector, decoded: DecodedPhoto) -> Sight:
+        """Run the detector on a photo that it has decoded, beside those of other photos."""
+        return cls(detector, decoded, detector.infer(decoded.tensor[None], alone=False)[0])
 
     def candidates(self) -> tuple[FloatArray, FloatArray]:
         """Boxes (n, 4) xyxy px and scores (n,) for average precision: down to a low score, 300 at most."""
@@ -63,11 +62,11 @@ class Sight:
     def voids_at_any_confidence(self, threshold: float | None = None) -> VoidSet:
         """The voids that are served and those that are not sure enough, from the boxes of `support`."""
         settings = self.detector.void_settings.model_copy(update={"min_confidence": 0.0})
-        return VoidSet.of(find_voids(*self.support(threshold), self.decoded.photo, settings))
+        return VoidSet.of(analyse_photo(*self.support(threshold), self.decoded.photo, settings).voids)
 
-    def voids_by_sliding(self) -> VoidSet:
-        """What the sliding-box heuristic makes of the same boxes."""
-        return VoidSet.of(find_voids_by_sliding(*self.support(), self.decoded.photo))
+    def voids_by_sliding(self, pixels: Pixels) -> VoidSet:
+        """What the sliding-box heuristic makes of the same boxes, on the whole photo (H, W, 3)."""
+        return VoidSet.of(find_voids_by_sliding(*self.support(), pixels))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +93,12 @@ class Examiner:
         Raises:
             DataError: its pixels can't be read or are not those of the index.
         """
-        pixels = read_pixels(self.index, photo)
-        sights = {who: Sight.of(detector, pixels) for who, detector in self.detectors.items()}
+        data = read_photo_bytes(self.index, photo)
+        sights = {
+            who: Sight.of(detector, decode_known(photo, data, detector.decode))
+            for who, detector in self.detectors.items()
+        }
+        pixels = whole_pixels(photo, data)
         found = {who: sight.candidates() for who, sight in sights.items()}
         found[CONSTANT] = self.constant.detect(photo.width, photo.height)
         finders = void_finders(self.detectors[OURS].void_settings)
@@ -103,7 +106,7 @@ class Examiner:
         truth = void_truth(photo)
         if truth is not None:
             trials += [Trial(PIXELS, who, sight.voids(), truth) for who, sight in sights.items()]
-            trials.append(Trial(PIXELS, SLIDING, sights[OURS].voids_by_sliding(), truth))
+            trials.append(Trial(PIXELS, SLIDING, sights[OURS].voids_by_sliding(pixels), truth))
             trials.append(Trial(ANY_CONFIDENCE, OURS, sights[OURS].voids_at_any_confidence(), truth))
         if tilted:
             watch = partial(_watch, self.detectors[OURS])
@@ -112,5 +115,5 @@ class Examiner:
 
 
 def _watch(detector: ShelfDetector, pixels: np.ndarray) -> dict[str, VoidSet]:
-    sight = Sight.of(detector, pixels)
-    return {OURS: sight.voids(), SLIDING: sight.voids_by_sliding()}
+    sight = Sight.of(detector, detector.see(ReducedPhoto.of(pixels, detector.least_side)))
+    return {OURS: sight.voids(), SLIDING: sight.voids_by_sliding(pixels)}

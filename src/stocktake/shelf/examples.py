@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from stocktake.dataset import DatasetIndex
+from stocktake.dataset import DatasetIndex, read_photo_bytes
 from stocktake.images import Pixels
-from stocktake.photo_pass import read_pixels
+from stocktake.photo_pass import decode_known, whole_pixels
 from stocktake.shelf.detector import ShelfDetector
 from stocktake.shelf.drawing import draw_report
 from stocktake.shelf.examination import Examined, Sight
@@ -66,10 +66,10 @@ def _order(score: VoidScore) -> tuple[float, int]:
 def _draw(
     index: DatasetIndex, detector: ShelfDetector, score: VoidScore, one: Examined, rank: str
 ) -> Example:
-    pixels = read_pixels(index, one.photo)
-    sight = Sight.of(detector, pixels)
+    data = read_photo_bytes(index, one.photo)
+    sight = Sight.of(detector, decode_known(one.photo, data, detector.decode))
     report = detector.interpret(sight.proposals, sight.decoded)
-    canvas = draw_report(pixels, report)
+    canvas = draw_report(whole_pixels(one.photo, data), report)
     truth = void_truth(one.photo)
     what = "products" if truth is None else "voids"
     if truth is not None:

@@ -1,4 +1,4 @@
-"""From a checkpoint to a model dir: weights.pt, model.onnx, model_card.json, SHA256SUMS.
+"""From a checkpoint to a model dir: weights.pt, model.onnx, model.int8.*, model_card.json, SHA256SUMS.
 
 The ONNX graph does everything between a letterboxed photo and boxes in its pixels: input `image`,
 (N, S, S, 3) uint8 RGB with any N; outputs `boxes`, (N, A, 4) float32 xyxy px of the square, and `scores`,
@@ -19,6 +19,7 @@ from stocktake.files import atomic_path
 from stocktake.images import encode_jpeg
 from stocktake.model_card import MODEL_FILE, ModelCard, write_sums
 from stocktake.model_export import PROOF_PHOTOS, WEIGHTS_FILE, new_model_dir, origin, val_photos, write_onnx
+from stocktake.quantisation import add_int8
 from stocktake.settings import load_settings
 from stocktake.shelf.detector import TASK, ShelfDetector
 from stocktake.shelf.train_settings import NMS_IOU
@@ -39,11 +40,17 @@ KEPT_ARGUMENTS = ("task", "imgsz", "single_cls", "optimizer", "lr0", "epochs", "
 
 
 def export_model(
-    weights: Path, model_dir: Path, img: int, index: DatasetIndex | None = None, **card_fields: Any
+    weights: Path,
+    model_dir: Path,
+    img: int,
+    index: DatasetIndex | None = None,
+    int8: bool = True,
+    **card_fields: Any,
 ) -> Path:
     """Export a checkpoint and prove on whole photos that the exported model says the same.
 
-    A model dir without SHA256SUMS is one whose export was broken off.
+    A model dir without SHA256SUMS is one whose export was broken off. It may be served in fp32 until
+    `set_precisions` allows more.
 
     Args:
         weights: an ultralytics checkpoint of a detector with one class.
@@ -51,6 +58,7 @@ def export_model(
         img: side in px of the square that the model will see, a multiple of 32.
         index: what the checkpoint was trained on: names data and licence in the card, and its val photos are
             those of the proof. Where there are none a few are drawn.
+        int8: calibrate on its train photos, too, if there are enough.
         card_fields: fields of `ModelCard` beyond those that follow from the rest: name, dataset,
             dataset_digest, data_licence, metrics, score_threshold …
 
@@ -72,6 +80,9 @@ def export_model(
         card.write(model_dir)
         write_sums(model_dir)
         check_parity(model_dir, network, photos)
+        if int8:
+            detector = ShelfDetector.load(model_dir, precision="fp32")
+            add_int8(model_dir, index, lambda data: detector.decode(data).tensor)
     return model_dir
 
 
@@ -97,7 +108,8 @@ def export_start(weights: str, size: str, img: int, index_path: Path, model_dir:
     if start.checkpoint is None or len(_read_detector(start.checkpoint).names) != 1:
         return None
     index = DatasetIndex.read(index_path)
-    return export_model(start.checkpoint, model_dir, img, index, name=f"{start.description}, untrained")
+    name = f"{start.description}, untrained"
+    return export_model(start.checkpoint, model_dir, img, index, int8=False, name=name)
 
 
 def make_card(img: int, index: DatasetIndex | None = None, **fields: Any) -> ModelCard:
@@ -195,7 +207,7 @@ def check_parity(model_dir: Path, network: "torch.nn.Module", photos: Sequence[b
     """
     import torch
 
-    detector = ShelfDetector.load(model_dir)
+    detector = ShelfDetector.load(model_dir, precision="fp32")
     card = detector.card
     lowest = min(card.score_threshold, card.void_score_threshold, COMPARED_SCORE)
     compared = 0
@@ -206,7 +218,7 @@ def check_parity(model_dir: Path, network: "torch.nn.Module", photos: Sequence[b
             boxes, scores = (output[0].numpy() for output in network(torch.from_numpy(decoded.tensor[None])))
         best = np.maximum(exported.scores, scores)
         over = best >= min(lowest, np.sort(best)[-MIN_COMPARED:][0])
-        box_gap = np.abs(exported.boxes - boxes)[over].max(initial=0) / decoded.fitted.scale
+        box_gap = np.abs(decoded.to_photo(exported.boxes) - decoded.to_photo(boxes))[over].max(initial=0)
         score_gap = np.abs(exported.scores - scores)[over].max(initial=0)
         if box_gap > MAX_BOX_GAP or score_gap > MAX_SCORE_GAP:
             raise ModelError(

@@ -1,4 +1,4 @@
-"""Thresholds of a model, chosen on validation photos and written to its card; test photos take no part."""
+"""Thresholds and precisions, chosen on validation photos and written to the card; never on test photos."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from stocktake.boxes import FloatArray
-from stocktake.dataset import DatasetIndex, Photo
+from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
 from stocktake.errors import DataError
 from stocktake.model_card import ModelCard, write_sums
-from stocktake.photo_pass import each_photo, read_pixels
+from stocktake.photo_pass import decode_known, each_photo, pass_workers
 from stocktake.shelf.average_precision import score_detections
 from stocktake.shelf.detector import ShelfDetector
 from stocktake.shelf.examination import Sight
+from stocktake.shelf.precisions import set_precisions
 from stocktake.shelf.void_scoring import VoidSet, void_curve
 
 SUPPORT_THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
@@ -43,7 +44,7 @@ class Thresholds:
 
 
 def set_thresholds(model_dir: Path, index_path: Path, split: str = "val") -> str:
-    """Choose thresholds on one split of an index.parquet and write them to the model dir.
+    """Choose thresholds and precisions on one split of an index.parquet and write them to the model dir.
 
     Returns:
         The new digest of the model dir.
@@ -51,7 +52,9 @@ def set_thresholds(model_dir: Path, index_path: Path, split: str = "val") -> str
     Raises:
         DataError, ModelError: as `choose_thresholds` and `write_thresholds` do.
     """
-    return write_thresholds(model_dir, choose_thresholds(model_dir, DatasetIndex.read(index_path), split))
+    index = DatasetIndex.read(index_path)
+    write_thresholds(model_dir, choose_thresholds(model_dir, index, split))
+    return set_precisions(model_dir, index, split)
 
 
 def choose_thresholds(
@@ -70,10 +73,11 @@ def choose_thresholds(
     photos = index.split(split)
     if not photos:
         raise DataError(f"no photo in split {split}; thresholds are chosen on the validation split")
-    detector = ShelfDetector.load(model_dir)
+    detector = ShelfDetector.load(model_dir, precision="fp32", lanes=pass_workers(workers))
 
     def see(photo: Photo) -> tuple[tuple[FloatArray, FloatArray], list[VoidSet]]:
-        sight = Sight.of(detector, read_pixels(index, photo))
+        data = read_photo_bytes(index, photo)
+        sight = Sight.of(detector, decode_known(photo, data, detector.decode))
         tried = SUPPORT_THRESHOLDS if photo.voids is not None else ()
         return sight.candidates(), [sight.voids_at_any_confidence(threshold) for threshold in tried]
 

@@ -2,18 +2,20 @@
 
 import json
 import re
+from dataclasses import replace
 
-import cv2
 import mlflow
 import numpy as np
 import pytest
 
 from stocktake import tracking
 from stocktake.bins.counter import BinCounter
-from stocktake.bins.evaluation import evaluate, infer_all
+from stocktake.bins.evaluation import evaluate
+from stocktake.bins.precisions import infer_all
 from stocktake.bins.thresholds import set_thresholds
 from stocktake.dataset import DatasetIndex, read_photo_bytes
 from stocktake.errors import DataError, ModelError
+from stocktake.images import encode_jpeg
 from stocktake.model_card import ModelCard, verify_sums
 from tests.tiny_counter import write_bins, write_model_dir
 
@@ -75,13 +77,17 @@ def test_the_same_figures_come_from_the_served_answers(evaluated, model_dir, ind
         assert evaluated.metrics[f"verification/right_{verdict}ed"] == pytest.approx(share)
 
 
-def test_a_photo_of_any_shape_is_seen_as_it_is_served(model_dir):
-    """Rows of light and dark that shrinking with another filter would turn into another brightness."""
-    photo = np.zeros((413, 267, 3), np.uint8)
-    photo[::7] = 250
-    counter = BinCounter.load(model_dir)
-    served = counter.count(cv2.imencode(".png", photo)[1].tobytes())
-    assert infer_all({"ours": counter}, photo)["ours"] == pytest.approx(served.probabilities)
+def test_a_photo_of_any_shape_is_seen_as_it_is_served(model_dir, index_path):
+    """Rows of light and dark that decoding or shrinking in another way would turn into another brightness."""
+    pixels = np.zeros((413, 267, 3), np.uint8)
+    pixels[::7] = 250
+    data, counter = encode_jpeg(pixels), BinCounter.load(model_dir)
+    photo = replace(DatasetIndex.read(index_path).photos[0], width=267, height=413)
+
+    assert counter.decode(data).photo.reduction == 2
+    assert (infer_all({"ours": counter}, photo, data)["ours"] == counter.count(data).probabilities).all()
+    with pytest.raises(DataError, match="267x413 px, the index says 267x414"):
+        infer_all({"ours": counter}, replace(photo, height=414), data)
 
 
 def test_wrong_records_get_a_verdict_each(evaluated, model_dir, index_path):

@@ -1,0 +1,230 @@
+"""Which photo is next: the bookkeeping of the scheduler, without its threads.
+
+A photo goes through three stages:
+
+    decode      by the pool
+    infer       by the pool where the model takes one photo at a time, by the lanes where it takes batches
+    interpret   by the pool
+
+What is nearest to its answer goes first, so that few photos are unpacked at a time. Those that wait to be
+decoded are taken in turn: one of each model, and within a model one of each request. So neither another model
+nor a request of many photos keeps a single photo waiting for long.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
+
+from stocktake.images import DecodedPhoto, Pixels
+
+Stage = Literal["decode", "infer", "interpret"]
+
+
+class StagedModel(Protocol):
+    """A loaded model. Its methods are called from several threads at once."""
+
+    name: str
+
+    @property
+    def lanes(self) -> int:
+        """How many calls of `infer` run side by side with profit."""
+        ...
+
+    @property
+    def max_batch(self) -> int:
+        """Most photos that one call of `infer` should take; more than 1 where a device of its own runs it."""
+        ...
+
+    def decode(self, data: bytes) -> DecodedPhoto:
+        """Read an encoded photo."""
+        ...
+
+    def infer(self, batch: Pixels, alone: bool) -> Iterable[Any]:
+        """Run (N, S, S, 3) uint8 RGB on all cores, or on one of `lanes` shares of them. N answers."""
+        ...
+
+    def interpret(self, answer: Any, decoded: DecodedPhoto, quantity: int | None) -> Any:
+        """The report of one photo."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Photo:
+    """One photo on its way to its report."""
+
+    request: "Request"
+    number: int  # in its request, from 0
+    data: bytes  # none once it is decoded
+    quantity: int | None
+    since: float  # s, when it began to wait for its next stage
+    waited: float = 0.0  # s, in all queues so far
+    decoded: DecodedPhoto = field(init=False)
+    answer: Any = field(init=False)
+
+
+class Request:
+    """The photos that are answered together.
+
+    Attributes:
+        left: photos without a report.
+        over: answered, failed or given up: what still runs of it is thrown away.
+        parent: the span that its stages belong to, None without tracing.
+    """
+
+    def __init__(
+        self,
+        model: StagedModel,
+        photos: Sequence[bytes],
+        quantities: Sequence[int | None],
+        now: float,
+        parent: Any = None,
+    ):
+        self.model = model
+        self.parent = parent
+        self.waiting = deque(
+            Photo(self, number, data, quantity, now)
+            for number, (data, quantity) in enumerate(zip(photos, quantities, strict=True))
+        )
+        self.left = len(self.waiting)
+        self.reports: list[Any] = [None] * self.left
+        self.over = False
+
+
+class Task(NamedTuple):
+    """One stage of one photo, or of a batch."""
+
+    stage: Stage
+    model: StagedModel
+    photos: list[Photo]
+    alone: bool = False
+
+
+class Queues:
+    """All photos of the process. Whoever calls holds the lock.
+
+    Attributes:
+        present: photos from their arrival to their report, those included that are thrown away then.
+        unpacked: those of them that are being decoded, or are decoded.
+    """
+
+    def __init__(self, threads: int):
+        self._threads = threads
+        self._waiting: OrderedDict[StagedModel, OrderedDict[Request, deque[Photo]]] = OrderedDict()
+        self._decoded: OrderedDict[StagedModel, deque[Photo]] = OrderedDict()  # for the pool
+        self._batches: OrderedDict[StagedModel, deque[Photo]] = OrderedDict()  # for the lanes
+        self._answered: deque[Photo] = deque()
+        self._running = 0  # calls of infer by the pool
+        self._alone = False  # one of them has all cores
+        self.present = 0
+        self.unpacked = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether anything waits for its next stage."""
+        return bool(self._answered or self._decoded or self._batches or self._waiting)
+
+    def add(self, request: Request) -> None:
+        """Let a request of one photo or more wait."""
+        self._waiting.setdefault(request.model, OrderedDict())[request] = request.waiting
+        self.present += request.left
+
+    def take(self) -> Task | None:
+        """What a thread of the pool does next, None if there is nothing that it may do."""
+        if self._answered:
+            photo = self._answered.popleft()
+            return Task("interpret", photo.request.model, [photo])
+        # Only the model whose turn it is may go on: were it passed over while it may not, it could starve.
+        model = next(iter(self._decoded), None)
+        if model is not None and not self._alone and self._running < model.lanes:
+            self._running += 1
+            self._alone = self.present == 1
+            return Task("infer", model, self._take_decoded(self._decoded, model), self._alone)
+        model = next(iter(self._waiting), None)
+        if model is not None and self.unpacked < self._most_unpacked(model):
+            self.unpacked += 1
+            return Task("decode", model, [self._take_waiting(model)])
+        return None
+
+    def take_batch(self) -> Task | None:
+        """What a lane does next: photos of the model whose turn it is, as many as wait and fit."""
+        model = next(iter(self._batches), None)
+        if model is None:
+            return None
+        photos = self._take_decoded(self._batches, model)
+        return Task("infer", model, photos, alone=self.present == len(photos))
+
+    def finish(self, task: Task, failed: bool, now: float) -> int:
+        """Let the photos of a task wait for their next stage. Returns how many have none and are gone."""
+        if task.stage == "infer" and task.model.max_batch == 1:
+            self._running -= 1
+            self._alone = False
+        before = self.present
+        for photo in task.photos:
+            photo.since = now
+            if failed or task.stage == "interpret" or photo.request.over:
+                self.present -= 1
+                self.unpacked -= 1
+            elif task.stage == "infer":
+                self._answered.append(photo)
+            else:
+                queues = self._decoded if task.model.max_batch == 1 else self._batches
+                queues.setdefault(task.model, deque()).append(photo)
+        return before - self.present
+
+    def drop(self, request: Request) -> tuple[int, int]:
+        """Forget a request. Returns how many of its photos waited to be decoded, and after that."""
+        request.over = True
+        waiting = len(request.waiting)
+        if waiting:
+            request.waiting.clear()
+            requests = self._waiting[request.model]
+            del requests[request]
+            if not requests:
+                del self._waiting[request.model]
+        unpacked = 0
+        for queues in (self._decoded, self._batches):
+            if request.model in queues:
+                unpacked += _remove(queues[request.model], request)
+                if not queues[request.model]:
+                    del queues[request.model]
+        unpacked += _remove(self._answered, request)
+        self.present -= waiting + unpacked
+        self.unpacked -= unpacked
+        return waiting, unpacked
+
+    def _most_unpacked(self, model: StagedModel) -> int:
+        """A decoded photo takes up to 240 MB, yet nobody who infers should have to wait for the next one."""
+        return self._threads + 1 if model.max_batch == 1 else 2 * model.lanes * model.max_batch
+
+    def _take_waiting(self, model: StagedModel) -> Photo:
+        requests = self._waiting[model]
+        request, photos = next(iter(requests.items()))
+        photo = photos.popleft()
+        _end_turn(requests, request)
+        _end_turn(self._waiting, model)
+        return photo
+
+    @staticmethod
+    def _take_decoded(queues: OrderedDict[StagedModel, deque[Photo]], model: StagedModel) -> list[Photo]:
+        queue = queues[model]
+        photos = [queue.popleft() for _ in range(min(model.max_batch, len(queue)))]
+        _end_turn(queues, model)
+        return photos
+
+
+def _end_turn(turns: OrderedDict[Any, Any], key: Any) -> None:
+    """Put a key behind all others, or out if nothing of it waits."""
+    if turns[key]:
+        turns.move_to_end(key)
+    else:
+        del turns[key]
+
+
+def _remove(queue: deque[Photo], request: Request) -> int:
+    kept = [photo for photo in queue if photo.request is not request]
+    removed = len(queue) - len(kept)
+    if removed:
+        queue.clear()
+        queue.extend(kept)
+    return removed

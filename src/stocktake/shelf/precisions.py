@@ -1,0 +1,114 @@
+"""The precisions of a shelf detector, scored on the same photos: AP50 of products, F1 of voids at IoU .3."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from stocktake.boxes import FloatArray
+from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
+from stocktake.photo_pass import decode_known, each_photo, pass_workers
+from stocktake.precision_gate import (
+    LARGEST_LOSS,
+    PRECISIONS,
+    REFERENCE,
+    Verdicts,
+    forbid,
+    judge,
+    open_others,
+    write_verdicts,
+)
+from stocktake.quantisation import spread
+from stocktake.runner import Precision, Runner
+from stocktake.shelf.average_precision import score_detections
+from stocktake.shelf.detector import ShelfDetector
+from stocktake.shelf.examination import Sight
+from stocktake.shelf.void_scoring import VoidSet, score_voids
+from stocktake.shelf.void_trials import void_truth
+
+LEAST_PRODUCTS = 1000
+LEAST_VOIDS = round(1 / LARGEST_LOSS)  # with fewer a single one weighs more than what may be lost
+MOST_PHOTOS = 200
+
+Found = tuple[FloatArray, FloatArray]
+
+
+def set_precisions(
+    model_dir: Path,
+    index: DatasetIndex,
+    split: str = "val",
+    workers: int | None = None,
+    progress: bool = True,
+) -> str:
+    """Score a model dir in every precision that this machine has, and write to its card what may be served.
+
+    On at most `MOST_PHOTOS` photos of the split. With too few products or known voids nothing but fp32 may be
+    served; where voids are not known at all, as in SKU-110K, products alone decide.
+
+    Returns:
+        The new digest of the model dir.
+
+    Raises:
+        DataError: a photo is not what the index says.
+        ModelError: the model dir is damaged or not a shelf detector's.
+    """
+    photos = spread(index.split(split), MOST_PHOTOS)
+    if lack := _lack(photos, split):
+        return write_verdicts(model_dir, forbid(lack))
+    base = ShelfDetector.load(model_dir, precision="fp32", lanes=pass_workers(workers))
+    others, refused = in_others(model_dir, base)
+    detectors: dict[Precision, ShelfDetector] = {REFERENCE: base, **others}
+
+    def see(photo: Photo) -> dict[Precision, tuple[Found, VoidSet]]:
+        decoded = decode_known(photo, read_photo_bytes(index, photo), base.decode)
+        sights = {precision: Sight.of(detector, decoded) for precision, detector in detectors.items()}
+        return {precision: (sight.candidates(), sight.voids()) for precision, sight in sights.items()}
+
+    seen = each_photo(see, photos, workers, progress, "score precisions")
+    figures = {}
+    for precision in detectors:
+        found, voids = zip(*(one[precision] for one in seen), strict=True)
+        pairs = [(mine, void_truth(photo)) for photo, mine in zip(photos, voids, strict=True)]
+        figures[precision] = figures_of(photos, found, pairs)
+    return write_verdicts(model_dir, judge(figures, len(photos)) | refused)
+
+
+def in_others(
+    model_dir: Path, base: ShelfDetector, precisions: Sequence[Precision] = PRECISIONS
+) -> tuple[dict[Precision, ShelfDetector], Verdicts]:
+    """A detector, which is loaded in fp32, in the other precisions; see `open_others`."""
+
+    def build(runner: Runner) -> ShelfDetector:
+        return ShelfDetector(base.card, runner, base.void_settings, base.digest)
+
+    return open_others(model_dir, build, precisions)
+
+
+def figures_of(
+    photos: Sequence[Photo], found: Sequence[Found], voids: Sequence[tuple[VoidSet, VoidSet | None]]
+) -> dict[str, float]:
+    """What is compared between precisions: `ap50`, and `void_f1` where voids are known.
+
+    Args:
+        photos: n of them.
+        found: n candidates, boxes and scores, see `ShelfDetector.candidates`.
+        voids: found and known ones of photos; None where they are not known.
+    """
+    figures = {"ap50": score_detections([photo.boxes for photo in photos], found).ap50}
+    known = [(mine, truth) for mine, truth in voids if truth is not None]
+    if known:
+        mine, truths = zip(*known, strict=True)
+        figures["void_f1"] = score_voids(mine, truths, 0.3).f1
+    return figures
+
+
+def _lack(photos: Sequence[Photo], split: str) -> str:
+    """What there is too little of to tell precisions apart; '' where there is enough."""
+    products = sum(len(photo.boxes) for photo in photos)
+    if products < LEAST_PRODUCTS:
+        return f"{products:,} products in split {split}, it takes {LEAST_PRODUCTS:,}"
+    truths = [truth for photo in photos if (truth := void_truth(photo)) is not None]
+    voids = sum(int((~truth.ignored).sum()) for truth in truths)
+    if truths and voids < LEAST_VOIDS:
+        return f"{voids:,} known voids in split {split}, it takes {LEAST_VOIDS:,}"
+    return ""

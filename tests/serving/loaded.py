@@ -1,0 +1,32 @@
+"""Predictors in the test's own process, without a server around them."""
+
+import asyncio
+from contextlib import contextmanager
+
+import numpy as np
+from kserve import InferInput, InferRequest
+
+from serving.predictors.admission import Capacity
+from serving.predictors.shelf_detector import ShelfDetectorModel
+from tests.serving.staged_model import scheduling
+
+
+@contextmanager
+def loaded_detector(model_dir, capacity=None, threads=2):
+    """A shelf detector that is closed in the end."""
+    with scheduling(threads) as scheduler:
+        yield ShelfDetectorModel("shelf-detector", model_dir, scheduler, capacity or Capacity())
+
+
+def request_of(*photos, request_id=None):
+    """A v2 request as it comes over gRPC or binary REST."""
+    array = np.empty(len(photos), np.object_)
+    array[:] = photos
+    tensor = InferInput("image", [len(photos)], "BYTES")
+    tensor.set_data_from_numpy(array)
+    return InferRequest("shelf-detector", [tensor], request_id=request_id)
+
+
+def predict(model, payload, headers=None):
+    """Ask it once, in an event loop of its own."""
+    return asyncio.run(model.predict(payload, headers))
