@@ -1,6 +1,7 @@
 """KServe's gRPC server with our services: inference, health and reflection."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -11,10 +12,10 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
 from kserve.protocol.grpc.server import GRPCServer
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
-from serving.predictors.grpc_errors import ErrorsToStatus
+from serving.predictors.grpc_errors import ErrorsToStatus, RoomFirst
 from serving.predictors.grpc_health import INFERENCE_SERVICE, HealthServicer
 from serving.predictors.grpc_service import PredictorServicer
-from serving.predictors.requests import Limits
+from serving.predictors.requests import Limits, check_room
 
 
 class PredictorGrpcServer(GRPCServer):
@@ -43,7 +44,11 @@ class PredictorGrpcServer(GRPCServer):
             ("grpc.max_receive_message_length", self._limits.body_bytes),
             ("grpc.so_reuseport", 0),  # a second server on the port is a mistake, not a helper
         ]
-        self._server = grpc.aio.server(interceptors=[*self._interceptors, ErrorsToStatus()], options=options)
+        room = RoomFirst(
+            f"/{INFERENCE_SERVICE}/ModelInfer", partial(check_room, self._data_plane.model_registry)
+        )
+        interceptors = [*self._interceptors, room, ErrorsToStatus()]
+        self._server = grpc.aio.server(interceptors=interceptors, options=options)
         self._add_services(self._server)
         address = f"[::]:{self._port}"
         if self._credentials is None:

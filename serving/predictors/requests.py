@@ -17,7 +17,7 @@ from typing import Any
 from kserve import InferRequest, Model, ModelRepository
 from kserve.errors import ModelNotReady
 
-from serving.predictors.errors import DeadlineExceeded, UnknownModel
+from serving.predictors.errors import DeadlineExceeded, Overloaded, UnknownModel
 from serving.predictors.metadata import version_of
 from stocktake.errors import BadRequest
 
@@ -65,6 +65,19 @@ def place_in(model: Model) -> AbstractContextManager[None]:
     """A place among the requests that wait or run, while it is open. Raises Overloaded if there is none."""
     admission = getattr(model, "admission", None)
     return admission.place() if admission else nullcontext()
+
+
+def check_room(models: ModelRepository) -> None:
+    """For requests that don't say yet which model they are for. Raises Overloaded if none has a place."""
+    refusal = None
+    for model in models.get_models().values():
+        try:
+            with place_in(model):
+                return
+        except Overloaded as error:
+            refusal = error
+    if refusal is not None:
+        raise refusal
 
 
 def allowed_seconds(header: str | None, most: float) -> float:

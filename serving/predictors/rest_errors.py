@@ -1,6 +1,5 @@
 """Errors over REST: always `{"error": …}` with the code of the table, and the connection stays open."""
 
-import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -13,6 +12,7 @@ from starlette.routing import Match
 from serving.predictors.bodies import ENCODINGS
 from serving.predictors.client_log import log_error
 from serving.predictors.errors import (
+    ClientGone,
     Overloaded,
     Unauthorized,
     UnsupportedMedia,
@@ -21,7 +21,7 @@ from serving.predictors.errors import (
 )
 from stocktake.errors import StocktakeError
 
-logger = logging.getLogger(__name__)
+CLIENT_GONE = 499  # as nginx counts it; nobody reads it
 
 
 class AnsweredRoute(APIRoute):
@@ -54,7 +54,8 @@ def error_response(error: Exception) -> Response:
             headers["WWW-Authenticate"] = "Bearer"
         case UnsupportedMedia():
             headers["Accept-Encoding"] = ", ".join(ENCODINGS)
-    return _json({"error": text_for_client(error)}, answer_to(error).http, headers)
+    status = CLIENT_GONE if isinstance(error, ClientGone) else answer_to(error).http
+    return _json({"error": text_for_client(error)}, status, headers)
 
 
 def add_error_handlers(app: FastAPI) -> None:

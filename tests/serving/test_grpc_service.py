@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import threading
 
 import grpc
 import numpy as np
@@ -131,6 +132,30 @@ def test_no_place(light, stub):
         stub.ModelInfer(REQUEST)
 
     assert ("grpc-retry-pushback-ms", "7000") in [tuple(pair) for pair in caught.value.trailing_metadata()]
+
+
+def test_no_place_is_told_before_the_message_comes(light, channel):
+    infer = channel.stream_unary(
+        f"/{INFERENCE_SERVICE}/ModelInfer",
+        messages.ModelInferRequest.SerializeToString,
+        messages.ModelInferResponse.FromString,
+    )
+    told = threading.Event()
+
+    def message():
+        told.wait(60)
+        yield REQUEST
+
+    light.model.admission.limit = 0
+    with refused(StatusCode.RESOURCE_EXHAUSTED, "come back in 7 s"):
+        infer(message())
+    assert not told.is_set()
+    told.set()
+
+    light.model.admission.limit = 1
+    assert infer(message()).model_name == NAME
+    with refused(StatusCode.INVALID_ARGUMENT, "there is no message"):
+        infer(iter(()))
 
 
 def test_a_client_that_retries_by_itself_waits_as_long_as_it_is_told(light):
