@@ -27,6 +27,7 @@ SHELVES, BINS = "shelf-detector", "bin-counter"
 PHOTOS = 16
 DETECTOR_PX, COUNTER_PX = 640, 224
 CLASSES = (1, 2, 3, 4, 5)
+RESIDUALS = 0.1
 SHARPNESS = 2.0  # standard deviation of the counter's logits over photos
 
 
@@ -169,9 +170,10 @@ def _fit_statistics(network: Any, photos: list[bytes]) -> None:
 
     squares = np.stack([fit_bin(decode_photo(data), COUNTER_PX).square for data in photos])
     images = torch.from_numpy(squares).permute(0, 3, 1, 2).float() / 255
-    for layer in network.modules():
+    for name, layer in network.named_modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
-            torch.nn.init.ones_(layer.weight)  # a training would begin with some at zero
+            # with full-sized residuals random layers answer the rounding of a photo more than its content
+            torch.nn.init.constant_(layer.weight, RESIDUALS if name.endswith("bn3") else 1)
             layer.momentum = None  # the mean of what comes, which is one batch
             layer.reset_running_stats()
     with torch.no_grad():
