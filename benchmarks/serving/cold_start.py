@@ -17,6 +17,7 @@ from benchmarks.serving.answers import figure_of, read_answer
 from benchmarks.serving.http_client import HttpClient
 from benchmarks.serving.limit import Bare
 from benchmarks.serving.load import closed_loop, run
+from benchmarks.serving.offline import reference
 from benchmarks.serving.sections import save_section
 from benchmarks.serving.servers import TUTORIAL, Running, Server, our_server, started, tutorial_server
 from benchmarks.serving.ways import WAYS
@@ -66,14 +67,7 @@ def start_in_turn(model: str, options: argparse.Namespace) -> dict[str, list[Fig
 
 def _offline(model_dir: Path, photo: bytes) -> int:
     """What the model says without a server: products on a shelf, or items in a bin."""
-    model = Bare(model_dir).model
-    report = model.interpret(model.infer(model.decode(photo).tensor[None])[0], *_rest(model, photo))
-    return int(report.count) if hasattr(report, "count") else len(report.boxes)
-
-
-def _rest(model: object, photo: bytes) -> list[object]:
-    """What `interpret` of a detector wants beside the model's answer."""
-    return [model.decode(photo)] if hasattr(model, "detect") else []  # type: ignore[attr-defined]
+    return figure_of(reference(Bare(model_dir), photo, alone=True))
 
 
 def _check(running: Running, expected: int) -> None:

@@ -29,20 +29,23 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.open = True
-        self.paused = False
         self._transport: Any = None
         self._parser: Any = None
         self._answer: asyncio.Future[Answer] | None = None
         self._body: list[bytes] = []
         self._headers: dict[str, str] = {}
 
-    async def ask(self, *pieces: bytes) -> Answer:
+    async def ask(self, message: bytes) -> Answer:
         """Send a request, whole or its beginning, and return the answer."""
         self._answer = asyncio.get_running_loop().create_future()
         self._parser, self._body, self._headers = httptools.HttpResponseParser(self), [], {}
-        for piece in pieces:
-            self._transport.write(piece)
+        self._transport.write(message)
         return await self._answer
+
+    def send(self, piece: bytes) -> None:
+        """Send what follows the beginning of a request."""
+        if self.open:
+            self._transport.write(piece)
 
     def close(self) -> None:
         """Let go at once, whatever is under way."""

@@ -62,6 +62,7 @@ class Bare:
 
         cv2.setNumThreads(1)  # as in the server
         kind: Any = BinCounter if ModelCard.read(model_dir).task == "bin-counter" else ShelfDetector
+        counts = kind is BinCounter  # whose interpretation takes no photo
         cores = len(os.sched_getaffinity(0))
         if "lanes" in inspect.signature(kind.load).parameters:
             self.model = kind.load(model_dir, precision=precision, lanes=cores)
@@ -73,6 +74,14 @@ class Bare:
             self.model, self.lanes, self.described = kind.load(model_dir), cores, "onnxruntime cpu fp32"
             shared = kind.load(model_dir, threads=1)
             self._infer = lambda batch, alone: (self.model if alone else shared).infer(batch)
+        self._interpret: Callable[[Any, Any], Any] = lambda answer, decoded: self.model.interpret(
+            answer, *([] if counts else [decoded])
+        )
+
+    def report(self, photo: bytes, alone: bool) -> Any:
+        """What the model says of one photo."""
+        decoded = self.model.decode(photo)
+        return self._interpret(self._infer(decoded.tensor[None], alone)[0], decoded)
 
     def call(self, photo: bytes, alone: bool, turn: Any, times: dict[str, list[float]]) -> None:
         """One photo from bytes to report; the model runs inside `turn`, a lock, say."""
@@ -83,7 +92,7 @@ class Bare:
             entered = time.perf_counter()
             answer = self._infer(decoded.tensor[None], alone)[0]
             clock.append(time.perf_counter())
-        self.model.interpret(answer, decoded)
+        self._interpret(answer, decoded)
         done = time.perf_counter()
         times["decode"].append(clock[1] - clock[0])
         times["infer"].append(clock[2] - entered)

@@ -22,7 +22,7 @@ class ByteCount(kserve.Model):
             return {"predictions": [_size(instance["image"]["b64"]) for instance in payload["instances"]]}
         sizes = [_size(text) for text in payload.inputs[0].data]
         output = kserve.InferOutput("size", [len(sizes)], "INT32", sizes)
-        return kserve.InferResponse(payload.id, self.name, [output])
+        return kserve.InferResponse(payload.id or self.name, self.name, [output])
 
 
 def _size(text: str) -> int:
