@@ -46,7 +46,10 @@ def bad_requests(model: str, photo: bytes) -> list[Bad]:
         Bad("not base64", v2_base64(model, b"x").replace(b'"eA=="', b'"e!=="')),
         Bad("v1 without instances", _json(f"/v1/models/{model}:predict", {"photos": []})),
         Bad("v1, half a photo", v1_base64(model, photo[:1000])),
-        Bad("wrong size of a tensor", v2_binary(model, photo).replace(b"binary_data_size", b"binary_data_sizf")),
+        Bad(
+            "wrong size of a tensor",
+            v2_binary(model, photo).replace(b"binary_data_size", b"binary_data_sizf"),
+        ),
         Bad("header length too long", _header_length(infer, photo, "99999999")),
         Bad("header length no number", _header_length(infer, photo, "ten")),
         Bad("gRPC, unknown model", grpc_raw("nobody", photo), GRPC_ERRORS, grpc=True),
@@ -62,7 +65,12 @@ def huge_png(side: int = 20_000) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
 
 
 def _tensor(data: list[str]) -> dict[str, object]:

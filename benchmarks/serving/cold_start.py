@@ -44,7 +44,10 @@ def main() -> None:
         found = start_in_turn(model, options)
         rows += [_row(f"{model}, {name}", figures) for name, figures in found.items()]
         rows.append(_ratios(model, found))
-    text = f"Medians of {options.rounds} starts in turn. Goals: at most {GOAL_TIME:.2f} of the time and {GOAL_MEMORY} of the memory."
+    text = (
+        f"Medians of {options.rounds} starts in turn. Goals: at most {GOAL_TIME:.2f} of the time and"
+        f" {GOAL_MEMORY} of the memory."
+    )
     save_section(options.work, "cold_start", text, rows)
 
 

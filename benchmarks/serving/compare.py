@@ -47,7 +47,9 @@ def main() -> None:
     parser.add_argument("--concurrency", nargs="+", type=int, default=[1, 8, 32], help="closed loops")
     parser.add_argument("--rounds", type=int, default=3, help="(default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=6, help="of a closed loop (default: %(default)s)")
-    parser.add_argument("--open_seconds", type=float, default=30, help="of an open one (default: %(default)s)")
+    parser.add_argument(
+        "--open_seconds", type=float, default=30, help="of an open one (default: %(default)s)"
+    )
     options = parser.parse_args()
     results: dict[str, Any] = {"machine": machine(), "options": _plain(vars(options)), "models": {}}
     for model in options.models:
@@ -107,7 +109,10 @@ class Measurement:
             for precision, follower in self.line.limits.items():
                 limit = follower.measure(self.options.seconds)
                 self.found["limit"][precision].append(limit)
-                print(f"  round {number + 1} limit {precision}: {limit['rps']:.2f}/s by {limit['best']}", flush=True)
+                print(
+                    f"  round {number + 1} limit {precision}: {limit['rps']:.2f}/s by {limit['best']}",
+                    flush=True,
+                )
             self._write()
         self._open_loops()
         self._write()

@@ -23,7 +23,7 @@ from benchmarks.serving.servers import (
     started,
     tutorial_server,
 )
-from benchmarks.serving.workload import model_of, photos_of, restrict
+from benchmarks.serving.workload import model_of, photos_of
 from stocktake.model_card import ModelCard
 
 PRECISIONS = ("fp32", "bf16", "int8")  # slowest first
@@ -57,16 +57,16 @@ class Line:
         self._logs, self._stack = work / "logs", stack
         model_dir = model_of(work, model)
         allowed = ModelCard.read(model_dir).precisions
-        dirs = {p: restrict(model_dir, p, work / "restricted") for p in PRECISIONS if p in allowed}
-        up = [p for p, folder in dirs.items() if self._start(our_server(model, folder, f"ours {p}"))]
+        ours = {p: our_server(model, model_dir, f"ours {p}", p) for p in PRECISIONS if p in allowed}
+        up = [precision for precision, server in ours.items() if self._start(server)]
         if not up:
             raise SystemExit(f"ours does not start: {self.skipped}")
         self.default = up[-1]
-        ours = self.contenders[-1].running
-        self.contenders += [Contender(f"ours {self.default} {way}", ours, way) for way in OTHER_WAYS]
+        best = self.contenders[-1].running
+        self.contenders += [Contender(f"ours {self.default} {way}", best, way) for way in OTHER_WAYS]
         for precision in up:
             photos = work / "photos" / model
-            self.limits[precision] = stack.enter_context(Follower(dirs[precision], photos, precision))
+            self.limits[precision] = stack.enter_context(Follower(model_dir, photos, precision))
         self._start(tutorial_server(model, model_dir))
         for peer in peers:
             for setup, precision in (("usual", "fp32"), ("same", self.default)):
@@ -103,7 +103,9 @@ class Follower:
         self._command = [*command, "--model_dir", str(model_dir), "--photos", str(photos)]
 
     def __enter__(self) -> Follower:
-        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,8 +3,8 @@
     python -m benchmarks.serving.environments --work runs/serving
     python -m benchmarks.serving.environments --work runs/serving --peers litserve mlserver
 
-They are made once, in `WORK/environments`, half a gigabyte each; the project's own environment stays as it is.
-KServe's tutorial needs none: the project's own has torch and kserve.
+They are made once, in `WORK/environments`, half a gigabyte each; the project's own environment stays as it
+is. KServe's tutorial needs none: the project's own has torch and kserve.
 """
 
 import argparse

@@ -16,7 +16,10 @@ class GrpcClient:
     """Asks one server over one channel. Made and used inside an event loop."""
 
     def __init__(self, port: int, host: str = "127.0.0.1"):
-        options = [("grpc.max_receive_message_length", MAX_BYTES), ("grpc.max_send_message_length", MAX_BYTES)]
+        options = [
+            ("grpc.max_receive_message_length", MAX_BYTES),
+            ("grpc.max_send_message_length", MAX_BYTES),
+        ]
         self._channel = grpc.aio.insecure_channel(f"{host}:{port}", options)
         self._infer: Any = self._channel.unary_unary(INFER)
 

@@ -69,19 +69,21 @@ class Bare:
             self.lanes = self.model.runner.lanes
             runner = self.model.runner
             self.described = f"{runner.engine} {runner.device} {runner.precision}"
-            self._infer: Callable[[Any, bool], Any] = lambda batch, alone: self.model.infer(batch, alone=alone)
+            self.infer: Callable[[Any, bool], Any] = lambda batch, alone: self.model.infer(
+                batch, alone=alone
+            )
         else:
             self.model, self.lanes, self.described = kind.load(model_dir), cores, "onnxruntime cpu fp32"
             shared = kind.load(model_dir, threads=1)
-            self._infer = lambda batch, alone: (self.model if alone else shared).infer(batch)
-        self._interpret: Callable[[Any, Any], Any] = lambda answer, decoded: self.model.interpret(
+            self.infer = lambda batch, alone: (self.model if alone else shared).infer(batch)
+        self.interpret: Callable[[Any, Any], Any] = lambda answer, decoded: self.model.interpret(
             answer, *([] if counts else [decoded])
         )
 
     def report(self, photo: bytes, alone: bool) -> Any:
         """What the model says of one photo."""
         decoded = self.model.decode(photo)
-        return self._interpret(self._infer(decoded.tensor[None], alone)[0], decoded)
+        return self.interpret(self.infer(decoded.tensor[None], alone)[0], decoded)
 
     def call(self, photo: bytes, alone: bool, turn: Any, times: dict[str, list[float]]) -> None:
         """One photo from bytes to report; the model runs inside `turn`, a lock, say."""
@@ -90,9 +92,9 @@ class Bare:
         clock.append(time.perf_counter())
         with turn:
             entered = time.perf_counter()
-            answer = self._infer(decoded.tensor[None], alone)[0]
+            answer = self.infer(decoded.tensor[None], alone)[0]
             clock.append(time.perf_counter())
-        self._interpret(answer, decoded)
+        self.interpret(answer, decoded)
         done = time.perf_counter()
         times["decode"].append(clock[1] - clock[0])
         times["infer"].append(clock[2] - entered)
@@ -143,7 +145,9 @@ def measure(bare: Bare, photos: list[bytes], seconds: float) -> dict[str, Any]:
 def run_layout(bare: Bare, layout: Layout, photos: list[bytes], seconds: float) -> Outcome:
     """Ask for photo after photo in all threads; each ends the one that it has begun."""
     outcome, turns = Outcome(), itertools.count()
-    turn = threading.Semaphore(layout.at_once) if layout.threads > layout.at_once else contextlib.nullcontext()
+    turn = (
+        threading.Semaphore(layout.at_once) if layout.threads > layout.at_once else contextlib.nullcontext()
+    )
     bare.call(photos[0], layout.alone, turn, Outcome().times)  # warm
     begun = time.perf_counter()
 

@@ -4,9 +4,9 @@
     python -m benchmarks.serving.load --photos photos --model bin-counter --way grpc --rate 40 --seconds 30
 
 Closed: as many clients as `--concurrency`, each of which asks again as soon as it has its answer. Open:
-requests come at random moments, `--rate` a second on average, whether or not earlier ones were answered. Their
-times are drawn before the load begins, and a latency counts from then: a server that stalls makes all that
-come meanwhile late, and so does a client that cannot keep up.
+requests come at random moments, `--rate` a second on average, whether or not earlier ones were answered.
+Their times are drawn before the load begins, and a latency counts from then: a server that stalls makes all
+that come meanwhile late, and so does a client that cannot keep up.
 """
 
 from __future__ import annotations
@@ -54,9 +54,7 @@ async def _load(options: argparse.Namespace, messages: Sequence[bytes]) -> Sampl
     client = client_of(options.way, options.http_port, options.grpc_port)
     try:
         if not options.rate:
-            return await closed_loop(
-                client, messages, options.concurrency, options.seconds, options.requests
-            )
+            return await closed_loop(client, messages, options.concurrency, options.seconds, options.requests)
         arrivals = poisson_arrivals(options.rate, options.seconds, options.seed)[: options.requests]
         return await open_loop(client, messages, arrivals)
     finally:
@@ -73,7 +71,7 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
 async def closed_loop(
     client: Client, messages: Sequence[bytes], concurrency: int, seconds: float, requests: int = MAX_REQUESTS
 ) -> Samples:
-    """Keep `concurrency` requests under way for `seconds` or until `requests` were sent, then let them end."""
+    """Keep `concurrency` requests under way for `seconds`, or until `requests` were sent; let them end."""
     samples, turns = Samples(), islice(count(), requests)
     begun, cpu = time.perf_counter(), time.process_time()
 

@@ -9,19 +9,22 @@ from numpy.typing import NDArray
 
 BLOCKS = 20
 SURE = 2.0  # standard errors
+TOLERATED = 0.01  # of the memory, over all samples: what allocators do
 
 
 @dataclass(frozen=True)
 class Slope:
-    """Growth in bytes per second, with its standard error."""
+    """Growth in bytes per second, with its standard error; over how many seconds, from how many bytes."""
 
     value: float
     error: float
+    seconds: float
+    bytes: float
 
     @property
     def grows(self) -> bool:
-        """Whether it is more than chance."""
-        return self.value > SURE * self.error
+        """Whether it is more than chance, and more than a hundredth of what there is."""
+        return self.value > SURE * self.error and self.value * self.seconds > TOLERATED * self.bytes
 
     def __str__(self) -> str:
         per_hour = 3600 / 1e6
@@ -39,4 +42,4 @@ def slope(seconds: NDArray[np.float64], memory: NDArray[np.float64]) -> Slope:
     value = float(x @ y / (x @ x))
     beside = y - y.mean() - value * x
     error = float(np.sqrt(beside @ beside / (BLOCKS - 2) / (x @ x)))
-    return Slope(value, error)
+    return Slope(value, error, float(seconds[-1] - seconds[0]), float(memory.mean()))

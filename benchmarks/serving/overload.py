@@ -48,9 +48,9 @@ def main() -> None:
     options = parser.parse_args()
     rows = [row_of(model, options) for model in options.models]
     text = (
-        f"{options.rounds} rounds in turn of {options.seconds:g} s: a closed loop with {CONCURRENCY} clients and"
-        f" an open one at {options.times:g} times its rate. Goals: goodput {GOALS[SHELVES]} (detector) and"
-        f" {GOALS[BINS]} (counter) of saturation, refusals within {GOAL_MS} ms, before the body."
+        f"{options.rounds} rounds in turn of {options.seconds:g} s: a closed loop with {CONCURRENCY} clients"
+        f" and an open one at {options.times:g} times its rate. Goals: goodput {GOALS[SHELVES]} (detector)"
+        f" and {GOALS[BINS]} (counter) of saturation, refusals within {GOAL_MS} ms, before the body."
     )
     save_section(options.work, "overload", text, rows)
 
@@ -72,6 +72,7 @@ def row_of(model: str, options: argparse.Namespace) -> dict[str, object]:
     summary = merge(loads).summary()
     refused = np.concatenate([_since_sent(samples, "429") for samples in loads])
     early = [seconds for code, seconds in probes if code == "429"]
+    slowest = percentile(np.array(early), 99)
     ratios = [goodput / rate for goodput, rate in zip(goodputs, rates, strict=True)]
     return {
         "model": model,
@@ -79,7 +80,7 @@ def row_of(model: str, options: argparse.Namespace) -> dict[str, object]:
         "goodput / saturation": f"{np.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})",
         "codes": ", ".join(f"{code} {n}" for code, n in sorted(summary["codes"].items())),
         "429 p50, p99, ms": f"{1e3 * percentile(refused, 50):.0f}, {1e3 * percentile(refused, 99):.0f}",
-        "429 before the body": f"{len(early)} of {len(probes)} probes, p99 {1e3 * percentile(np.array(early), 99):.0f} ms",
+        "429 before the body": f"{len(early)} of {len(probes)} probes, p99 {1e3 * slowest:.0f} ms",
         "good p99, ms": f"{summary['p99']:.0f}",
         "client, ms a request": f"{summary['client_ms']:.2f}",
     }

@@ -89,7 +89,7 @@ def _over_peers(found: Found) -> Iterator[Ratio]:
         ]
         for kind, names, goal in rivals:
             if names:
-                best = max(names, key=lambda name: _median(found, name, concurrency))  # noqa: B023
+                best = max(names, key=lambda name: _median(found, name, concurrency))
                 what = f"{ours}, c={concurrency}: requests per second over {kind}{best}"
                 rates = _rounds(found, best, concurrency, "rps")
                 yield _paired(what, _rounds(found, ours, concurrency, "rps"), rates, goal)

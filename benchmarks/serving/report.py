@@ -54,7 +54,9 @@ def markdown(results: dict[str, Any], others: dict[str, Any]) -> str:
             parts.append(table(list(_open_points(found))))
         parts.append(table([_row(ratio) for ratio in ratios(found)]))
         if found["skipped"]:
-            parts.append("Not measured:\n" + "\n".join(f"- {n}: {why}" for n, why in found["skipped"].items()))
+            parts.append(
+                "Not measured:\n" + "\n".join(f"- {n}: {why}" for n, why in found["skipped"].items())
+            )
     for name, rows in others.items():
         parts += [f"### {name.replace('_', ' ').capitalize()}", str(rows["text"]), table(rows["rows"])]
     return "\n\n".join(parts) + "\n"
@@ -66,7 +68,11 @@ def ratio_table(results: dict[str, Any]) -> str:
     for model, found in results["models"].items():
         lines.append(model)
         for ratio in ratios(found):
-            goal = "" if ratio.goal is None else f"goal {'<=' if ratio.at_most else '>='} {ratio.goal:g} {ratio.met}"
+            goal = (
+                ""
+                if ratio.goal is None
+                else f"goal {'<=' if ratio.at_most else '>='} {ratio.goal:g} {ratio.met}"
+            )
             lines.append(f"  {ratio.value:6.2f}  ({ratio.low:.2f} to {ratio.high:.2f})  {ratio.what}  {goal}")
     return "\n".join(lines)
 
@@ -95,9 +101,9 @@ def _conditions(results: dict[str, Any]) -> str:
     machine, options = results["machine"], results["options"]
     libraries = ", ".join(f"{name} {value}" for name, value in machine.items() if name not in MACHINE)
     return (
-        f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gb']} GB, load {machine['load_before']:.1f}"
-        f" before the run; {libraries}. {options['rounds']} rounds in turn, {options['seconds']:g} s for each"
-        f" closed loop, {options['open_seconds']:g} s for each open one. Client and servers share the cores."
+        f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gb']} GB,"
+        f" load {machine['load_before']:.1f} before the run; {libraries}."
+        f" {options['rounds']} rounds in turn, {options['seconds']:g} s for each closed loop, {options['open_seconds']:g} s for each open one. Client and servers share the cores."
     )
 
 
@@ -111,8 +117,8 @@ def _about(found: dict[str, Any]) -> str:
         for precision, ms in stages.items()
     )
     return (
-        f"{found['photos']} photos of {found['photo_kb']} KB on average. Served by default: {found['default']}. The"
-        f" bare call, on all cores: {times}."
+        f"{found['photos']} photos of {found['photo_kb']} KB on average."
+        f" Served by default: {found['default']}. The bare call, on all cores: {times}."
     )
 
 

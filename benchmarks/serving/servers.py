@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -45,6 +45,7 @@ class Server:
     command: tuple[str, ...]  # without its ports
     way: str
     model: str  # its name in URLs
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,11 @@ class Running:
         return total
 
 
-def our_server(model: str, model_dir: Path, name: str = "ours", way: str = "v2-binary") -> Server:
-    """The predictor of this repository."""
-    return Server(name, (sys.executable, "-m", "serving.predictors", "--model", f"{model}={model_dir}"), way, model)
+def our_server(model: str, model_dir: Path, name: str = "ours", precision: str | None = None) -> Server:
+    """The predictor of this repository; None is for the fastest precision that the card allows."""
+    command = (sys.executable, "-m", "serving.predictors", "--model", f"{model}={model_dir}")
+    environment = {"STOCKTAKE_PRECISION": precision} if precision else {}
+    return Server(name, command, "v2-binary", model, environment)
 
 
 def tutorial_server(model: str, model_dir: Path) -> Server:
@@ -114,7 +117,8 @@ def started(server: Server, photo: bytes, log_dir: Path) -> Iterator[Running]:
     log = log_dir / f"{server.model}-{server.name.replace(' ', '-')}.log"
     http_port, grpc_port = free_ports(2)
     command = [*server.command, "--http_port", str(http_port), "--grpc_port", str(grpc_port)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), str(Path.cwd() / "src")])}
+    path = os.pathsep.join([str(Path.cwd()), str(Path.cwd() / "src")])
+    environment = {**os.environ, "PYTHONPATH": path, **server.environment}
     begun = time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(

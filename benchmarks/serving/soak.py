@@ -59,8 +59,8 @@ def main() -> None:
         run(soak.run(60 * options.minutes))
     faults = soak.faults()
     text = (
-        f"{options.minutes:g} minutes, {GOOD_CLIENTS} clients with good requests by {', '.join(GOOD_WAYS)}, and"
-        f" {BAD_CLIENTS + 2} with bad ones."
+        f"{options.minutes:g} minutes, {GOOD_CLIENTS} clients with good requests by {', '.join(GOOD_WAYS)},"
+        f" and {BAD_CLIENTS + 2} with bad ones."
     )
     save_section(options.work, f"soak_{options.model.replace('-', '_')}", text, [soak.row(faults)])
     if faults:
@@ -78,6 +78,7 @@ class Soak:
         self.differences: list[str] = []
         self.surprises: Counter[str] = Counter()
         self.memory: list[tuple[float, float]] = []
+        self._messages = {way: [WAYS[way](model, photo) for photo in photos] for way in GOOD_WAYS}
         self._turns = itertools.count()
         self._end = 0.0
 
@@ -123,7 +124,7 @@ class Soak:
             number = turn % len(self.photos)
             way = GOOD_WAYS[turn // len(self.photos) % len(GOOD_WAYS)]
             client = self._grpc if way == "grpc" else self._http
-            answer = await client.ask(WAYS[way](self.model, self.photos[number]))
+            answer = await client.ask(self._messages[way][number])
             self.good[answer.code] += 1
             if answer.code in GOOD:
                 found = difference(read_answer(way, answer.body, answer.headers), self.known[number])

@@ -59,7 +59,7 @@ def predict_json(_model: str, photo: bytes) -> bytes:
 def predict_form(_model: str, photo: bytes) -> bytes:
     """A file of a form, as BentoML takes it."""
     head = (
-        f"--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"image\"; filename=\"photo.jpg\"\r\n"
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="photo.jpg"\r\n'
         "Content-Type: image/jpeg\r\n\r\n"
     )
     body = head.encode() + photo + f"\r\n--{BOUNDARY}--\r\n".encode()

@@ -51,7 +51,10 @@ def main() -> None:
                     summary = load(running, way, photo, concurrency, options.seconds)
                     found.setdefault((way, concurrency), []).append(summary)
     rows = [row for concurrency in options.concurrency for row in _rows(found, concurrency)]
-    text = f"{options.rounds} rounds in turn of {options.seconds:g} s, a photo of {len(photo) / 1e3:.0f} KB. Goal: {GOAL}."
+    size = len(photo) / 1e3
+    text = (
+        f"{options.rounds} rounds in turn of {options.seconds:g} s, a photo of {size:.0f} KB. Goal: {GOAL}."
+    )
     save_section(options.work, "wire", text, rows)
 
 
@@ -92,13 +95,17 @@ def _rows(found: dict[tuple[str, int], list[dict[str, Any]]], concurrency: int) 
             {
                 "server": f"{'ours' if way in OURS else 'stock KServe'}, {way}, c={concurrency}",
                 "requests per second": f"{statistics.median(each):.0f}",
-                "over stock base64": f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+                "over stock base64": _range(ratios),
                 "p50, ms": f"{statistics.median(summary['p50'] for summary in summaries):.2f}",
                 "client, ms a request": f"{statistics.median(s['client_ms'] for s in summaries):.2f}",
                 "codes": ", ".join(sorted(codes)),
             }
         )
     return rows
+
+
+def _range(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 if __name__ == "__main__":

@@ -6,25 +6,30 @@ Shelves are JPEGs of 1080x1920 px and about 500 KB, bins of 500 px and about 80 
 at 640 px that says what the starter weights, a YOLOv5n, say: each channel of the small network stands twice
 in the large one with half the weight (Chen, Goodfellow, Shlens: Net2Net, 2016), so the boxes are real and the
 arithmetic is that of any YOLOv5s. The counter is a ResNet50 at 224 px with random weights, whose statistics
-and head were fitted to drawn bins so that its answers differ from photo to photo.
+and head were fitted to drawn bins so that its answers differ from photo to photo. Both are calibrated for
+int8 on photos of their own. Their cards allow every precision: here speed is measured, and no gate was asked.
 
 Everything is written once; a second call takes what is there.
 """
 
 import argparse
-import json
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stocktake.images import Pixels, encode_jpeg
-from stocktake.model_card import SUMS_FILE
+from stocktake.dataset import DRAWN_LICENCE, DatasetIndex, Photo, read_photo_bytes
+from stocktake.files import sha256_file
+from stocktake.images import Pixels, encode_jpeg, read_info
+from stocktake.model_card import SUMS_FILE, ModelCard, write_sums
 
+INT8_FILE = "model.int8.xml"
 SHELVES, BINS = "shelf-detector", "bin-counter"
 PHOTOS = 16
+CALIBRATION_PHOTOS = 32
 DETECTOR_PX, COUNTER_PX = 640, 224
 CLASSES = (1, 2, 3, 4, 5)
 RESIDUALS = 0.1
@@ -45,47 +50,57 @@ def main() -> None:
 
 def photos_of(work: Path, model: str) -> list[bytes]:
     """The encoded photos that a model is asked about, drawn if there are none."""
-    folder = work / "photos" / model
-    if not folder.is_dir():
-        part = folder.with_suffix(".part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        draw = {SHELVES: _draw_shelf, BINS: _draw_bin}[model]
-        for number in range(PHOTOS):
-            (part / f"{number:02}.jpg").write_bytes(draw(number))
-        part.rename(folder)
-    return [path.read_bytes() for path in sorted(folder.glob("*.jpg"))]
+    return [path.read_bytes() for path in _drawn(work / "photos" / model, model, range(PHOTOS))]
 
 
 def model_of(work: Path, model: str) -> Path:
     """The model dir, exported if there is none."""
     model_dir = work / "models" / model
     if not (model_dir / SUMS_FILE).is_file():  # which an export writes last
-        {SHELVES: _make_detector, BINS: _make_counter}[model](model_dir, photos_of(work, model))
+        index = _index(work, model)
+        {SHELVES: _make_detector, BINS: _make_counter}[model](model_dir, index)
+        _allow_all(model_dir)
     return model_dir
 
 
-def restrict(model_dir: Path, precision: str, folder: Path) -> Path:
-    """A model dir like `model_dir` whose card allows one precision only.
+def _drawn(folder: Path, model: str, seeds: Iterable[int]) -> list[Path]:
+    """The photos of a folder, by name; those of `seeds` are drawn if there is no such folder."""
+    if not folder.is_dir():
+        part = folder.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        draw = {SHELVES: _draw_shelf, BINS: _draw_bin}[model]
+        for seed in seeds:
+            (part / f"{seed:02}.jpg").write_bytes(draw(seed))
+        part.rename(folder)
+    return sorted(folder.glob("*.jpg"))
 
-    Raises:
-        ValueError: the card does not allow it in the first place.
-    """
-    from stocktake.model_card import CARD_FILE, ModelCard, write_sums
 
+def _index(work: Path, model: str) -> DatasetIndex:
+    """Photos to calibrate int8 on, and those of the requests to prove an export on."""
+    seeds = range(PHOTOS, PHOTOS + CALIBRATION_PHOTOS)
+    splits = {
+        "train": _drawn(work / "calibration" / model, model, seeds),
+        "val": _drawn(work / "photos" / model, model, range(PHOTOS)),
+    }
+    photos = [
+        Photo(
+            f"{split}_{path.name}", str(path.absolute()), path.stat().st_size, sha256_file(path), info.width,
+            info.height, split, path.name, np.zeros((0, 4), np.float32),
+        )
+        for split, paths in splits.items()
+        for path in paths
+        for info in [read_info(path.read_bytes())]
+    ]  # fmt: skip
+    return DatasetIndex(photos, str(work), {"name": f"drawn for {model}", "licence": DRAWN_LICENCE})
+
+
+def _allow_all(model_dir: Path) -> None:
+    """Let a card allow every precision that there is a file for."""
+    int8 = ["int8"] if (model_dir / INT8_FILE).is_file() else []
     card = ModelCard.read(model_dir)
-    if precision not in card.precisions:
-        raise ValueError(f"{model_dir}: allows {', '.join(card.precisions)}, not {precision}")
-    target = folder / f"{model_dir.name}-{precision}"
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    for path in model_dir.iterdir():
-        if path.name not in (CARD_FILE, SUMS_FILE):
-            (target / path.name).hardlink_to(path)
-    fields = json.loads(card.model_dump_json())
-    ModelCard(**{**fields, "precisions": [precision]}).write(target)
-    write_sums(target)
-    return target
+    card.model_copy(update={"precisions": ["fp32", "bf16", *int8]}).write(model_dir)
+    write_sums(model_dir)
 
 
 def _draw_shelf(number: int) -> bytes:
@@ -109,13 +124,13 @@ def _encode(photo: Pixels, size: int) -> bytes:
     return min((encode_jpeg(photo, quality) for quality in range(80, 99)), key=lambda d: abs(len(d) - size))
 
 
-def _make_detector(model_dir: Path, _photos: list[bytes]) -> None:
+def _make_detector(model_dir: Path, index: DatasetIndex) -> None:
     from stocktake.shelf.export import export_model
 
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "wide.pt"
         _widen_starter(weights)
-        export_model(weights, model_dir, DETECTOR_PX, name="starter as YOLOv5s", data_licence="drawn")
+        export_model(weights, model_dir, DETECTOR_PX, index, name="starter as YOLOv5s")
 
 
 def _widen_starter(path: Path) -> None:
@@ -142,7 +157,7 @@ def _widen_starter(path: Path) -> None:
     torch.save({**checkpoint, "model": large.half()}, path)
 
 
-def _make_counter(model_dir: Path, photos: list[bytes]) -> None:
+def _make_counter(model_dir: Path, index: DatasetIndex) -> None:
     import torch
 
     from stocktake.bins.export import export_model
@@ -150,7 +165,7 @@ def _make_counter(model_dir: Path, photos: list[bytes]) -> None:
 
     torch.manual_seed(0)
     network = BinNetwork(CLASSES)
-    _fit_statistics(network, photos)
+    _fit_statistics(network, [read_photo_bytes(index, photo) for photo in index.split("val")])
     checkpoint = {
         "state": network.state_dict(), "classes": CLASSES, "head": "softmax", "img": COUNTER_PX,
         "epoch": 0, "metrics": {},
@@ -158,7 +173,7 @@ def _make_counter(model_dir: Path, photos: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "random.pt"
         torch.save(checkpoint, path)
-        export_model(path, model_dir, name="random ResNet50", data_licence="drawn")
+        export_model(path, model_dir, index, name="random ResNet50")
 
 
 def _fit_statistics(network: Any, photos: list[bytes]) -> None:

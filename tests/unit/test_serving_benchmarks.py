@@ -4,6 +4,7 @@ import asyncio
 
 import numpy as np
 import pytest
+
 from benchmarks.serving.load import closed_loop, open_loop, poisson_arrivals
 from benchmarks.serving.queueing import simulate
 from benchmarks.serving.samples import Samples, merge, percentile

@@ -34,7 +34,9 @@ class TutorialModel(kserve.Model):
         self.ready = True
         return self.ready
 
-    def preprocess(self, payload: dict[str, Any], _headers: dict[str, str] | None = None) -> list[Image.Image]:
+    def preprocess(
+        self, payload: dict[str, Any], _headers: dict[str, str] | None = None
+    ) -> list[Image.Image]:
         """Photos."""
         photos = [base64.b64decode(instance["image"]["b64"]) for instance in payload["instances"]]
         return [Image.open(io.BytesIO(photo)).convert("RGB") for photo in photos]
@@ -78,7 +80,9 @@ def _counter(weights: Path, classes: int) -> torch.nn.Module:
 
     state = torch.load(weights, weights_only=True)["state"]
     body = {name.removeprefix("body."): value for name, value in state.items() if name.startswith("body.")}
-    head = {f"fc.{name.rpartition('.')[2]}": value for name, value in state.items() if name.startswith("head.")}
+    head = {
+        f"fc.{name.rpartition('.')[2]}": value for name, value in state.items() if name.startswith("head.")
+    }
     network = resnet50(num_classes=classes)
     network.load_state_dict({**body, **head})
     scale = Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -118,19 +118,21 @@ def _onnxruntime(model_dir: Path, precision: str) -> Any:
 
 
 def _openvino(model_dir: Path, precision: str) -> Any:
+    """Photo by photo: OpenVINO is faster on CPUs with a fixed shape than with a batch."""
     import openvino
 
-    int8 = [path for path in sorted(model_dir.glob("model.int8.*")) if path.suffix in (".xml", ".onnx")]
-    file = int8[0] if precision == "int8" else model_dir / "model.onnx"
+    core = openvino.Core()
+    model = core.read_model(model_dir / ("model.int8.xml" if precision == "int8" else "model.onnx"))
+    model.reshape([1, *list(model.inputs[0].partial_shape)[1:]])
     hint = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
-    model = openvino.Core().compile_model(str(file), "CPU", hint)
-    names = [output.get_any_name() for output in model.outputs]
+    names = [port.get_any_name() for port in model.outputs]
+    compiled = core.compile_model(model, "CPU", hint)
     requests = threading.local()
 
     def run(batch: np.ndarray) -> dict[str, np.ndarray]:
         if not hasattr(requests, "own"):
-            requests.own = model.create_infer_request()
-        results = requests.own.infer({0: batch})
-        return {name: results[name] for name in names}
+            requests.own = compiled.create_infer_request()
+        rows = [requests.own.infer([photo[None]]).to_tuple() for photo in batch]
+        return {name: np.concatenate([row[n] for row in rows]) for n, name in enumerate(names)}
 
     return run
