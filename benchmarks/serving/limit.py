@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import inspect
 import itertools
 import json
 import os
@@ -21,7 +20,6 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,23 +60,19 @@ class Bare:
 
         cv2.setNumThreads(1)  # as in the server
         kind: Any = BinCounter if ModelCard.read(model_dir).task == "bin-counter" else ShelfDetector
-        counts = kind is BinCounter  # whose interpretation takes no photo
-        cores = len(os.sched_getaffinity(0))
-        if "lanes" in inspect.signature(kind.load).parameters:
-            self.model = kind.load(model_dir, precision=precision, lanes=cores)
-            self.lanes = self.model.runner.lanes
-            runner = self.model.runner
-            self.described = f"{runner.engine} {runner.device} {runner.precision}"
-            self.infer: Callable[[Any, bool], Any] = lambda batch, alone: self.model.infer(
-                batch, alone=alone
-            )
-        else:
-            self.model, self.lanes, self.described = kind.load(model_dir), cores, "onnxruntime cpu fp32"
-            shared = kind.load(model_dir, threads=1)
-            self.infer = lambda batch, alone: (self.model if alone else shared).infer(batch)
-        self.interpret: Callable[[Any, Any], Any] = lambda answer, decoded: self.model.interpret(
-            answer, *([] if counts else [decoded])
-        )
+        self.model = kind.load(model_dir, precision=precision, lanes=len(os.sched_getaffinity(0)))
+        runner = self.model.runner
+        self.lanes = runner.lanes
+        self.described = f"{runner.engine} {runner.device} {runner.precision}"
+        self._counts = kind is BinCounter
+
+    def infer(self, batch: Any, alone: bool = True) -> Any:
+        """What the model says of (N, S, S, 3) uint8; N answers."""
+        return self.model.infer(batch, alone=alone)
+
+    def interpret(self, answer: Any, decoded: Any) -> Any:
+        """The report of one photo; a counter's takes no photo."""
+        return self.model.interpret(answer) if self._counts else self.model.interpret(answer, decoded)
 
     def report(self, photo: bytes, alone: bool) -> Any:
         """What the model says of one photo."""

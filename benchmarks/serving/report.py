@@ -20,6 +20,7 @@ from stocktake.markdown import table
 
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 PLOT = "performance.png"
+MACHINE = ("cpu", "cores", "memory_gb", "load_before")  # the rest of what is known of it are versions
 
 
 def main() -> None:
@@ -103,11 +104,9 @@ def _conditions(results: dict[str, Any]) -> str:
     return (
         f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gb']} GB,"
         f" load {machine['load_before']:.1f} before the run; {libraries}."
-        f" {options['rounds']} rounds in turn, {options['seconds']:g} s for each closed loop, {options['open_seconds']:g} s for each open one. Client and servers share the cores."
+        f" {options['rounds']} rounds in turn, {options['seconds']:g} s for each closed loop,"
+        f" {options['open_seconds']:g} s for each open one. Client and servers share the cores."
     )
-
-
-MACHINE = ("cpu", "cores", "memory_gb", "load_before")
 
 
 def _about(found: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ import numpy as np
 
 from stocktake.dataset import DRAWN_LICENCE, DatasetIndex, Photo, read_photo_bytes
 from stocktake.files import sha256_file
-from stocktake.images import Pixels, encode_jpeg, read_info
+from stocktake.images import Pixels, check_photo, encode_jpeg
 from stocktake.model_card import SUMS_FILE, ModelCard, write_sums
 
 INT8_FILE = "model.int8.xml"
@@ -90,7 +90,7 @@ def _index(work: Path, model: str) -> DatasetIndex:
         )
         for split, paths in splits.items()
         for path in paths
-        for info in [read_info(path.read_bytes())]
+        for info in [check_photo(path.read_bytes())]
     ]  # fmt: skip
     return DatasetIndex(photos, str(work), {"name": f"drawn for {model}", "licence": DRAWN_LICENCE})
 
