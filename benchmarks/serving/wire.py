@@ -86,7 +86,7 @@ def load(running: Running, way: str, photo: bytes, concurrency: int, seconds: fl
 def _rows(found: dict[tuple[str, int], list[dict[str, Any]]], concurrency: int) -> list[dict[str, object]]:
     rates = {way: [summary["rps"] for summary in found[way, concurrency]] for way in (*OURS, *STOCK)}
     best = max(STOCK, key=lambda way: statistics.median(rates[way]))
-    rows = []
+    rows: list[dict[str, object]] = []
     for way, each in rates.items():
         ratios = [a / b for a, b in zip(each, rates[best], strict=True)]
         summaries = found[way, concurrency]
