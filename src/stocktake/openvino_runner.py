@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,17 @@ CAPABILITIES: dict[Precision, str] = {"int8": "INT8", "bf16": "BF16", "fp32": "F
 HINTS: dict[Precision, str] = {"int8": "f32", "bf16": "bf16", "fp32": "f32"}
 
 
+def load_openvino() -> Any:
+    """Import openvino without its telemetry; every use of it, and of NNCF, comes through here.
+
+    It tells Google Analytics of each import otherwise, and asks nobody.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if not installed
+    import openvino
+
+    return openvino
+
+
 def find_engine() -> Engine:
     """OpenVINO, if this machine has it.
 
@@ -38,9 +50,7 @@ def find_engine() -> Engine:
         EngineMissing: it is not installed, or cannot be loaded.
     """
     try:
-        import openvino
-
-        capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        capabilities = load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except ModuleNotFoundError:
         raise EngineMissing("openvino is not installed") from None
     except Exception as error:  # of the loader of shared libraries, or of the plugin
@@ -72,11 +82,9 @@ class OpenVinoRunner(Runner):
         Raises:
             ModelError: there is no such file, OpenVINO refuses it, or its input is another one.
         """
-        import openvino
-
         path = model_dir / (INT8_FILE if wish.precision == "int8" else MODEL_FILE)
         try:
-            model = openvino.Core().read_model(path)
+            model = load_openvino().Core().read_model(path)
             found = [
                 (port.any_name, port.element_type.to_dtype().name, len(port.partial_shape))
                 for port in model.inputs
@@ -100,8 +108,6 @@ class _Requests:
     """A compiled model with a request for each of its streams; a request serves one call at a time."""
 
     def __init__(self, model: openvino.Model, wish: Wish, streams: int):
-        import openvino
-
         config: dict[str, Any] = {
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": wish.threads,
@@ -111,7 +117,7 @@ class _Requests:
             "ENABLE_CPU_PINNING": False,  # other models and the decoding of photos share these cores
             "CACHE_DIR": "",
         }
-        compiled = openvino.Core().compile_model(model, "CPU", config)
+        compiled = load_openvino().Core().compile_model(model, "CPU", config)
         self._names = [port.any_name for port in model.outputs]  # a compiled one has names of its own, too
         self._free: SimpleQueue[openvino.InferRequest] = SimpleQueue()
         for _ in range(streams):

@@ -32,7 +32,9 @@ Verdicts = dict[Precision, PrecisionVerdict]
 
 
 def open_others(
-    model_dir: Path, build: Callable[[Runner], Model], precisions: Sequence[Precision]
+    model_dir: Path,
+    build: Callable[[Runner], Model],
+    precisions: Sequence[Precision],
 ) -> tuple[dict[Precision, Model], Verdicts]:
     """A model in each precision but fp32 that this machine computes in; and the verdict on the rest.
 
@@ -83,6 +85,15 @@ def forbid(lack: str) -> Verdicts:
         if precision == REFERENCE
         else PrecisionVerdict(allowed=False, reason=f"not scored, too few to tell: {lack}")
         for precision in PRECISIONS
+    }
+
+
+def recall(refused: Verdicts, card: ModelCard) -> Verdicts:
+    """What could not be scored here, with the verdicts of a machine that could, if the card has them."""
+    earlier = card.precision_gate
+    return {
+        precision: earlier[precision] if precision in earlier and earlier[precision].scores else verdict
+        for precision, verdict in refused.items()
     }
 
 
