@@ -125,5 +125,5 @@ def _explain(reference: Figures, mine: Figures) -> str:
     )
     bad = _too_much(reference, mine)
     if bad:
-        return f"{changes}: {' and '.join(bad)} lost by more than {LARGEST_LOSS:g}"
+        return f"{changes}: more than {LARGEST_LOSS:g} of {' and '.join(bad)} is lost"
     return f"{changes}: within {LARGEST_LOSS:g} of fp32"
