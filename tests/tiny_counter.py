@@ -5,6 +5,7 @@ photo can be worked out by hand: a brightness of 50 k means k items, and one hal
 both the same probability.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from stocktake.files import sha256_file
 from stocktake.model_card import MODEL_FILE, ModelCard, write_sums
 
 SIZE = 64
+CELL = 16
 STEP = 50  # of brightness per item
 CLASSES = (1, 2, 3, 4, 5)
 
@@ -30,8 +32,8 @@ def write_model(
 ) -> Path:
     """Softmax over -sharpness (brightness / 50 - count)².
 
-    With an `offset` two convolutions scale the brightness, of which the first adds it, to numbers of 0 to 5,
-    and the second takes it away: the greater it is, the more is lost in few bits.
+    With an `offset` two convolutions average the brightness, of which the first adds it, to numbers of 0 to
+    5, and the second takes it away: the greater it is, the more is lost in few bits.
     """
     constants = {
         "step": np.float32(STEP),
@@ -51,16 +53,16 @@ def write_model(
     ]
     if offset is not None:
         constants |= {
-            "whole": np.full((1, 3, SIZE, SIZE), 1 / (STEP * 3 * SIZE**2), np.float32),
+            "cell": np.full((1, 3, CELL, CELL), 1 / (STEP * 3 * CELL**2), np.float32),
             "up": np.array([offset], np.float32),
-            "one": np.ones((1, 1, 1, 1), np.float32),
+            "all": np.full((1, 1, SIZE // CELL, SIZE // CELL), (CELL / SIZE) ** 2, np.float32),
             "down": np.array([-offset], np.float32),
         }
         nodes[1:3] = [
             helper.make_node("Transpose", ["pixels"], ["planes"], perm=[0, 3, 1, 2]),
-            helper.make_node("Conv", ["planes", "whole", "up"], ["raised"], name="first"),
+            helper.make_node("Conv", ["planes", "cell", "up"], ["raised"], name="first", strides=[CELL] * 2),
             helper.make_node("Relu", ["raised"], ["kept"]),
-            helper.make_node("Conv", ["kept", "one", "down"], ["items"], name="second"),
+            helper.make_node("Conv", ["kept", "all", "down"], ["items"], name="second"),
         ]
     graph = helper.make_graph(
         nodes,
@@ -107,8 +109,19 @@ def draw_bin(items: float, width: int = SIZE, height: int = SIZE) -> np.ndarray:
     return np.full((height, width, 3), round(items * STEP), np.uint8)
 
 
+def draw_full_range(items: float) -> np.ndarray:
+    """As bright on average as a bin of that many items, but white above and black below, as photos go."""
+    photo = np.zeros((SIZE, SIZE, 3), np.uint8)
+    photo.reshape(-1, 3)[: round(items * STEP / 255 * SIZE**2)] = 255
+    return photo
+
+
 def write_bins(
-    folder: Path, seen: dict[str, list[tuple[float, int]]], name: str = "bins", **metadata: Any
+    folder: Path,
+    seen: dict[str, list[tuple[float, int]]],
+    name: str = "bins",
+    draw: Callable[[float], np.ndarray] = draw_bin,
+    **metadata: Any,
 ) -> Path:
     """An index of photos: for each split, how many items a photo shows and how many were recorded.
 
@@ -119,7 +132,7 @@ def write_bins(
     for split, bins in seen.items():
         for number, (items, quantity) in enumerate(bins):
             path = folder / f"{split}_{number:03}.png"
-            cv2.imwrite(str(path), draw_bin(items))
+            cv2.imwrite(str(path), draw(items))
             length, digest, group = path.stat().st_size, sha256_file(path), f"{split}_{number // 2}"
             photos.append(
                 Photo(

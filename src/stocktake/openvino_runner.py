@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,17 @@ CAPABILITIES: dict[Precision, str] = {"int8": "INT8", "bf16": "BF16", "fp32": "F
 HINTS: dict[Precision, str] = {"int8": "f32", "bf16": "bf16", "fp32": "f32"}
 
 
+def load_openvino() -> Any:
+    """Import openvino without its telemetry; every use of it, and of NNCF, comes through here.
+
+    It tells Google Analytics of each import otherwise, and asks nobody.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as if not installed
+    import openvino
+
+    return openvino
+
+
 def find_engine() -> Engine:
     """OpenVINO, if this machine has it.
 
@@ -55,9 +67,7 @@ def _core() -> openvino.Core:
     A core gives the thread that makes it a stack for signals, and takes that away again when it goes. With
     several that go in another order than they came, the next signal ends the process (2026.4).
     """
-    import openvino
-
-    return openvino.Core()
+    return load_openvino().Core()
 
 
 class OpenVinoRunner(Runner):

@@ -32,7 +32,9 @@ Verdicts = dict[Precision, PrecisionVerdict]
 
 
 def open_others(
-    model_dir: Path, build: Callable[[Runner], Model], precisions: Sequence[Precision]
+    model_dir: Path,
+    build: Callable[[Runner], Model],
+    precisions: Sequence[Precision],
 ) -> tuple[dict[Precision, Model], Verdicts]:
     """A model in each precision but fp32 that this machine computes in; and the verdict on the rest.
 
@@ -86,6 +88,15 @@ def forbid(lack: str) -> Verdicts:
     }
 
 
+def recall(refused: Verdicts, card: ModelCard) -> Verdicts:
+    """What could not be scored here, with the verdicts of a machine that could, if the card has them."""
+    earlier = card.precision_gate
+    return {
+        precision: earlier[precision] if precision in earlier and earlier[precision].scores else verdict
+        for precision, verdict in refused.items()
+    }
+
+
 def write_verdicts(model_dir: Path, verdicts: Verdicts) -> str:
     """Write verdicts to a card, tell the log and the open MLflow run of them. Returns the model's new digest.
 
@@ -114,5 +125,5 @@ def _explain(reference: Figures, mine: Figures) -> str:
     )
     bad = _too_much(reference, mine)
     if bad:
-        return f"{changes}: {' and '.join(bad)} lost by more than {LARGEST_LOSS:g}"
+        return f"{changes}: more than {LARGEST_LOSS:g} of {' and '.join(bad)} is lost"
     return f"{changes}: within {LARGEST_LOSS:g} of fp32"

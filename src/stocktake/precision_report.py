@@ -34,9 +34,10 @@ class PrecisionScores:
         }
 
     def warnings(self) -> list[str]:
-        """A sentence for each precision that loses too much on these photos, though it was allowed."""
+        """A sentence for each allowed precision that loses too much on these photos, or was not scored."""
         return [
-            f"{precision} may be served but loses too much on these photos: {verdict.reason}"
+            f"{precision} may be served, but{' too much is lost here:' if verdict.scores else ' was'} "
+            f"{verdict.reason}"
             for precision, verdict in self.here.items()
             if not verdict.allowed
         ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
 from stocktake.images import Pixels
 from stocktake.model_card import INT8_FILE, MODEL_FILE, write_sums
+from stocktake.openvino_runner import load_openvino
 
 if TYPE_CHECKING:
     import openvino
@@ -64,9 +64,8 @@ def spread(photos: Sequence[Photo], count: int) -> list[Photo]:
 
 
 def _quantise(model_dir: Path, photos: Sequence[Photo], see: Callable[[Photo], Pixels]) -> None:
-    os.environ.setdefault("NNCF_CI", "1")  # NNCF reports each call to Google Analytics otherwise
+    openvino = load_openvino()
     import nncf
-    import openvino
 
     nncf.set_log_level(logging.WARNING)
     model = openvino.Core().read_model(model_dir / MODEL_FILE)

@@ -34,6 +34,32 @@ def add_evaluate(group: str, verbs: Any, evaluate: Callable[..., object]) -> Non
     parser.add_argument("--champion", type=Path, help="model dir of the champion")
 
 
+def add_precisions(group: str, verbs: Any, set_precisions: Callable[..., object]) -> None:
+    """Add `precisions`, which scores a model dir in what this machine computes in.
+
+    Args:
+        group: shelf or bins.
+        verbs: subparsers of the group.
+        set_precisions: takes model dir, index and split; writes the card.
+    """
+
+    def run(options: Options) -> None:
+        from stocktake.markdown import table
+        from stocktake.model_card import ModelCard
+        from stocktake.precision_report import verdict_rows
+
+        set_precisions(options.model, options.index, options.split)
+        print(table(verdict_rows(ModelCard.read(options.model).precision_gate)))
+
+    text = (
+        "score what a model loses in the precisions of this machine, and write to its card what may be served"
+    )
+    parser = add_verb(group, verbs, "precisions", run, text, "model runs/prepared/index.parquet")
+    parser.add_argument("model", type=Path, help="model dir; its digest will be another one")
+    parser.add_argument("index", type=Path, help="prepared index.parquet")
+    parser.add_argument("--split", default="val", choices=SPLITS, help="photos to score on")
+
+
 def add_register(group: str, verbs: Any, name: str) -> None:
     """Add `register`, which makes a model dir a version, and champion if it is better.
 

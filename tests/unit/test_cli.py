@@ -4,7 +4,7 @@ import pytest
 
 from stocktake.cli import main
 
-VERBS = ("draw", "ingest", "prepare", "train", "export", "evaluate", "register", "find")
+VERBS = ("draw", "ingest", "prepare", "train", "export", "evaluate", "precisions", "register", "find")
 
 
 def test_help_names_every_verb(capsys):

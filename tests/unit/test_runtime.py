@@ -6,17 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnx
-import openvino
 import pytest
 from onnx import TensorProto, helper
 
 from stocktake.errors import ModelError, SettingsError
 from stocktake.model_card import INT8_FILE, MODEL_FILE
+from stocktake.openvino_runner import load_openvino
 from stocktake.runtime import load_runner, precisions_here
 from tests.tiny_model import SIZE, draw_photo, write_model, write_model_dir
 
 ENGINES = ("openvino", "onnxruntime")
-CAN_BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+CAN_BF16 = "BF16" in load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 WITHOUT = """
 import sys
 

@@ -86,11 +86,11 @@ def evaluate(
     }
     ours = counters[OURS]
     truth = truth_of(photos, ours.classes, index_path)
-    precise, _ = in_others(model_dir, ours, ours.card.precisions)
+    precise, refused = in_others(model_dir, ours, ours.card.precisions)
     said, precisions = _count_all(index, photos, truth, counters, precise, workers, progress)
     baselines, fitted_on = _constant_counters(index, split, truth)
     scores = score(truth, {**said, **baselines}, ours.verification, seed)
-    scores = replace(scores, precisions=PrecisionScores(precisions, ours.card.precision_gate))
+    scores = replace(scores, precisions=PrecisionScores(precisions | refused, ours.card.precision_gate))
     for warning in scores.precisions.warnings():
         _log.warning(warning)
     examples = pick_examples(index, photos, truth, said[OURS])

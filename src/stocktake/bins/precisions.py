@@ -20,6 +20,7 @@ from stocktake.precision_gate import (
     forbid,
     judge,
     open_others,
+    recall,
     write_verdicts,
 )
 from stocktake.quantisation import spread
@@ -63,7 +64,7 @@ def set_precisions(
         precision: figures_of(np.stack([one[precision] for one in seen]), truth.index)
         for precision in counters
     }
-    return write_verdicts(model_dir, judge(figures, len(photos)) | refused)
+    return write_verdicts(model_dir, judge(figures, len(photos)) | recall(refused, base.card))
 
 
 def infer_all(counters: Mapping[Who, BinCounter], photo: Photo, data: bytes) -> dict[Who, np.ndarray]:

@@ -18,6 +18,7 @@ def add_to_verbs(verbs: Any) -> None:
     """Add the verbs to the subparsers of `stocktake bins`."""
     _add_export(verbs)
     score_verbs.add_evaluate(GROUP, verbs, _evaluate)
+    score_verbs.add_precisions(GROUP, verbs, _set_precisions)
     score_verbs.add_register(GROUP, verbs, MODEL_NAME)
     _add_count(verbs)
 
@@ -60,6 +61,12 @@ def _evaluate(*arguments: Any) -> None:
     from stocktake.bins.evaluation import evaluate
 
     evaluate(*arguments)
+
+
+def _set_precisions(*arguments: Any) -> None:
+    from stocktake.bins.precisions import set_precisions
+
+    set_precisions(*arguments)
 
 
 def _add_count(verbs: Any) -> None:

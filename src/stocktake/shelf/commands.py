@@ -27,6 +27,7 @@ def add_to(groups: Any) -> None:
         _add_train,
         _add_export,
         partial(score_verbs.add_evaluate, "shelf", evaluate=_evaluate),
+        partial(score_verbs.add_precisions, "shelf", set_precisions=_set_precisions),
         partial(score_verbs.add_register, "shelf", name="shelf-detector"),
         find_command.add_to_verbs,
     ):
@@ -149,6 +150,12 @@ def _export(options: Options) -> None:
     export_model(options.weights, options.out, index=DatasetIndex.read(options.index), img=options.img)
     set_thresholds(options.out, options.index)
     print(options.out)
+
+
+def _set_precisions(*arguments: Any) -> None:
+    from stocktake.shelf.precisions import set_precisions
+
+    set_precisions(*arguments)
 
 
 def _evaluate(*arguments: Any) -> None:

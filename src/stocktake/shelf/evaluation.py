@@ -24,7 +24,7 @@ from stocktake.evaluation_files import (
     write_evaluation,
 )
 from stocktake.photo_pass import each_photo, pass_workers
-from stocktake.precision_gate import REFERENCE, judge
+from stocktake.precision_gate import REFERENCE, Verdicts, judge
 from stocktake.precision_report import PrecisionScores, verdict_rows
 from stocktake.runner import Precision
 from stocktake.shelf import evaluation_report
@@ -88,7 +88,7 @@ def evaluate(
         for who, path in given.items()
         if path is not None
     }
-    precise, _ = in_others(model_dir, detectors[OURS], detectors[OURS].card.precisions)
+    precise, refused = in_others(model_dir, detectors[OURS], detectors[OURS].card.precisions)
     constant, fitted_on = _fit_constant(index, split)
     everyone = {**detectors, **{str(precision): detector for precision, detector in precise.items()}}
     examiner = Examiner(index, everyone, constant, seed)
@@ -96,7 +96,7 @@ def evaluate(
     examined = each_photo(
         lambda photo: examiner.examine(photo, photo.name in tilted), photos, workers, progress, "evaluate"
     )
-    scores = _score(examined, detectors[OURS], list(precise))
+    scores = _score(examined, detectors[OURS], list(precise), refused)
     for warning in scores.precisions.warnings():
         _log.warning(warning)
     facts = _facts(index, split, photos, detectors, len(tilted), fitted_on)
@@ -134,7 +134,9 @@ def _fit_constant(index: DatasetIndex, split: str) -> tuple[ConstantDetector, st
     raise AssertionError("the split was checked to have boxes")
 
 
-def _score(examined: Sequence[Examined], ours: ShelfDetector, precise: Sequence[Precision]) -> Scores:
+def _score(
+    examined: Sequence[Examined], ours: ShelfDetector, precise: Sequence[Precision], refused: Verdicts
+) -> Scores:
     truth = [one.photo.boxes for one in examined]
     trials = [
         trial for trial in chain.from_iterable(one.trials for one in examined) if trial.method not in precise
@@ -150,7 +152,7 @@ def _score(examined: Sequence[Examined], ours: ShelfDetector, precise: Sequence[
         calibration=calibrate(trials),
         score_threshold=ours.card.score_threshold,
         min_confidence=ours.void_settings.min_confidence,
-        precisions=PrecisionScores(judge(figures, len(examined)), ours.card.precision_gate),
+        precisions=PrecisionScores(judge(figures, len(examined)) | refused, ours.card.precision_gate),
     )
 
 

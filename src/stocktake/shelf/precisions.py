@@ -16,6 +16,7 @@ from stocktake.precision_gate import (
     forbid,
     judge,
     open_others,
+    recall,
     write_verdicts,
 )
 from stocktake.quantisation import spread
@@ -35,7 +36,7 @@ Found = tuple[FloatArray, FloatArray]
 
 def set_precisions(
     model_dir: Path,
-    index: DatasetIndex,
+    index_path: Path,
     split: str = "val",
     workers: int | None = None,
     progress: bool = True,
@@ -52,6 +53,7 @@ def set_precisions(
         DataError: a photo is not what the index says.
         ModelError: the model dir is damaged or not a shelf detector's.
     """
+    index = DatasetIndex.read(index_path)
     photos = spread(index.split(split), MOST_PHOTOS)
     if lack := _lack(photos, split):
         return write_verdicts(model_dir, forbid(lack))
@@ -70,7 +72,7 @@ def set_precisions(
         found, voids = zip(*(one[precision] for one in seen), strict=True)
         pairs = [(mine, void_truth(photo)) for photo, mine in zip(photos, voids, strict=True)]
         figures[precision] = figures_of(photos, found, pairs)
-    return write_verdicts(model_dir, judge(figures, len(photos)) | refused)
+    return write_verdicts(model_dir, judge(figures, len(photos)) | recall(refused, base.card))
 
 
 def in_others(

@@ -13,6 +13,7 @@ from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
 from stocktake.errors import DataError
 from stocktake.model_card import ModelCard, write_sums
 from stocktake.photo_pass import decode_known, each_photo, pass_workers
+from stocktake.precision_gate import REFERENCE
 from stocktake.shelf.average_precision import score_detections
 from stocktake.shelf.detector import ShelfDetector
 from stocktake.shelf.examination import Sight
@@ -52,9 +53,8 @@ def set_thresholds(model_dir: Path, index_path: Path, split: str = "val") -> str
     Raises:
         DataError, ModelError: as `choose_thresholds` and `write_thresholds` do.
     """
-    index = DatasetIndex.read(index_path)
-    write_thresholds(model_dir, choose_thresholds(model_dir, index, split))
-    return set_precisions(model_dir, index, split)
+    write_thresholds(model_dir, choose_thresholds(model_dir, DatasetIndex.read(index_path), split))
+    return set_precisions(model_dir, index_path, split)
 
 
 def choose_thresholds(
@@ -107,6 +107,8 @@ def choose_thresholds(
 def write_thresholds(model_dir: Path, thresholds: Thresholds) -> str:
     """Write thresholds to a model dir's card and renew its checksums. Returns the model's new digest.
 
+    What precisions scored holds for the old ones alone, so fp32 is all that may be served with the new ones.
+
     Raises:
         ModelError: the model dir has no card.
     """
@@ -116,6 +118,8 @@ def write_thresholds(model_dir: Path, thresholds: Thresholds) -> str:
         "score_threshold": thresholds.score_threshold,
         "void_score_threshold": thresholds.void_score_threshold,
         "void_settings": settings,
+        "precisions": [REFERENCE],
+        "precision_gate": {},
     }
     ModelCard.model_validate(card.model_dump() | changes).write(model_dir)
     return write_sums(model_dir)
