@@ -46,6 +46,7 @@ class PhotoModel(Model):
 
     Attributes:
         INPUTS: what v2 metadata says of them; -1 for a size that may vary.
+        scheduler: whose threads do the work; to be closed when the server ends.
         admission: the door that requests come in by, before their body is read.
     """
 
@@ -54,7 +55,7 @@ class PhotoModel(Model):
     def __init__(self, name: str, loaded: LoadedModel, scheduler: Scheduler, capacity: Capacity):
         super().__init__(name)
         self._loaded = loaded
-        self._scheduler = scheduler
+        self.scheduler = scheduler
         self.admission = capacity.admission(name, self.lanes * self.max_batch)
         metrics.model_loaded(name, digest=loaded.digest, **self.runner_facts())
         self.ready = True
@@ -64,7 +65,7 @@ class PhotoModel(Model):
     @property
     def lanes(self) -> int:
         """How many calls of `infer` run side by side with profit."""
-        return self._scheduler.threads
+        return self.scheduler.threads
 
     @property
     def max_batch(self) -> int:
@@ -135,7 +136,7 @@ class PhotoModel(Model):
     async def _look_at(self, sent: Sent) -> list[Report]:
         with self.admission.photos(len(sent.photos)):
             try:
-                return await self._scheduler.run(self, sent.photos, sent.quantities)
+                return await self.scheduler.run(self, sent.photos, sent.quantities)
             except PhotoFailed as failure:
                 cause = failure.__cause__
                 if isinstance(cause, BadRequest):

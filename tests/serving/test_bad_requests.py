@@ -20,7 +20,9 @@ RUBBISH = base64.b64encode(MARK.encode() * 9).decode()
 
 def v2(**fields):
     tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [RUBBISH], **fields}
-    return json.dumps({"id": "a-bad-request", "inputs": [{k: v for k, v in tensor.items() if v is not None}]}).encode()
+    return json.dumps(
+        {"id": "a-bad-request", "inputs": [{k: v for k, v in tensor.items() if v is not None}]}
+    ).encode()
 
 
 def binary(raw, size=None, shape=(1,), tail=b""):
