@@ -48,6 +48,7 @@ class PhotoModel(Model):
 
     Attributes:
         INPUTS: what v2 metadata says of them; -1 for a size that may vary.
+        scheduler: whose threads do the work; to be closed when the server ends.
         admission: the door that requests come in by, before their body is read.
         digest: of the model dir.
     """
@@ -57,7 +58,7 @@ class PhotoModel(Model):
     def __init__(self, name: str, loaded: LoadedModel, scheduler: Scheduler, capacity: Capacity):
         super().__init__(name)
         self._loaded = loaded
-        self._scheduler = scheduler
+        self.scheduler = scheduler
         self.admission = capacity.admission(name, self.lanes * self.max_batch)
         self.digest = loaded.digest
         facts = self.runner_facts()
@@ -143,7 +144,7 @@ class PhotoModel(Model):
     async def _look_at(self, sent: Sent) -> list[Report]:
         with self.admission.photos(len(sent.photos)):
             try:
-                return await self._scheduler.run(self, cast(list[bytes], sent.photos), sent.quantities)
+                return await self.scheduler.run(self, cast(list[bytes], sent.photos), sent.quantities)
             except PhotoFailed as failure:
                 cause = failure.__cause__
                 if isinstance(cause, BadRequest):

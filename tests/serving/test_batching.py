@@ -5,6 +5,7 @@ import contextlib
 import gc
 import random
 import threading
+import weakref
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from prometheus_client import REGISTRY
 from serving.predictors.batching import PhotoFailed
 from serving.predictors.errors import NotReady
 from serving.predictors.queues import Photo
-from tests.serving.staged_model import BAD, StagedModel, ask, scheduling
+from tests.serving.staged_model import BAD, PATIENCE_S, StagedModel, ask, scheduling
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -208,6 +209,24 @@ def test_what_runs_for_who_is_cancelled_is_thrown_away(stage):
     assert load(model.name) == (0, 0)
 
 
+def test_who_is_cancelled_just_when_the_answer_is_there():
+    mishaps = []
+
+    async def main(scheduler, model):
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: mishaps.append(context))
+        with model.hold("interpret"):
+            task = ask(scheduler, model, b"answered")
+            await model.until(lambda model: model.running["interpret"] == 1)
+        scheduler.close()  # the answer is made while the loop is kept from handing it over
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with scheduling() as scheduler:
+        asyncio.run(main(scheduler, StagedModel()))
+    assert mishaps == []
+
+
 def test_a_deadline_is_a_cancellation():
     async def main(scheduler, model):
         with model.hold("decode"):
@@ -281,6 +300,25 @@ def test_nothing_stays_of_a_photo_that_failed_even_without_a_garbage_collection(
         assert sum(isinstance(thing, Photo) for thing in gc.get_objects()) == 0
     finally:
         gc.enable()
+
+
+def test_an_idle_thread_keeps_no_photo():
+    freed = threading.Event()
+
+    async def main(scheduler, model):
+        decode = model.decode
+
+        def watched(data):
+            decoded = decode(data)
+            weakref.finalize(decoded.photo, freed.set)
+            return decoded
+
+        model.decode = watched
+        await ask(scheduler, model, b"p")
+
+    with scheduling() as scheduler:
+        asyncio.run(main(scheduler, StagedModel()))
+        assert freed.wait(PATIENCE_S)
 
 
 # --- a device that takes batches ---

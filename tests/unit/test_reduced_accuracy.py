@@ -50,13 +50,13 @@ def test_average_precision_is_that_of_whole_photos(shelves, seen):
 
 
 def test_voids_are_those_of_whole_photos(shelves, seen):
-    """F1 within .05: two of some fifty voids."""
+    """F1 is at most .05 lower: two of some fifty voids."""
     truth = [VoidSet.of(shelf.voids) for shelf in shelves]
     served, whole = (score_voids([sight.voids() for sight in sights], truth) for sights in seen)
     print(served, whole)
     assert whole.known >= 45
     assert whole.f1 > 0.6
-    assert served.f1 == pytest.approx(whole.f1, abs=0.05)
+    assert served.f1 >= whole.f1 - 0.05
 
 
 def test_gaps_look_as_they_do_in_whole_photos(detector, shelves, seen):
