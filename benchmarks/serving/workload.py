@@ -24,7 +24,7 @@ import numpy as np
 from stocktake.dataset import DRAWN_LICENCE, DatasetIndex, Photo, read_photo_bytes
 from stocktake.files import sha256_file
 from stocktake.images import Pixels, check_photo, encode_jpeg
-from stocktake.model_card import SUMS_FILE, ModelCard, write_sums
+from stocktake.model_card import ModelCard, write_sums
 
 INT8_FILE = "model.int8.xml"
 SHELVES, BINS = "shelf-detector", "bin-counter"
@@ -56,10 +56,11 @@ def photos_of(work: Path, model: str) -> list[bytes]:
 def model_of(work: Path, model: str) -> Path:
     """The model dir, exported if there is none."""
     model_dir = work / "models" / model
-    if not (model_dir / SUMS_FILE).is_file():  # which an export writes last
-        index = _index(work, model)
-        {SHELVES: _make_detector, BINS: _make_counter}[model](model_dir, index)
-        _allow_all(model_dir)
+    if not model_dir.is_dir():
+        part = model_dir.with_suffix(".part")
+        {SHELVES: _make_detector, BINS: _make_counter}[model](part, _index(work, model))
+        _allow_all(part)
+        part.rename(model_dir)
     return model_dir
 
 
