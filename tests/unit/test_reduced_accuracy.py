@@ -44,7 +44,6 @@ def test_average_precision_is_that_of_whole_photos(shelves, sights):
         score_detections([shelf.boxes for shelf in shelves], [sight.candidates() for sight in way])
         for way in sights
     )
-    print(served.metrics(), whole.metrics())
     assert whole.ap50 > 0.75
     assert served.ap == pytest.approx(whole.ap, abs=0.015)
     assert served.ap50 == pytest.approx(whole.ap50, abs=0.015)
@@ -54,7 +53,6 @@ def test_voids_are_those_of_whole_photos(shelves, sights):
     """Best F1 within .04, which is two of some fifty voids."""
     truth = [VoidSet.of(shelf.voids) for shelf in shelves]
     served, whole = (void_curve([sight.voids_at_any_confidence() for sight in way], truth) for way in sights)
-    print(served.f1.max(), whole.f1.max())
     assert sum(len(voids) for voids in truth) >= 45
     assert whole.f1.max() > 0.75
     assert served.f1.max() == pytest.approx(whole.f1.max(), abs=0.04)
@@ -73,6 +71,5 @@ def test_gaps_look_as_they_do_in_whole_photos(detector, sights):
             place = np.abs(other.boxes - box).max(axis=1).argmin()
             assert other.boxes[place] == pytest.approx(box, abs=1)
             differences.append(abs(confidence - other.confidence[place]))
-    print(np.mean(differences), np.max(differences))
     assert len(differences) >= 45
     assert np.mean(differences) < 0.04
