@@ -23,10 +23,10 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
+from stocktake.bins import fitting
 from stocktake.boxes import FloatArray
 from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
 from stocktake.images import (
-    MODEL_NEEDS,
     DecodedPhoto,
     ReducedPhoto,
     decode_photo,
@@ -34,7 +34,7 @@ from stocktake.images import (
     encode_jpeg,
 )
 from stocktake.shelf.average_precision import score_detections
-from stocktake.shelf.detector import ShelfDetector
+from stocktake.shelf.detector import MODEL_NEEDS, ShelfDetector
 from stocktake.shelf.examination import Sight
 from stocktake.shelf.export import export_model
 from stocktake.shelf.photo_voids import VOIDS_NEED
@@ -85,7 +85,7 @@ def drawn_photos() -> Iterator[tuple[str, int, list[bytes]]]:
         shelves = [draw_shelf(np.random.default_rng(number), settings) for number in range(TIMED)]
         yield name, needs, [encode_jpeg(shelf.photo, 88) for shelf in shelves]
     bins = [draw_bin(np.random.default_rng(number), BinDrawSettings()) for number in range(TIMED)]
-    yield "bin", MODEL_NEEDS * BIN_SIZE, [encode_jpeg(one.photo, one.jpeg_quality) for one in bins]
+    yield "bin", fitting.MODEL_NEEDS * BIN_SIZE, [encode_jpeg(one.photo, one.jpeg_quality) for one in bins]
 
 
 def print_times(name: str, photos: list[bytes], least_side: int, rounds: int) -> None:

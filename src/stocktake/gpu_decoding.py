@@ -1,9 +1,9 @@
 """Photos decoded a batch at a time: baseline JPEGs on a GPU where there is one, everything else on the CPU.
 
-On a GPU the decoder is NVIDIA's nvImageCodec, which comes without torch. It decodes whole photos, and those
-are then reduced as the CPU's decoder reduces them: whole photos differ by a grey level or two from the CPU's,
-reduced ones by one on average and more at sharp edges. What is not a baseline JPEG, does not end as one, or
-is refused by the GPU goes to the CPU, so that both accept the same files.
+On a GPU the decoder is NVIDIA's nvImageCodec, which comes without torch. It decodes whole photos, and the CPU
+then averages them: whole ones should differ by a grey level or two from the CPU's pixels, reduced ones by one
+on average and by more at sharp edges. What is not a baseline JPEG, does not end as one, or is refused by the
+GPU goes to the CPU, so that both accept the same files. Not yet run on a GPU: benchmarks/gpu/decode.py.
 """
 
 import logging

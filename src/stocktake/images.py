@@ -30,7 +30,6 @@ TURN_UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {  # by EXIF orientation
 }
 # EXIF orientations whose left edge, and whose top edge, is the right or the bottom one as stored
 LEFT_IS_FAR, TOP_IS_FAR = (2, 3, 6, 7), (3, 4, 7, 8)
-MODEL_NEEDS = 2  # times the side of its square: shrunk from less, a photo is not as sharp as when trained on
 REDUCE = {  # what tells the decoder: single bits, whatever their names say of colour
     1: 0,
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,

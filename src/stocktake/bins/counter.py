@@ -16,11 +16,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stocktake.bins.fitting import fit_bin
+from stocktake.bins.fitting import MODEL_NEEDS, fit_bin
 from stocktake.bins.verification import Verdict, VerificationSettings, record_support
 from stocktake.errors import ModelError, UnsupportedImage
 from stocktake.gpu_decoding import decode_batch
-from stocktake.images import MODEL_NEEDS, DecodedPhoto, Pixels, ReducedPhoto, decode_reduced
+from stocktake.images import DecodedPhoto, Pixels, ReducedPhoto, decode_reduced
 from stocktake.model_card import CARD_FILE, MODEL_FILE, ModelCard, Task, open_card, read_settings
 from stocktake.photo_header import MAX_PIXELS
 from stocktake.runner import Precision, Runner

@@ -4,6 +4,9 @@ from stocktake.images import Pixels
 from stocktake.letterbox import Letterbox, letterbox
 
 FITTING = "area"  # part of the names of files that hold squares: another way of fitting is another name
+# Sides of the square that a photo keeps when it is decoded reduced. Training averages over whole photos; with
+# three sides left the difference is that of a photo cut by a pixel, with two it is twice that.
+MODEL_NEEDS = 3
 
 
 def fit_bin(photo: Pixels, size: int) -> Letterbox:

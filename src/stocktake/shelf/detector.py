@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from stocktake.boxes import clip_boxes, nms
 from stocktake.errors import ModelError, UnsupportedImage
 from stocktake.gpu_decoding import decode_batch
-from stocktake.images import MODEL_NEEDS, DecodedPhoto, Pixels, ReducedPhoto, decode_reduced
+from stocktake.images import DecodedPhoto, Pixels, ReducedPhoto, decode_reduced
 from stocktake.letterbox import letterbox
 from stocktake.model_card import MODEL_FILE, ModelCard, Task, open_card, read_settings
 from stocktake.photo_header import MAX_PIXELS
@@ -30,6 +30,7 @@ from stocktake.shelf.voids import Void, VoidSettings
 TASK: Task = "shelf-detector"
 CANDIDATE_THRESHOLD = 0.001  # with 300 per photo the convention for average precision on SKU-110K
 CANDIDATE_COUNT = 300
+MODEL_NEEDS = 2  # sides of its square; shrunk to it from less, a photo is not as sharp as when trained on
 
 Boxes = NDArray[np.float32]
 Scores = NDArray[np.float32]
