@@ -119,6 +119,7 @@ def test_it_serves_both_models_over_rest_and_grpc(python, tmp_path):
             assert counted["count"].tolist() == [2, 5]
             said = counted["verdict"]  # text in JSON, bytes otherwise
             assert [one if isinstance(one, str) else one.decode() for one in said] == ["accept", "reject"]
+            assert counted["match_probability"][0] > 0.9 > 0.1 > counted["match_probability"][1]
     assert "is run by openvino on cpu in fp32" in log.read_text()
 
 

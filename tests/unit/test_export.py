@@ -9,8 +9,11 @@ import pytest
 
 from stocktake.dataset import DatasetIndex
 from stocktake.errors import ModelError, StoreError
-from stocktake.model_card import ModelCard, verify_sums
+from stocktake.model_card import INT8_FILE, ModelCard, read_sums, verify_sums
 from stocktake.model_export import PROOF_PHOTOS
+from stocktake.openvino_runner import load_openvino
+from stocktake.quantisation import LEAST_PHOTOS
+from stocktake.runtime import load_runner
 from stocktake.shelf.detector import ShelfDetector
 from stocktake.shelf.export import (
     check_parity,
@@ -19,6 +22,7 @@ from stocktake.shelf.export import (
     make_card,
     save_slim,
 )
+from tests.cell_photos import shelf_photos, write_index
 
 IMG = 96
 
@@ -111,6 +115,23 @@ def test_a_photo_answers_alike_alone_and_in_company(model_dir: Path) -> None:
         alone = detector.infer(photo[None])[0]
         np.testing.assert_allclose(alone.boxes, expected.boxes, atol=1e-2)
         np.testing.assert_allclose(alone.scores, expected.scores, atol=1e-5)
+
+
+def test_int8_beside_it_leaves_the_boxes_in_floating_point(checkpoint: Path, tmp_path: Path) -> None:
+    photos = shelf_photos(tmp_path, "train", LEAST_PHOTOS) + shelf_photos(tmp_path, "val", 1)
+    index = DatasetIndex.read(write_index(tmp_path, photos))
+    folder = export_model(checkpoint, tmp_path / "model", IMG, index)
+    assert {INT8_FILE, "model.int8.bin"} < read_sums(folder).keys()
+    assert ModelCard.read(folder).precisions == ["fp32"], "until a gate says otherwise"
+    nodes = load_openvino().Core().read_model(folder / INT8_FILE).get_ordered_ops()
+    kinds = [node.get_type_name() for node in nodes]
+    distances = kinds[kinds.index("SoftMax") :]
+    assert "Convolution" in distances
+    assert "FakeQuantize" not in distances
+    assert kinds.count("FakeQuantize") > 75, "weights and activations of as many layers"
+    squares = np.random.default_rng(1).integers(0, 256, (2, IMG, IMG, 3), np.uint8)
+    found = load_runner(folder, ["int8"], threads=1).infer(squares)
+    assert found["boxes"].shape[::2] == (2, 4)
 
 
 def test_weights_are_small_train_on_and_name_nobody(checkpoint: Path, model_dir: Path) -> None:

@@ -11,7 +11,9 @@ from onnx import TensorProto, helper
 
 from stocktake.errors import ModelError, SettingsError
 from stocktake.model_card import INT8_FILE, MODEL_FILE
+from stocktake.onnx_runner import find_gpu_engine, load_on_gpu
 from stocktake.openvino_runner import load_openvino
+from stocktake.runner import EngineMissing, Wish
 from stocktake.runtime import load_runner, precisions_here
 from tests.tiny_model import SIZE, draw_photo, write_model, write_model_dir
 
@@ -220,6 +222,23 @@ class TestFallback:
     def test_a_precision_that_needs_openvino(self, tmp_path):
         said = run_without(tmp_path, ["openvino"], 'precision="bf16"')
         assert said == "refused: precision is bf16, but here onnxruntime computes in fp32"
+
+
+@pytest.mark.skipif("fp16" in precisions_here(), reason="there is a GPU, and ONNX Runtime is built for it")
+class TestWithoutGpu:
+    def test_there_is_no_such_engine(self):
+        with pytest.raises(EngineMissing, match=r"onnxruntime is not built for GPUs|there is no NVIDIA GPU"):
+            find_gpu_engine()
+
+    @pytest.mark.parametrize(
+        ("precision", "provider"),
+        [("fp32", "CUDAExecutionProvider"), ("fp16", "TensorrtExecutionProvider")],
+    )
+    @pytest.mark.filterwarnings("ignore:Specified provider")
+    def test_a_provider_that_does_not_start_is_no_silent_cpu(self, model_dir, precision, provider):
+        message = f"{provider} did not start, only CPUExecutionProvider"
+        with pytest.raises(ModelError, match=message):
+            load_on_gpu(model_dir, Wish(precision, 1, 1, ""))
 
 
 def run_without(folder, names, arguments):

@@ -11,9 +11,11 @@ from stocktake.bins.network import BinNetwork, load_checkpoint
 from stocktake.dataset import DatasetIndex
 from stocktake.errors import ModelError, StoreError
 from stocktake.images import encode_jpeg
-from stocktake.model_card import ModelCard, verify_sums
+from stocktake.model_card import INT8_FILE, ModelCard, read_sums, verify_sums
 from stocktake.model_export import PROOF_PHOTOS
-from tests.tiny_counter import write_bins
+from stocktake.quantisation import LEAST_PHOTOS
+from stocktake.runtime import load_runner
+from tests.tiny_counter import draw_full_range, write_bins
 
 IMG = 64
 CLASSES = (0, 1, 2, 5)
@@ -102,6 +104,19 @@ def test_the_ordinal_head_is_exported_and_proved_without_photos(tmp_path, caplog
     assert f"agrees with its checkpoint on {PROOF_PHOTOS} photos" in caplog.text
     report = BinCounter.load(model_dir).count(encode_jpeg(np.zeros((40, 30, 3), np.uint8)))
     assert report.probabilities.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_int8_beside_it(checkpoint, tmp_path):
+    seen = {"train": [(1 + number % 5, 1) for number in range(LEAST_PHOTOS)], "val": [(2, 2)]}
+    index = DatasetIndex.read(write_bins(tmp_path / "bins", seen, draw=draw_full_range))
+    folder = export_model(checkpoint, tmp_path / "model", index)
+    assert {INT8_FILE, "model.int8.bin"} < read_sums(folder).keys()
+    assert ModelCard.read(folder).precisions == ["fp32"], "until a gate says otherwise"
+    squares = np.stack([draw_full_range(items) for items in (1, 3)])
+    found = load_runner(folder, ["int8"], threads=1).infer(squares)["probabilities"]
+    assert found.sum(axis=1) == pytest.approx([1, 1], abs=1e-3)
+    exact = load_runner(folder, ["fp32"], threads=1).infer(squares)["probabilities"]
+    assert np.abs(found - exact).max() < 0.2
 
 
 def test_weights_can_be_loaded_and_name_nobody(checkpoint, model_dir):
