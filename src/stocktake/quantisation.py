@@ -88,7 +88,7 @@ def _float_nodes(model: openvino.Model) -> set[str]:
     turns the probabilities of distances into distances, which eight bits are too coarse for.
     """
     nodes = model.get_ordered_ops()
-    after_softmax = _names(_reach((node for node in nodes if node.get_type_name() == "SoftMax"), _consumers))
+    after_softmax = _names(_reach((node for node in nodes if node.get_type_name() == "Softmax"), _consumers))
     layers = [
         node
         for node in nodes

@@ -125,7 +125,10 @@ def test_int8_beside_it_leaves_the_boxes_in_floating_point(checkpoint: Path, tmp
     assert ModelCard.read(folder).precisions == ["fp32"], "until a gate says otherwise"
     nodes = load_openvino().Core().read_model(folder / INT8_FILE).get_ordered_ops()
     kinds = [node.get_type_name() for node in nodes]
-    distances = kinds[kinds.index("SoftMax") :]
+    after = [nodes[kinds.index("Softmax")]]  # and what follows it, which turns probabilities into boxes
+    for node in after:
+        after += [target.get_node() for port in node.outputs() for target in port.get_target_inputs()]
+    distances = {node.get_type_name() for node in after}
     assert "Convolution" in distances
     assert "FakeQuantize" not in distances
     assert kinds.count("FakeQuantize") > 75, "weights and activations of as many layers"
