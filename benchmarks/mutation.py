@@ -2,6 +2,7 @@
 
     python benchmarks/mutation.py --mutants 120
     python benchmarks/mutation.py --modules bins --mutants 100
+    python benchmarks/mutation.py --modules serving --mutants 100
     python benchmarks/mutation.py --modules monitoring/loss_rules --tests tests/unit/monitoring
 
 Draws mutants from all places where an operator, a comparison, a number or a condition can be changed, runs
@@ -45,6 +46,14 @@ TESTS = {
     "bins/abid_ids": ["bins/abid_groups"],
     "bins/abid_metadata": ["bins/abid_metadata"],
     "bins/abid_selection": ["bins/abid_metadata", "bins/abid"],
+    "serving/predictors/bodies": ["serving/bodies"],
+    "serving/predictors/grpc_v2": ["serving/grpc_v2"],
+    "serving/predictors/json_body": ["serving/rest_v1", "serving/rest_v2"],
+    "serving/predictors/parameters": ["serving/rest_v2", "serving/grpc_v2"],
+    "serving/predictors/protocol": ["serving/rest_v1", "serving/rest_v2", "serving/grpc_v2"],
+    "serving/predictors/rest_v1": ["serving/rest_v1"],
+    "serving/predictors/rest_v2": ["serving/rest_v2"],
+    "serving/predictors/tensors": ["serving/tensors"],
 }
 COMPARED = {
     ast.Lt: ast.GtE, ast.LtE: ast.Gt, ast.Gt: ast.LtE, ast.GtE: ast.Lt,
@@ -78,7 +87,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="tests at a time (default: %(default)s)")
     parser.add_argument(
         "--modules", nargs="+", default=["boxes", "shelf"], metavar="MODULE",
-        help="such as shelf/voids, or bins for all of them that have tests here (default: %(default)s)",
+        help="such as shelf/voids, or serving for all of them that have tests here (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--tests", nargs="+", type=Path, help="files or folders, for modules without tests here"
@@ -107,7 +116,7 @@ def chosen(names: list[str]) -> list[str]:
     modules: list[str] = []
     for name in names:
         group = [module for module in TESTS if module.startswith(f"{name}/")]
-        if not group and not (ROOT / "src/stocktake" / f"{name}.py").is_file():
+        if not group and not _path(name).is_file():
             raise SystemExit(f"{name}: no such module; name it like shelf/voids")
         modules += group or [name]
     return modules
@@ -138,8 +147,13 @@ def mutant_at(module: str, number: int) -> Mutant:
     return Mutant(module, getattr(node, "lineno", 0), before, ast.unparse(node), ast.unparse(tree))
 
 
+def _path(module: str) -> Path:
+    """Modules of serving are named from the root, all others within the library."""
+    return (ROOT if module.startswith("serving/") else ROOT / "src/stocktake") / f"{module}.py"
+
+
 def _tree(module: str) -> ast.Module:
-    return ast.parse((ROOT / "src/stocktake" / f"{module}.py").read_text())
+    return ast.parse(_path(module).read_text())
 
 
 def _is_fitted(node: ast.AST) -> bool:
@@ -175,13 +189,15 @@ def _change(node: ast.AST) -> tuple[str, object] | None:
 def is_killed(mutant: Mutant, tests: list[Path]) -> bool:
     """Whether one of `tests` fails, or hangs, with the mutant in place."""
     with tempfile.TemporaryDirectory() as folder:
-        package = Path(folder) / "stocktake"
-        shutil.copytree(ROOT / "src/stocktake", package, ignore=shutil.ignore_patterns("__pycache__", "*.pt"))
-        (package / f"{mutant.module}.py").write_text(mutant.source)
-        quick = ["-x", "-q", "-p", "no:cacheprovider", "-k", "not drawn"]
+        source = ROOT / "serving" if mutant.module.startswith("serving/") else ROOT / "src/stocktake"
+        package = Path(folder) / source.name
+        shutil.copytree(source, package, ignore=shutil.ignore_patterns("__pycache__", "*.pt"))
+        (package / _path(mutant.module).relative_to(source)).write_text(mutant.source)
+        quick = ["-x", "-q", "-p", "no:cacheprovider", "-k", "not drawn", "-o", f"pythonpath={folder}"]
         command = [sys.executable, "-m", "pytest", *quick, *(str(path.absolute()) for path in tests)]
         # what is found first is imported, so the copy goes before the installed package
-        env = os.environ | {"PYTHONPATH": os.pathsep.join([folder, str(ROOT)]), "OMP_NUM_THREADS": "1"}
+        path = os.pathsep.join([folder, str(ROOT), str(ROOT / "src")])
+        env = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         try:
             ran = subprocess.run(command, cwd=folder, env=env, capture_output=True, timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired:

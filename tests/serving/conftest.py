@@ -97,6 +97,31 @@ def connection(server):
 
 
 @pytest.fixture(scope="session")
+def light_server():
+    """A server in this process, around a model that looks at nothing."""
+    from tests.serving.light_server import LightServer
+
+    server = LightServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def light(light_server):
+    """The same, as it was before the test."""
+    yield light_server
+    light_server.reset()
+
+
+@pytest.fixture
+def light_connection(light):
+    """A connection to it that fails where the server has closed it."""
+    connection = connect(light.http_port)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture(scope="session")
 def detector(model_dirs):
     """The same model without a server."""
     from stocktake.shelf.detector import ShelfDetector

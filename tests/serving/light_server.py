@@ -64,7 +64,10 @@ class LightModel(Model):
         self.ready = True
 
     def get_input_types(self):
-        return [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
+        return [
+            {"name": "image", "datatype": "BYTES", "shape": [-1]},
+            {"name": "expected_quantity", "datatype": "INT32", "shape": [-1]},
+        ]
 
     def get_output_types(self):
         return [
@@ -79,7 +82,7 @@ class LightModel(Model):
     async def predict(self, payload, headers=None):
         self.headers = headers
         try:
-            sent = sent_of(payload)
+            sent = sent_of(payload, ["image", "expected_quantity"])
             if isinstance(payload, InferRequest):
                 requested_outputs(payload, ["size", "half", "echo"])
         except BadRequest as error:
@@ -157,6 +160,7 @@ class LightServer:
     def reset(self):
         """Everything as it was, once all requests have ended."""
         self.model.held, self.model.ready, self.model.admission.limit = False, True, 1000
+        self.drain.draining = False
         wait_until(lambda: not self.model.inside and not self.model.admission.taken)
         self.model.cancelled = 0
 

@@ -19,6 +19,7 @@ HEAD = f"POST {LIGHT} HTTP/1.1\r\nHost: a\r\nContent-Type: image/jpeg\r\nContent
 
 @pytest.fixture
 def light():
+    """One that takes large bodies; a new one, so that its connections can be counted."""
     server = LightServer(Limits(body_bytes=8 << 20))
     yield server
     server.close()

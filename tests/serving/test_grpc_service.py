@@ -21,25 +21,11 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 from serving.predictors.grpc_health import INFERENCE_SERVICE
 from serving.predictors.grpc_server import PredictorGrpcServer
 from serving.predictors.requests import Limits
-from tests.serving.light_server import NAME, VERSION, LightServer, wait_until
+from tests.serving.light_server import NAME, VERSION, wait_until
 from tests.serving.wire import MARK, element, grpc_request
 
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
 REQUEST = grpc_request(NAME)
-
-
-@pytest.fixture(scope="module")
-def running():
-    server = LightServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def light(running):
-    yield running
-    running.reset()
-    running.drain.draining = False
 
 
 @pytest.fixture

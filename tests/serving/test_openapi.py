@@ -13,7 +13,7 @@ from schemathesis.checks import CHECKS, load_all_checks
 from serving.predictors.errors import ANSWERS
 from serving.predictors.requests import Limits
 from serving.predictors.rest import add_routes
-from tests.serving.light_server import NAME, VERSION, LightServer
+from tests.serving.light_server import NAME, VERSION
 
 load_all_checks()
 # Valid by its schema is not yet a photo; the others are for APIs with logins and with state.
@@ -24,13 +24,6 @@ NOT_OURS = {
     "ensure_resource_availability",
 }
 OURS = [check for check in CHECKS.get_all() if check.__name__ not in NOT_OURS]
-
-
-@pytest.fixture(scope="module")
-def light():
-    server = LightServer()
-    yield server
-    server.close()
 
 
 def described():
@@ -50,8 +43,8 @@ bounded = settings(
 )
 
 
-def check(case, light):
-    response = case.call(base_url=light.url)
+def check(case, light_server):
+    response = case.call(base_url=light_server.url)
     case.validate_response(response, checks=OURS)
     if response.status_code >= 400 and case.method != "HEAD":
         assert list(response.json()) == ["error"]
@@ -59,25 +52,25 @@ def check(case, light):
 
 @schema.parametrize()
 @bounded
-def test_made_up_requests(case, light):
-    check(case, light)
+def test_made_up_requests(case, light_server):
+    check(case, light_server)
 
 
 @schema.parametrize()
 @bounded
-def test_made_up_requests_to_what_there_is(case, light):
+def test_made_up_requests_to_what_there_is(case, light_server):
     names = {"model_name": NAME, "model_version": VERSION}
     case.path_parameters |= {name: names[name] for name in case.path_parameters}
-    check(case, light)
+    check(case, light_server)
 
 
-def test_the_server_is_well_after_all_that(light):
-    assert httpx.get(f"{light.url}/v2/health/ready").json() == {"ready": True}
-    assert not light.model.admission.taken
+def test_the_server_is_well_after_all_that(light_server):
+    assert httpx.get(f"{light_server.url}/v2/health/ready").json() == {"ready": True}
+    assert not light_server.model.admission.taken
 
 
-def test_every_route_of_ours_is_described(light):
-    assert httpx.get(f"{light.url}/openapi.json").json() == described()
+def test_every_route_of_ours_is_described(light_server):
+    assert httpx.get(f"{light_server.url}/openapi.json").json() == described()
     paths = described()["paths"]
 
     model, version = "/v2/models/{model_name}", "/v2/models/{model_name}/versions/{model_version}"

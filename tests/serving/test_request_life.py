@@ -3,7 +3,6 @@
 import json
 import socket
 import struct
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -11,31 +10,11 @@ import pytest
 
 from serving.predictors.requests import Limits
 from tests.serving.light_server import NAME, VERSION, LightServer, predicted, wait_until
-from tests.serving.wire import JPEG, JSON, LENGTH, binary, check_refusal, connect, element, send
+from tests.serving.wire import JPEG, JSON, binary, check_refusal, connect, element, send
 
 PREDICT, INFER = f"/v1/models/{NAME}:predict", f"/v2/models/{NAME}/infer"
 TIMEOUT = "X-Envoy-Expected-Rq-Timeout-Ms"
 PHOTO = b"kumquat"
-
-
-@pytest.fixture(scope="module")
-def running():
-    server = LightServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def light(running):
-    yield running
-    running.reset()
-
-
-@pytest.fixture
-def connection(light):
-    connection = connect(light.http_port)
-    yield connection
-    connection.close()
 
 
 def begin(connection, path, length, **headers):
@@ -58,10 +37,10 @@ def is_answered(connection):
     return response.status == 200 and json.loads(said) == predicted(len(PHOTO))
 
 
-def test_a_good_request_of_each_kind(connection):
+def test_a_good_request_of_each_kind(light_connection):
     content, headers = binary(element(PHOTO) * 2, shape=[2])
 
-    response, said = send(connection, "POST", INFER, content, headers)
+    response, said = send(light_connection, "POST", INFER, content, headers)
 
     assert response.status == 200
     assert json.loads(said)["model_version"] == VERSION
@@ -69,7 +48,7 @@ def test_a_good_request_of_each_kind(connection):
     assert outputs["size"]["data"] == [7, 7]
     assert outputs["half"] == {"name": "half", "shape": [2, 1], "datatype": "FP32", "data": [3.5, 3.5]}
     assert outputs["echo"]["data"] == ["kumquat"] * 2
-    assert is_answered(connection)
+    assert is_answered(light_connection)
 
 
 @pytest.mark.parametrize(
@@ -84,73 +63,73 @@ def test_a_good_request_of_each_kind(connection):
         ("/v2/models//infer", 404, "Not Found"),
     ],
 )
-def test_what_there_is_not_is_refused_before_the_body(connection, path, status, message):
-    begin(connection, path, 1 << 40)
+def test_what_there_is_not_is_refused_before_the_body(light_connection, path, status, message):
+    begin(light_connection, path, 1 << 40)
 
-    refuse(connection, status, message)
+    refuse(light_connection, status, message)
 
 
-def test_a_model_that_is_not_ready(light, connection):
+def test_a_model_that_is_not_ready(light, light_connection):
     light.model.ready = False
     light.model.admission.limit = 0
 
-    begin(connection, INFER, 7)
-    refuse(connection, 503, "Model with name light is not ready")
-    connection.send(PHOTO)
+    begin(light_connection, INFER, 7)
+    refuse(light_connection, 503, "Model with name light is not ready")
+    light_connection.send(PHOTO)
 
     light.reset()
-    assert is_answered(connection)
+    assert is_answered(light_connection)
 
 
 @pytest.mark.parametrize("path", [INFER, PREDICT, f"/v2/models/{NAME}/versions/{VERSION}/infer"])
-def test_no_place_is_told_before_the_body_comes(light, connection, path):
+def test_no_place_is_told_before_the_body_comes(light, light_connection, path):
     light.model.admission.limit = 0
 
-    begin(connection, path, 150_000)
-    response = refuse(connection, 429, "too many requests wait; come back in 7 s")
+    begin(light_connection, path, 150_000)
+    response = refuse(light_connection, 429, "too many requests wait; come back in 7 s")
     assert response.headers["Retry-After"] == "7"
-    connection.send(bytes(150_000))  # what the client had begun is read and forgotten
+    light_connection.send(bytes(150_000))  # what the client had begun is read and forgotten
 
     light.reset()
-    assert is_answered(connection)
+    assert is_answered(light_connection)
 
 
-def test_a_place_is_held_until_the_answer_and_no_longer(light, connection):
+def test_a_place_is_held_until_the_answer_and_no_longer(light, light_connection):
     light.model.admission.limit = 1
     light.model.held = True
     with ThreadPoolExecutor() as pool, closing(connect(light.http_port)) as other:
         call = pool.submit(is_answered, other)
         wait_until(lambda: light.model.inside)
-        begin(connection, PREDICT, 7)
-        refuse(connection, 429, "")
-        connection.send(PHOTO)
+        begin(light_connection, PREDICT, 7)
+        refuse(light_connection, 429, "")
+        light_connection.send(PHOTO)
         light.model.held = False
         assert call.result()
-    assert is_answered(connection)
+    assert is_answered(light_connection)
 
 
-def test_bodies_beyond_the_limit_are_refused_unread(light, connection):
-    begin(connection, PREDICT, 200_001)
+def test_bodies_beyond_the_limit_are_refused_unread(light, light_connection):
+    begin(light_connection, PREDICT, 200_001)
 
-    refuse(connection, 413, "the body is larger than 200,000 bytes; send fewer or smaller photos")
+    refuse(light_connection, 413, "the body is larger than 200,000 bytes; send fewer or smaller photos")
 
 
 @pytest.mark.parametrize("length", [200_000, 1])
-def test_bodies_up_to_the_limit_are_read(connection, length):
+def test_bodies_up_to_the_limit_are_read(light_connection, length):
     chunks = iter([bytes(length // 2), bytes(length - length // 2)])
     for content in (bytes(length), chunks):
-        said = send(connection, "POST", PREDICT, content, JPEG)[1]
+        said = send(light_connection, "POST", PREDICT, content, JPEG)[1]
         assert json.loads(said) == predicted(length)
 
 
-def test_bodies_without_an_end_are_refused_at_the_limit(light, connection):
-    begin_chunked(connection)
+def test_bodies_without_an_end_are_refused_at_the_limit(light, light_connection):
+    begin_chunked(light_connection)
     for _ in range(21):
-        connection.send(b"2710\r\n" + bytes(10_000) + b"\r\n")
-    refuse(connection, 413, "larger than 200,000 bytes")
-    connection.send(b"0\r\n\r\n")  # it ends after all, and the connection goes on
+        light_connection.send(b"2710\r\n" + bytes(10_000) + b"\r\n")
+    refuse(light_connection, 413, "larger than 200,000 bytes")
+    light_connection.send(b"0\r\n\r\n")  # it ends after all, and the light_connection goes on
 
-    assert is_answered(connection)
+    assert is_answered(light_connection)
 
 
 def begin_chunked(connection):
@@ -160,41 +139,41 @@ def begin_chunked(connection):
     connection.endheaders()
 
 
-def test_a_body_that_trickles(light, connection):
-    begin(connection, PREDICT, 7, **{TIMEOUT: "50"})
-    connection.send(b"k")
-    refuse(connection, 408, "the body did not come in time")
-    connection.send(PHOTO[1:])
+def test_a_body_that_trickles(light, light_connection):
+    begin(light_connection, PREDICT, 7, **{TIMEOUT: "50"})
+    light_connection.send(b"k")
+    refuse(light_connection, 408, "the body did not come in time")
+    light_connection.send(PHOTO[1:])
 
     assert not light.model.admission.taken
-    assert is_answered(connection)
+    assert is_answered(light_connection)
 
 
-def test_the_deadline_of_a_header(light, connection):
+def test_the_deadline_of_a_header(light, light_connection):
     light.model.held = True
-    response, said = send(connection, "POST", PREDICT, PHOTO, JPEG | {TIMEOUT: "500"})
+    response, said = send(light_connection, "POST", PREDICT, PHOTO, JPEG | {TIMEOUT: "500"})
 
     check_refusal(response, said, 504, "was not answered in the time that it has")
     wait_until(lambda: not light.model.inside)
     light.model.held = False
-    assert is_answered(connection)
+    assert is_answered(light_connection)
 
 
-def test_the_deadline_of_a_parameter(light, connection):
+def test_the_deadline_of_a_parameter(light, light_connection):
     light.model.held = True
     body = {
         "inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": ["a3VtcXVhdA=="]}],
         "parameters": {"timeout": 50_000},
     }
-    response, said = send(connection, "POST", INFER, json.dumps(body).encode(), JSON)
+    response, said = send(light_connection, "POST", INFER, json.dumps(body).encode(), JSON)
 
     check_refusal(response, said, 504, "was not answered in the time that it has")
     wait_until(lambda: light.model.cancelled == 1)
 
 
 @pytest.mark.parametrize("value", ["0", "999999999999"])
-def test_deadlines_that_are_none(connection, value):
-    said = send(connection, "POST", PREDICT, PHOTO, JPEG | {TIMEOUT: value})[1]
+def test_deadlines_that_are_none(light_connection, value):
+    said = send(light_connection, "POST", PREDICT, PHOTO, JPEG | {TIMEOUT: value})[1]
 
     assert json.loads(said) == predicted(7)
 
@@ -236,88 +215,15 @@ def test_a_client_that_goes_within_its_body_frees_its_place(light, how):
     assert not light.model.inside
 
 
-def test_faults_of_ours_are_not_told(connection):
-    response, said = send(connection, "POST", PREDICT, b"fail", JPEG)
+def test_faults_of_ours_are_not_told(light_connection):
+    response, said = send(light_connection, "POST", PREDICT, b"fail", JPEG)
 
     check_refusal(response, said, 500, "the server failed on this request; its log says why")
     assert not response.will_close
-    assert is_answered(connection)
+    assert is_answered(light_connection)
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate", "GZIP", "identity"])
-def test_packed_bodies(connection, encoding):
-    content, headers = binary(element(PHOTO))
-    bits = {"gzip": 31, "deflate": 15}.get(encoding.lower())
-    content = content if bits is None else zlib.compress(content, wbits=bits)
-
-    response, said = send(connection, "POST", INFER, content, headers | {"Content-Encoding": encoding})
-
-    assert response.status == 200
-    assert response.headers["Content-Encoding"] is None
-    assert json.loads(said)["outputs"][0]["data"] == [7]
-
-
-@pytest.mark.parametrize(
-    ("content", "encoding", "status", "message"),
-    [
-        (zlib.compress(bytes(200_001), wbits=31), "gzip", 413, "larger than 200,000 bytes"),
-        (zlib.compress(bytes(1 << 27), wbits=15), "deflate", 413, "larger than 200,000 bytes"),
-        (PHOTO, "gzip", 400, "Content-Encoding: the body is not gzip"),
-        (zlib.compress(PHOTO, wbits=31), "deflate", 400, "the body is not deflate"),
-        (zlib.compress(PHOTO, wbits=31)[:-1], "gzip", 400, "the body is cut off"),
-        (zlib.compress(PHOTO, wbits=31) + PHOTO, "gzip", 400, "goes on after the end of its gzip"),
-        (b"", "gzip", 400, "the body is cut off"),
-        (PHOTO, "br", 415, "Content-Encoding: send one of gzip, deflate, or none"),
-        (PHOTO, "gzip, gzip", 415, "Content-Encoding: send one of"),
-    ],
-)
-def test_packed_bodies_that_are_refused(connection, content, encoding, status, message):
-    response, said = send(connection, "POST", PREDICT, content, JPEG | {"Content-Encoding": encoding})
-
-    check_refusal(response, said, status, message)
-    assert not response.will_close
-    assert response.headers["Accept-Encoding"] == ("gzip, deflate" if status == 415 else None)
-
-
-@pytest.mark.parametrize(
-    ("accepted", "encoding"),
-    [
-        ("gzip", "gzip"),
-        ("deflate", "deflate"),
-        ("br, GZIP;q=0.5, deflate", "gzip"),
-        ("gzip;q=0, deflate", "deflate"),
-        ("gzip; q=0.000", None),
-        ("identity", None),
-        ("", None),
-    ],
-)
-@pytest.mark.parametrize("as_binary", [True, False])
-def test_packed_answers(connection, accepted, encoding, as_binary):
-    photo = PHOTO * 1000
-    parameters = {"binary_data_output": as_binary}
-    head, headers = binary(element(photo))
-    head = head[: int(headers[LENGTH])]
-    head = json.dumps({**json.loads(head), "parameters": parameters}).encode()
-    headers = {LENGTH: str(len(head)), "Accept-Encoding": accepted}
-
-    response, said = send(connection, "POST", INFER, head + element(photo), headers)
-
-    assert response.headers["Content-Encoding"] == encoding
-    said = said if encoding is None else zlib.decompress(said, {"gzip": 31, "deflate": 15}[encoding])
-    length = int(response.headers.get(LENGTH, len(said)))
-    assert (length < len(said)) == as_binary
-    assert json.loads(said[:length])["outputs"][2]["shape"] == [1]
-    assert said.endswith(element(photo)) == as_binary
-
-
-def test_answers_that_are_short_are_not_packed(connection):
-    response, said = send(connection, "POST", PREDICT, PHOTO, JPEG | {"Accept-Encoding": "gzip"})
-
-    assert response.headers["Content-Encoding"] is None
-    assert json.loads(said) == predicted(7)
-
-
-def test_the_model_sees_the_headers(light, connection):
-    send(connection, "POST", PREDICT, PHOTO, JPEG | {"X-Request-Id": "42"})
+def test_the_model_sees_the_headers(light, light_connection):
+    send(light_connection, "POST", PREDICT, PHOTO, JPEG | {"X-Request-Id": "42"})
 
     assert light.model.headers["x-request-id"] == "42"

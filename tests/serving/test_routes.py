@@ -6,16 +6,18 @@ import socket
 
 import pytest
 
-from tests.serving.light_server import NAME, VERSION, LightServer, predicted
-from tests.serving.wire import check_refusal, connect, send
+from tests.serving.light_server import NAME, VERSION, predicted
+from tests.serving.wire import check_refusal, send
 
 MODEL = f"/v2/models/{NAME}"
-TENSOR = {"name": "image", "datatype": "BYTES", "shape": [-1]}
 METADATA = {
     "name": NAME,
     "versions": [VERSION],
     "platform": "onnx_onnxv1",
-    "inputs": [TENSOR],
+    "inputs": [
+        {"name": "image", "datatype": "BYTES", "shape": [-1]},
+        {"name": "expected_quantity", "datatype": "INT32", "shape": [-1]},
+    ],
     "outputs": [
         {"name": "size", "datatype": "INT32", "shape": [-1]},
         {"name": "half", "datatype": "FP32", "shape": [-1, 1]},
@@ -37,35 +39,21 @@ SAID = {
 }
 
 
-@pytest.fixture(scope="module")
-def light():
-    server = LightServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def connection(light):
-    connection = connect(light.http_port)
-    yield connection
-    connection.close()
-
-
 @pytest.mark.parametrize("path", SAID)
-def test_what_is_said(connection, path):
-    response, said = send(connection, "GET", path)
+def test_what_is_said(light_connection, path):
+    response, said = send(light_connection, "GET", path)
     assert response.status == 200
     assert response.headers["Content-Type"] == "application/json"
     assert json.loads(said) == SAID[path]
 
-    head, nothing = send(connection, "HEAD", path)
+    head, nothing = send(light_connection, "HEAD", path)
     assert (head.status, nothing) == (200, b"")
     assert head.headers["Content-Length"] == response.headers["Content-Length"]
 
 
 @pytest.mark.parametrize("path", ["/v2", "/v2/"])
-def test_what_the_server_says_of_itself(connection, path):
-    said = json.loads(send(connection, "GET", path)[1])
+def test_what_the_server_says_of_itself(light_connection, path):
+    said = json.loads(send(light_connection, "GET", path)[1])
 
     assert said == {"name": "kserve", "version": said["version"], "extensions": ["binary_tensor_data"]}
 
@@ -83,20 +71,20 @@ def test_what_the_server_says_of_itself(connection, path):
         ("TRACE", "/", "GET, HEAD, OPTIONS"),
     ],
 )
-def test_methods_that_there_are_not(connection, method, path, allowed):
-    response, said = send(connection, method, path, b"kumquat")
+def test_methods_that_there_are_not(light_connection, method, path, allowed):
+    response, said = send(light_connection, method, path, b"kumquat")
     check_refusal(response, said, 405, "Method Not Allowed")
     assert response.headers["Allow"] == allowed
 
-    response, said = send(connection, "OPTIONS", path)
+    response, said = send(light_connection, "OPTIONS", path)
     assert (response.status, said, response.headers["Allow"]) == (204, b"", allowed)
     assert not response.will_close
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "HEAD"])
 @pytest.mark.parametrize("path", ["/v2/nowhere", "/v3", "/kumquat%00%ff", "/v2/models/a/b/c"])
-def test_paths_that_there_are_not(connection, method, path):
-    response, said = send(connection, method, path, b"kumquat" if method == "POST" else b"")
+def test_paths_that_there_are_not(light_connection, method, path):
+    response, said = send(light_connection, method, path, b"kumquat" if method == "POST" else b"")
 
     if method == "HEAD":
         assert (response.status, said) == (404, b"")
@@ -116,18 +104,18 @@ def test_paths_that_there_are_not(connection, method, path):
         "/v2/models/kumquat/versions/1",
     ],
 )
-def test_models_that_there_are_not(connection, path):
-    response, said = send(connection, "GET", path)
+def test_models_that_there_are_not(light_connection, path):
+    response, said = send(light_connection, "GET", path)
 
     check_refusal(response, said, 404)
     assert not response.will_close
 
 
-def test_a_model_that_is_not_ready(light, connection):
+def test_a_model_that_is_not_ready(light, light_connection):
     light.model.ready = False
     try:
         for path in SAID:
-            response, said = send(connection, "GET", path)
+            response, said = send(light_connection, "GET", path)
             if "ready" in path or path.startswith("/v1/models/"):
                 check_refusal(response, said, 503, "not ready")
             else:
@@ -136,19 +124,21 @@ def test_a_model_that_is_not_ready(light, connection):
         light.model.ready = True
 
 
-def test_a_request_for_another_protocol_is_answered_in_this_one(connection):
+def test_a_request_for_another_protocol_is_answered_in_this_one(light_connection):
     upgrade = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": ""}
     body = b'{"instances": [{"image": {"b64": "a3VtcXVhdA=="}}]}'
     websocket = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Key": "a2lsbA=="}
 
     for headers in (upgrade, {}, upgrade, websocket):
-        said = send(connection, "POST", f"/v1/models/{NAME}:predict", body, headers)[1]
+        said = send(light_connection, "POST", f"/v1/models/{NAME}:predict", body, headers)[1]
         assert json.loads(said) == predicted(7)
         chunks = iter([body[:9], body[9:]])
-        said = send(connection, "POST", f"/v1/models/{NAME}:predict", chunks, headers)[1]
+        said = send(light_connection, "POST", f"/v1/models/{NAME}:predict", chunks, headers)[1]
         assert json.loads(said) == predicted(7)
     for headers in (upgrade, websocket):
-        assert json.loads(send(connection, "GET", "/v2/health/live", headers=headers)[1]) == {"live": True}
+        assert json.loads(send(light_connection, "GET", "/v2/health/live", headers=headers)[1]) == {
+            "live": True
+        }
 
 
 @pytest.mark.parametrize(
