@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,9 +116,12 @@ def _about(found: dict[str, Any]) -> str:
         f"{precision}: decode {ms['decode']:.1f}, model {ms['infer']:.1f}, interpret {ms['interpret']:.1f} ms"
         for precision, ms in stages.items()
     )
+    figures = Counter(figure for figure in found["figures"].values() if figure is not None)
+    first = ", ".join(f"{figure} by {servers} servers" for figure, servers in figures.items())
     return (
         f"{found['photos']} photos of {found['photo_kb']} KB on average."
         f" Served by default: {found['default']}. The bare call, on all cores: {times}."
+        f" Found on the first photo: {first}."
     )
 
 
