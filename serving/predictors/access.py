@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.predictors.errors import Unauthorized, answer_to
+from serving.predictors.metrics import count_refusal
 
 SCHEME = "bearer "
 CLOSED = "models are loaded when the server starts, not over the network; --admin_token_file opens that"
@@ -88,6 +89,7 @@ class AccessMiddleware:
             try:
                 self._access.check_path(scope["path"], Headers(scope=scope).get("authorization"))
             except (Unauthorized, RepositoryClosed) as error:
+                count_refusal(error, "rest-v1" if scope["path"].startswith("/v1/") else "rest-v2")
                 await _refusal(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -110,6 +112,7 @@ class AccessInterceptor(ServerInterceptor):
         try:
             self._access.check_method(call.method, metadata.get("authorization"))
         except (Unauthorized, RepositoryClosed) as error:
+            count_refusal(error, "grpc")
             return _refuse(error, handler)
         return handler
 

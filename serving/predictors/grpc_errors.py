@@ -7,6 +7,7 @@ import grpc
 
 from serving.predictors.client_log import log_error
 from serving.predictors.errors import Overloaded, answer_to, text_for_client
+from serving.predictors.metrics import count_refusal
 from stocktake.errors import BadRequest
 
 RETRY_HEADER = "grpc-retry-pushback-ms"  # what clients that retry by themselves wait for
@@ -40,6 +41,7 @@ class RoomFirst(grpc.aio.ServerInterceptor):
             try:
                 self._check()
             except Overloaded as error:
+                count_refusal(error, "grpc")
                 await abort_with(error, context)
             async for message in messages:
                 return await handler.unary_unary(message, context)

@@ -83,6 +83,11 @@ def observe_request(model_name: str, protocol: str) -> Iterator[Seen]:
         REQUESTS.labels(model, protocol, seen.code or ("OK" if protocol == "grpc" else "200")).inc()
 
 
+def count_refusal(error: Exception, protocol: str) -> None:
+    """A request was answered with an error before anybody looked which model it is for: that of model ""."""
+    REQUESTS.labels("", protocol, _code_of(error, protocol)).inc()
+
+
 def count_photos(model_name: str, waiting: int = 0, working: int = 0) -> None:
     """So many photos more (or fewer) wait, and are worked on."""
     if waiting:

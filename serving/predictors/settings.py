@@ -2,6 +2,7 @@
 
 import os
 import socket
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +47,8 @@ class ServerSettings:
             path = getattr(self, name)
             if path is not None and not path.is_file():
                 raise SettingsError(f"--{name} {path}: there is no such file")
+        if self.ssl_certfile is not None and self.ssl_keyfile is not None:
+            _check_certificate(self.ssl_certfile, self.ssl_keyfile)
         for name in ("http_port", "grpc_port"):
             _check_port(name, getattr(self, name))
 
@@ -74,6 +77,16 @@ def read_token(flag: str, path: Path | None) -> str | None:
             f"for example by `openssl rand -hex 32 > {path}`"
         )
     return token
+
+
+def _check_certificate(certificate: Path, key: Path) -> None:
+    try:  # neither server names the file that it does not like, and gRPC starts without it
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except OSError as error:  # SSLError is one
+        raise SettingsError(
+            f"--ssl_certfile {certificate}, --ssl_keyfile {key}: no certificate with its key ({error}); "
+            "give both in PEM, the certificate with its chain"
+        ) from error
 
 
 def _check_port(name: str, port: int) -> None:

@@ -1,5 +1,6 @@
 import contextlib
 import io
+import ssl
 import subprocess
 import sys
 import time
@@ -26,10 +27,11 @@ class Server:
     http_port: int
     grpc_port: int
     log: Path
+    trusts: ssl.SSLContext | None = None  # whose certificates; no TLS without
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.http_port}"
+        return f"{'https' if self.trusts else 'http'}://127.0.0.1:{self.http_port}"
 
     @property
     def grpc(self):
@@ -37,7 +39,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def serve(log, *arguments):
+def serve(log, *arguments, trusts=None):
     """A predictor in a process of its own, from ready to SIGTERM."""
     http_port, grpc_port = free_ports(2)
     # importtime writes every module that is imported into the log
@@ -45,7 +47,7 @@ def serve(log, *arguments):
     command += ["--http_port", str(http_port), "--grpc_port", str(grpc_port)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
-    server = Server(process, http_port, grpc_port, log)
+    server = Server(process, http_port, grpc_port, log, trusts)
     try:
         _wait_until_ready(server)
         yield server
@@ -58,10 +60,11 @@ def serve(log, *arguments):
 
 def _wait_until_ready(server, seconds=180):
     deadline = time.monotonic() + seconds
+    verify = server.trusts or True
     while time.monotonic() < deadline:
         assert server.process.poll() is None, f"the server ended:\n{server.log.read_text()[-3000:]}"
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{server.url}/v2/health/ready").status_code == 200:
+            if httpx.get(f"{server.url}/v2/health/ready", verify=verify).status_code == 200:
                 return
         time.sleep(0.1)
     raise AssertionError(f"the server is not ready after {seconds} s:\n{server.log.read_text()[-3000:]}")

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
+from prometheus_client.parser import text_string_to_metric_families
 
 from serving.predictors.access import Access, RepositoryClosed
 from serving.predictors.errors import Unauthorized
@@ -115,6 +116,29 @@ def test_grpc_asks_for_the_same_tokens(guarded):
     assert ask_grpc(guarded, "ModelMetadata", metadata, TOKEN) == grpc.StatusCode.OK
     assert [ask_grpc(guarded, "RepositoryModelLoad", load, token) for token in (None, TOKEN)] == [refused] * 2
     assert ask_grpc(guarded, "RepositoryModelLoad", load, ADMIN) == grpc.StatusCode.OK
+
+
+def counted(server):
+    """How often it turned somebody away, by protocol and code."""
+    families = text_string_to_metric_families(httpx.get(f"{server.url}/metrics").text)
+    return {
+        (sample.labels["protocol"], sample.labels["code"]): sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == "stocktake_requests_total" and sample.labels["model"] == ""
+    }
+
+
+def test_who_is_turned_away_is_counted(guarded):
+    before = counted(guarded)
+    for path in ("/v1/models/other:predict", f"/v2/models/{NAME}/infer", "/v2/models"):
+        httpx.post(f"{guarded.url}{path}")
+    ask_grpc(guarded, "ModelMetadata", messages.ModelMetadataRequest(name=NAME), None)
+    after = counted(guarded)
+
+    new = {key: count - before.get(key, 0) for key, count in after.items()}
+    expected = {("rest-v1", "401"): 1, ("rest-v2", "401"): 2, ("grpc", "UNAUTHENTICATED"): 1}
+    assert {key: count for key, count in new.items() if count} == expected
 
 
 def test_the_second_token_unloads_and_loads(guarded):

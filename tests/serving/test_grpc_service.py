@@ -17,6 +17,7 @@ from kserve import ModelRepository
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
+from prometheus_client import REGISTRY
 
 from serving.predictors.grpc_health import INFERENCE_SERVICE
 from serving.predictors.grpc_server import PredictorGrpcServer
@@ -113,10 +114,13 @@ def test_what_the_server_says_of_itself(stub):
 
 def test_no_place(light, stub):
     light.model.admission.limit = 0
+    labels = {"model": "", "protocol": "grpc", "code": "RESOURCE_EXHAUSTED"}  # which model was not read
+    before = REGISTRY.get_sample_value("stocktake_requests_total", labels) or 0
 
     with refused(StatusCode.RESOURCE_EXHAUSTED, "too many requests wait; come back in 7 s") as caught:
         stub.ModelInfer(REQUEST)
 
+    assert REGISTRY.get_sample_value("stocktake_requests_total", labels) == before + 1
     assert ("grpc-retry-pushback-ms", "7000") in [tuple(pair) for pair in caught.value.trailing_metadata()]
 
 

@@ -35,7 +35,7 @@ from stocktake.shelf.evaluation_scores import Scores, calibrate, score_scenes
 from stocktake.shelf.examination import Examined, Examiner
 from stocktake.shelf.examples import draw_examples
 from stocktake.shelf.precisions import figures_of, in_others
-from stocktake.shelf.void_trials import OURS, PIXELS
+from stocktake.shelf.void_trials import ANY_CONFIDENCE, OURS
 from stocktake.void_kinds import LOW_STOCK
 
 _log = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ def _figures(examined: Sequence[Examined], who: str) -> dict[str, float]:
         (trial.found, trial.truth)
         for one in examined
         for trial in one.trials
-        if (trial.scene, trial.method) == (PIXELS, who)
+        if (trial.scene, trial.method) == (ANY_CONFIDENCE, who)
     ]
     return figures_of([one.photo for one in examined], [one.found[who] for one in examined], voids)
 

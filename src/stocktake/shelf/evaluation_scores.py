@@ -89,7 +89,7 @@ def score_scenes(trials: Iterable[Trial]) -> dict[str, dict[str, SceneScore]]:
 
 def calibrate(trials: Iterable[Trial]) -> Calibration | None:
     """Our voids from pixels at every confidence; None where no voids are known or none are found."""
-    mine = [trial for trial in trials if trial.scene == ANY_CONFIDENCE]
+    mine = [trial for trial in trials if (trial.scene, trial.method) == (ANY_CONFIDENCE, OURS)]
     if not any(len(trial.found) for trial in mine):
         return None
     matches = np.concatenate([match_voids(trial.found, trial.truth) for trial in mine])

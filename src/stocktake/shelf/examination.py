@@ -107,7 +107,10 @@ class Examiner:
         if truth is not None:
             trials += [Trial(PIXELS, who, sight.voids(), truth) for who, sight in sights.items()]
             trials.append(Trial(PIXELS, SLIDING, sights[OURS].voids_by_sliding(pixels), truth))
-            trials.append(Trial(ANY_CONFIDENCE, OURS, sights[OURS].voids_at_any_confidence(), truth))
+            trials += [
+                Trial(ANY_CONFIDENCE, who, sight.voids_at_any_confidence(), truth)
+                for who, sight in sights.items()
+            ]
         if tilted:
             watch = partial(_watch, self.detectors[OURS])
             trials += try_tilted(photo, pixels, watch, finders, self.seed)

@@ -28,7 +28,7 @@ OURS, SLIDING = "stocktake", "sliding_box"
 PIXELS, TRUE_BOXES, HOLD_OUT = "voids", "voids_true_boxes", "voids_holdout"
 TILTED, TILTED_TRUE_BOXES, TILTED_HOLD_OUT = "voids_tilt", "voids_tilt_true_boxes", "voids_tilt_holdout"
 MISSING = "voids_missing"
-ANY_CONFIDENCE = "any_confidence"  # as PIXELS, ours only, whatever the confidence: for curves, not for scores
+ANY_CONFIDENCE = "any_confidence"  # as PIXELS, whatever the confidence: for curves, not for scores
 SCENES = {
     PIXELS: "From pixels",
     TRUE_BOXES: "True boxes",
