@@ -1,4 +1,4 @@
-"""A training that is killed goes on from its last checkpoint, of its folder or of the store."""
+"""A training that is killed goes on from its last checkpoint; of one in the store see services."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import pytest
 
 from stocktake.shelf.detector import ShelfDetector
 from stocktake.shelf.training import train
-from tests.small_training import SETTINGS, epochs_told, lose_disk_and_continue, start_child, wait_until
+from tests.small_training import SETTINGS, epochs_told, start_child, wait_until
 
 pytestmark = pytest.mark.usefixtures("photo_cache")
 
@@ -38,11 +38,3 @@ def test_a_killed_training_continues_and_redoes_no_finished_epoch(drawn_index: P
     rows = (result.run_dir / "results.csv").read_text().splitlines()[1:]
     assert [int(row.split(",")[0]) for row in rows][-1] == 4
     assert ShelfDetector.load(work / "model").card.input_size == 96
-
-
-def test_a_training_whose_disk_is_gone_continues_from_the_store(
-    drawn_index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told = lose_disk_and_continue(drawn_index, tmp_path, str(tmp_path / "store"), monkeypatch)
-    assert told[0] > 1
-    assert told == [told[0], told[0] + 1]

@@ -63,13 +63,10 @@ def test_from_a_folder_to_a_champion(photos, tmp_path, capsys):
     assert "version 1" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("is_prepared", [True, False])
-def test_an_index_is_prepared_unless_it_is(photos, tmp_path, is_prepared):
-    index = tmp_path / "ingested" / "index.parquet"
-    ingest(str(photos), index.parent, progress=False)
-    if is_prepared:
-        prepare(index, tmp_path / "prepared")
-        index = tmp_path / "prepared" / "index.parquet"
+def test_an_index_that_is_prepared_is_trained_on_as_it_is(photos, tmp_path):
+    ingest(str(photos), tmp_path / "ingested", progress=False)
+    prepare(tmp_path / "ingested" / "index.parquet", tmp_path / "prepared")
+    index = tmp_path / "prepared" / "index.parquet"
     settings = TrainSettings(
         weights="scratch", model="n", img=32, batch=6, epochs=1, hyp="quick", device="cpu", workers=0,
         project=str(tmp_path / "runs"),
@@ -77,11 +74,9 @@ def test_an_index_is_prepared_unless_it_is(photos, tmp_path, is_prepared):
 
     result = train_from(str(index), settings, score=False)
 
-    made = result.folder / "prepared" / "index.parquet"
-    assert made.exists() is not is_prepared
-    used = DatasetIndex.read(index if is_prepared else made)
-    assert used.metadata["made_from"]
-    assert ModelCard.read(result.training.model_dir).dataset_digest == used.digest
+    assert not (result.folder / "prepared").exists()
+    digest = DatasetIndex.read(index).digest
+    assert ModelCard.read(result.training.model_dir).dataset_digest == digest
 
 
 TRACES = ["train/weights/last.pt", "model/weights.pt"]  # of a training that has come so far

@@ -206,18 +206,20 @@ def children() -> set[psutil.Process]:
 class TestSeveralRanks:
     settings = replace(SETTINGS, device="cpu,cpu", batch_size=8)
 
-    def test_train_one_model_and_are_watched(self, index_path: Path, tmp_path: Path) -> None:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def whole(cls, index_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+        """Three epochs in one go, and what was told of each."""
         told: list[Any] = []
-        result = train(
-            index_path,
-            None,
-            replace(self.settings, epochs=1),
-            tmp_path / "runs",
-            lambda *epoch: told.append(epoch),
-            TrainingMonitor(UNWATCHED),
-        )
-        assert [epoch for _, epoch in told] == [1]
-        assert result.metrics == told[0][0]
+        runs = tmp_path_factory.mktemp("whole")
+        settings = replace(cls.settings, epochs=3)
+        monitor = TrainingMonitor(UNWATCHED)
+        return train(index_path, None, settings, runs, lambda *epoch: told.append(epoch), monitor), told
+
+    def test_train_one_model_and_are_watched(self, whole: Any) -> None:
+        result, told = whole
+        assert [epoch for _, epoch in told] == [1, 2, 3]
+        assert result.metrics == told[result.best_epoch - 1][0]
         assert "Overfit: " in result.rules
         assert (result.run_dir / "rules/report.html").is_file()
 
@@ -234,7 +236,7 @@ class TestSeveralRanks:
         assert children() <= before
 
     def test_end_with_a_caller_that_is_killed_and_continue_as_if_it_was_not(
-        self, index_path: Path, tmp_path: Path
+        self, whole: Any, index_path: Path, tmp_path: Path
     ) -> None:
         settings = replace(self.settings, epochs=3)
         arguments = [str(index_path), str(tmp_path / "runs"), json.dumps(asdict(settings))]
@@ -243,8 +245,7 @@ class TestSeveralRanks:
 
         result = train(index_path, None, settings, tmp_path / "runs")
         assert result.resumed_from >= 1
-        whole = train(index_path, None, settings, tmp_path / "whole", lambda *_: None)
-        assert_same_weights(result.run_dir, whole.run_dir)
+        assert_same_weights(result.run_dir, whole[0].run_dir)
 
     def test_what_ends_the_caller_ends_them(self, index_path: Path, tmp_path: Path) -> None:
         def stop(_metrics: dict[str, float], _epoch: int) -> None:
