@@ -12,7 +12,7 @@ from serving.predictors import logs, metrics, tracing
 from serving.predictors.admission import Capacity
 from serving.predictors.batching import PhotoFailed, Scheduler
 from serving.predictors.errors import ClientError
-from serving.predictors.protocol import Sent, Tensors, answer, requested_outputs, sent_of
+from serving.predictors.protocol import Sent, Tensors, answer, has_bytes, requested_outputs, sent_of
 from stocktake.errors import BadRequest
 from stocktake.images import DecodedPhoto, Pixels
 from stocktake.runner import Runner
@@ -133,7 +133,10 @@ class PhotoModel(Model):
 
     async def _answer(self, payload: InferRequest | dict[str, Any]) -> InferResponse | dict[str, Any]:
         names = [tensor["name"] for tensor in self.INPUTS]
-        sent = await asyncio.to_thread(sent_of, payload, names)
+        if has_bytes(payload):
+            sent = sent_of(payload, names)
+        else:
+            sent = await asyncio.to_thread(sent_of, payload, names)
         if isinstance(payload, InferRequest):  # before the work, not after
             requested_outputs(payload, self.outputs_of(sent))
         reports = await self._look_at(sent)

@@ -12,7 +12,7 @@ from typing import Any
 
 from kserve import InferInput, InferOutput, InferRequest, InferResponse
 
-from serving.predictors.rest_v1 import photos_in_instances, quantities_in_instances
+from serving.predictors.rest_v1 import is_raw_photo, photos_in_instances, quantities_in_instances
 from serving.predictors.tensors import (
     DATATYPE_OF,
     IMAGE,
@@ -22,10 +22,11 @@ from serving.predictors.tensors import (
     Tensors,
     photos_in,
     quantities_in,
+    raw_data,
 )
 from stocktake.errors import BadRequest
 
-__all__ = ["MAX_PHOTOS", "QUANTITY", "Sent", "Tensors", "answer", "requested_outputs", "sent_of"]
+__all__ = ["MAX_PHOTOS", "QUANTITY", "Sent", "Tensors", "answer", "has_bytes", "requested_outputs", "sent_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,13 @@ class Sent:
     def has_quantities(self) -> bool:
         """Whether all photos have one."""
         return None not in self.quantities
+
+
+def has_bytes(request: InferRequest | dict[str, Any]) -> bool:
+    """Whether photos come as they are, so that `sent_of` is done at once; base64 takes its time."""
+    if isinstance(request, InferRequest):
+        return all(raw_data(tensor) is not None for tensor in request.inputs)
+    return is_raw_photo(request)
 
 
 def sent_of(request: InferRequest | dict[str, Any], inputs: Sequence[str] = (IMAGE,)) -> Sent:

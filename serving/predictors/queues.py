@@ -116,6 +116,7 @@ class Queues:
         self._answered: deque[Photo] = deque()
         self._running = 0  # calls of infer by the pool
         self._alone = False  # one of them has all cores
+        self._inferred = 0  # photos after that, answered or being interpreted
         self.present = 0
         self.unpacked = 0
 
@@ -138,7 +139,7 @@ class Queues:
         model = next(iter(self._decoded), None)
         if model is not None and not self._alone and self._running < model.lanes:
             self._running += 1
-            self._alone = self.present == 1
+            self._alone = self._is_last()
             return Task("infer", model, self._take_decoded(self._decoded, model), self._alone)
         model = next(iter(self._waiting), None)
         if model is not None and self.unpacked < self._most_unpacked(model):
@@ -152,7 +153,7 @@ class Queues:
         if model is None:
             return None
         photos = self._take_decoded(self._batches, model)
-        return Task("infer", model, photos, alone=self.present == len(photos))
+        return Task("infer", model, photos, alone=self._is_last(len(photos)))
 
     def finish(self, task: Task, failed: bool, now: float) -> int:
         """Let the photos of a task wait for their next stage. Returns how many have none and are gone."""
@@ -162,10 +163,12 @@ class Queues:
         before = self.present
         for photo in task.photos:
             photo.since = now
+            self._inferred -= task.stage == "interpret"
             if failed or task.stage == "interpret" or photo.request.over:
                 self.present -= 1
                 self.unpacked -= 1
             elif task.stage == "infer":
+                self._inferred += 1
                 self._answered.append(photo)
             else:
                 queues = self._decoded if task.model.max_batch == 1 else self._batches
@@ -188,10 +191,16 @@ class Queues:
                 unpacked += _remove(queues[request.model], request)
                 if not queues[request.model]:
                     del queues[request.model]
-        unpacked += _remove(self._answered, request)
+        answered = _remove(self._answered, request)
+        self._inferred -= answered
+        unpacked += answered
         self.present -= waiting + unpacked
         self.unpacked -= unpacked
         return waiting, unpacked
+
+    def _is_last(self, photos: int = 1) -> bool:
+        """Whether no others than these are for the model: to interpret one takes a core, and not for long."""
+        return self.present - self._inferred == photos
 
     def _most_unpacked(self, model: StagedModel) -> int:
         """A decoded photo takes up to 240 MB, yet nobody who infers should have to wait for the next one."""

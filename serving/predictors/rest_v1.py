@@ -69,6 +69,14 @@ def request_of_photo(photo: Photo, recorded: Sequence[str]) -> dict[str, Any]:
     return {"instances": [instance]}
 
 
+def is_raw_photo(payload: dict[str, Any]) -> bool:
+    """Whether it is what `request_of_photo` makes."""
+    match payload:
+        case {"instances": [{"image": bytes() | bytearray() | memoryview()}]}:
+            return True
+    return False
+
+
 def photos_in_instances(payload: dict[str, Any]) -> list[Photo]:
     """The photo of each instance. Raises BadRequest: there are none, too many, or one is not base64."""
     instances = payload.get("instances")

@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import kserve.model_server
 import uvicorn.config
+import uvloop
 from kserve import ModelServer
 from kserve.protocol.dataplane import DataPlane
 
@@ -145,6 +146,6 @@ def serve(model_dirs: dict[str, Path], settings: ServerSettings) -> None:
     )
     try:
         repository.load_all()
-        asyncio.run(PredictorServer(repository, settings).serve())
+        uvloop.run(PredictorServer(repository, settings).serve())
     finally:
         scheduler.close()  # before the interpreter ends, not while it does
