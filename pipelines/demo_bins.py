@@ -22,7 +22,7 @@ from pipelines.demo_common import (
 )
 from pipelines.local_runner import RunResult
 from serving.ask import Count, count
-from stocktake.bins.counter import TASK, BinReport
+from stocktake.bins.counter import BinCounter, BinReport
 from stocktake.bins.verification import Verdict
 from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
 from stocktake.devices import quick_amp
@@ -75,7 +75,7 @@ def verify_some(out_dir: Path, index: DatasetIndex, split: str) -> str:
     say(f"serving the champion and verifying {len(photos)} records over v2 REST and gRPC")
     sent = [read_photo_bytes(index, photo) for photo in photos]
     recorded = [int(photo.quantity or 0) for photo in photos]
-    with serving(TASK, out_dir / "model", out_dir / "logs" / "predictor.log") as server:
+    with serving(BinCounter.TASK, out_dir / "model", out_dir / "logs" / "predictor.log") as server:
         answers = _ask_twice(server, sent, recorded)
     shown = _write(out_dir, photos, sent, recorded, answers)
     answer = answers[shown]

@@ -7,10 +7,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from serving.predictors.loading import opening
 from serving.predictors.logs import configure_logging
+from serving.predictors.placeholders import placeholders
 from serving.predictors.settings import ServerSettings, read_token
 from stocktake.errors import SettingsError, StocktakeError
-from stocktake.model_card import ModelCard, verify_sums
+from stocktake.model_card import ModelCard
 
 EXAMPLES = """\
 examples:
@@ -67,11 +69,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         model_dirs = _model_dirs(args)
         settings = _settings(args)
         for model_dir in model_dirs.values():
-            verify_sums(model_dir)
-        # KServe takes seconds to import and parses the command line meanwhile, so our own errors come first.
-        from serving.predictors.server import serve
-
-        serve(model_dirs, settings)
+            ModelCard.read(model_dir)
+        # KServe takes a second to import and parses the command line meanwhile, so our own errors come first.
+        with opening(model_dirs, settings.threads) as opened, placeholders():
+            from serving.predictors.server import serve
+        serve(model_dirs, opened, settings)
     except StocktakeError as error:
         raise SystemExit(f"error: {error}") from None
 

@@ -7,6 +7,7 @@ take what waits of one model whenever they are free. Which photo is next: see `q
 """
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ import numpy as np
 from serving.predictors import metrics, tracing
 from serving.predictors.errors import NotReady
 from serving.predictors.queues import Photo, Queues, Request, Stage, StagedModel, Task
+
+logger = logging.getLogger(__name__)
 
 
 class PhotoFailed(Exception):
@@ -105,7 +108,8 @@ class Scheduler:
 
     def _work(self, wakes: threading.Condition, take: Callable[[], Task | None]) -> None:
         while (task := self._next(wakes, take)) is not None:
-            self._finish(task, _run(task))
+            _run(task)
+            self._finish(task)
             del task  # or the last photo stays unpacked while its thread waits
 
     def _next(self, wakes: threading.Condition, take: Callable[[], Task | None]) -> Task | None:
@@ -122,27 +126,29 @@ class Scheduler:
             for photo in task.photos:
                 photo.waited += now - photo.since
             if task.stage == "decode":
-                metrics.count_photos(task.model.name, waiting=-1, working=1)
+                taken = len(task.photos)
+                metrics.count_photos(task.model.name, waiting=-taken, working=taken)
             return task
 
-    def _finish(self, task: Task, error: Exception | None) -> None:
+    def _finish(self, task: Task) -> None:
         ended = []
         with self._lock:
-            gone = self._queues.finish(task, error is not None, time.perf_counter())
+            gone = self._queues.finish(task, time.perf_counter())
             metrics.count_photos(task.model.name, working=-gone)
             for photo in task.photos:
                 request = photo.request
+                failure, photo.failure = photo.failure, None  # it holds the frame that holds the photo
                 if request.over:
                     continue
                 request.left -= task.stage == "interpret"
-                if error is not None or not request.left:
-                    ended.append((self._end(request), request.reports, photo.number))
+                if failure is not None or not request.left:
+                    ended.append((self._end(request), request.reports, photo.number, failure))
             # This thread looks for work itself: only those of the other kind must be told.
             in_lane = task.stage == "infer" and task.model.max_batch > 1
             (self._pool_wakes if in_lane else self._lanes_wake).notify()
-        for waiter, reports, number in ended:
+        for waiter, reports, number, failure in ended:
             with suppress(RuntimeError):  # the loop has ended, and with it all who waited
-                waiter.get_loop().call_soon_threadsafe(_settle, waiter, reports, number, error)
+                waiter.get_loop().call_soon_threadsafe(_settle, waiter, reports, number, failure)
 
     def _give_up(self, request: Request) -> None:
         with self._lock:
@@ -173,8 +179,21 @@ def _settle(
         waiter.set_exception(failure)
 
 
-def _run(task: Task) -> Exception | None:
-    """Do one stage. Returns what it raised, and keeps no reference to it: it holds this frame."""
+def _run(task: Task) -> None:
+    """Do one stage; a photo that can't be done is told why, and takes no others of its batch with it."""
+    error = _attempt(task)
+    if error is None:
+        return
+    if len(task.photos) == 1:
+        task.photos[0].failure = error
+        return
+    logger.warning("%s of %d photos failed, so one by one: %s", task.stage, len(task.photos), error)
+    for photo in task.photos:
+        _run(task._replace(photos=[photo]))
+
+
+def _attempt(task: Task) -> Exception | None:
+    """Do one stage. Returns what it raised."""
     began = time.perf_counter()
     try:
         STAGES[task.stage](task.model, task.photos, task.alone)
@@ -190,9 +209,12 @@ def _run(task: Task) -> Exception | None:
 
 
 def _decode(model: StagedModel, photos: list[Photo], _alone: bool) -> None:
-    for photo in photos:
-        data, photo.data = photo.data, b""
-        photo.decoded = model.decode(data)
+    for photo, decoded in zip(photos, model.decode([photo.data for photo in photos]), strict=True):
+        photo.data = b""
+        if isinstance(decoded, Exception):
+            photo.failure = decoded
+        else:
+            photo.decoded = decoded
 
 
 def _infer(model: StagedModel, photos: list[Photo], alone: bool) -> None:

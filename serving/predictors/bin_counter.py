@@ -1,6 +1,5 @@
 """The bin counter as a KServe model."""
 
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,9 +22,9 @@ class BinCounterModel(PhotoModel):
         {"name": QUANTITY, "datatype": "INT32", "shape": [-1]},
     ]
 
-    def __init__(self, name: str, model_dir: Path, scheduler: Scheduler, capacity: Capacity):
-        self.counter = BinCounter.load(model_dir, scheduler.threads, lanes=scheduler.threads)
-        super().__init__(name, self.counter, scheduler, capacity)
+    def __init__(self, name: str, counter: BinCounter, scheduler: Scheduler, capacity: Capacity):
+        super().__init__(name, counter, scheduler, capacity)
+        self.counter = counter
 
     def get_output_types(self) -> list[dict[str, Any]]:
         """The v2 outputs; the last two come with an `expected_quantity` only."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
@@ -14,23 +14,9 @@ from serving.predictors.batching import PhotoFailed, Scheduler
 from serving.predictors.errors import ClientError
 from serving.predictors.protocol import Sent, Tensors, answer, has_bytes, requested_outputs, sent_of
 from stocktake.errors import BadRequest
+from stocktake.gpu_decoding import find_decoder
 from stocktake.images import DecodedPhoto, Pixels
-from stocktake.runner import Runner
-
-
-class LoadedModel(Protocol):
-    """A model dir, loaded: a ShelfDetector or a BinCounter."""
-
-    digest: str
-    runner: Runner
-
-    def decode(self, data: bytes) -> DecodedPhoto:
-        """Read an encoded photo. Raises BadRequest if that can't be done."""
-        ...
-
-    def infer(self, batch: Pixels, alone: bool = True) -> Iterable[Any]:
-        """Run the model on (N, S, S, 3) uint8 RGB, on all cores or on a share of them; N answers."""
-        ...
+from stocktake.loaded_model import LoadedModel
 
 
 class Report(Protocol):
@@ -76,6 +62,11 @@ class PhotoModel(Model):
         """Most photos that one call of `infer` should take."""
         return self._loaded.runner.max_batch
 
+    @property
+    def max_decode(self) -> int:
+        """Most photos that one call of `decode` should take."""
+        return self.max_batch if find_decoder() else 1
+
     def infer(self, batch: Pixels, alone: bool) -> Iterable[Any]:
         """Run the model on (N, S, S, 3) uint8 RGB, on all cores or on one of `lanes` shares. N answers."""
         return self._loaded.infer(batch, alone)
@@ -90,9 +81,9 @@ class PhotoModel(Model):
             "reason": runner.reason,
         }
 
-    def decode(self, data: bytes) -> DecodedPhoto:
-        """Read an encoded photo. Raises BadRequest if that can't be done."""
-        return self._loaded.decode(data)
+    def decode(self, photos: Sequence[bytes]) -> Sequence[DecodedPhoto | Exception]:
+        """Read encoded photos; a BadRequest stands in the place of one that is none."""
+        return self._loaded.decode_batch(photos)
 
     @abstractmethod
     def get_output_types(self) -> list[dict[str, Any]]:

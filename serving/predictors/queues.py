@@ -2,7 +2,7 @@
 
 A photo goes through three stages:
 
-    decode      by the pool
+    decode      by the pool, one photo at a time unless a device decodes them
     infer       by the pool where the model takes one photo at a time, by the lanes where it takes batches
     interpret   by the pool
 
@@ -36,8 +36,13 @@ class StagedModel(Protocol):
         """Most photos that one call of `infer` should take; more than 1 where a device of its own runs it."""
         ...
 
-    def decode(self, data: bytes) -> DecodedPhoto:
-        """Read an encoded photo."""
+    @property
+    def max_decode(self) -> int:
+        """Most photos that one call of `decode` should take; more than 1 where a device of its own reads."""
+        ...
+
+    def decode(self, photos: Sequence[bytes]) -> Sequence[DecodedPhoto | Exception]:
+        """Read encoded photos; what is wrong with one stands in its place."""
         ...
 
     def infer(self, batch: Pixels, alone: bool) -> Iterable[Any]:
@@ -61,6 +66,7 @@ class Photo:
     waited: float = 0.0  # s, in all queues so far
     decoded: DecodedPhoto = field(init=False)
     answer: Any = field(init=False)
+    failure: Exception | None = None  # of the stage that has just been done
 
 
 class Request:
@@ -92,7 +98,7 @@ class Request:
 
 
 class Task(NamedTuple):
-    """One stage of one photo, or of a batch."""
+    """One stage of one photo, or of a batch of one model."""
 
     stage: Stage
     model: StagedModel
@@ -142,9 +148,10 @@ class Queues:
             self._alone = self._is_last()
             return Task("infer", model, self._take_decoded(self._decoded, model), self._alone)
         model = next(iter(self._waiting), None)
-        if model is not None and self.unpacked < self._most_unpacked(model):
-            self.unpacked += 1
-            return Task("decode", model, [self._take_waiting(model)])
+        if model is not None and (room := self._most_unpacked(model) - self.unpacked) > 0:
+            photos = self._take_waiting(model, min(room, model.max_decode))
+            self.unpacked += len(photos)
+            return Task("decode", model, photos)
         return None
 
     def take_batch(self) -> Task | None:
@@ -155,7 +162,7 @@ class Queues:
         photos = self._take_decoded(self._batches, model)
         return Task("infer", model, photos, alone=self._is_last(len(photos)))
 
-    def finish(self, task: Task, failed: bool, now: float) -> int:
+    def finish(self, task: Task, now: float) -> int:
         """Let the photos of a task wait for their next stage. Returns how many have none and are gone."""
         if task.stage == "infer" and task.model.max_batch == 1:
             self._running -= 1
@@ -164,7 +171,7 @@ class Queues:
         for photo in task.photos:
             photo.since = now
             self._inferred -= task.stage == "interpret"
-            if failed or task.stage == "interpret" or photo.request.over:
+            if photo.failure or task.stage == "interpret" or photo.request.over:
                 self.present -= 1
                 self.unpacked -= 1
             elif task.stage == "infer":
@@ -206,13 +213,15 @@ class Queues:
         """A decoded photo takes up to 240 MB, yet nobody who infers should have to wait for the next one."""
         return self._threads + 1 if model.max_batch == 1 else 2 * model.lanes * model.max_batch
 
-    def _take_waiting(self, model: StagedModel) -> Photo:
+    def _take_waiting(self, model: StagedModel, most: int) -> list[Photo]:
         requests = self._waiting[model]
-        request, photos = next(iter(requests.items()))
-        photo = photos.popleft()
-        _end_turn(requests, request)
+        photos: list[Photo] = []
+        while requests and len(photos) < most:
+            request, waiting = next(iter(requests.items()))
+            photos.append(waiting.popleft())
+            _end_turn(requests, request)
         _end_turn(self._waiting, model)
-        return photo
+        return photos
 
     @staticmethod
     def _take_decoded(queues: OrderedDict[StagedModel, deque[Photo]], model: StagedModel) -> list[Photo]:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from serving.predictors.bin_counter import BinCounterModel
 from serving.predictors.client_log import OneLineForClients
 from serving.predictors.grpc_server import PredictorGrpcServer
 from serving.predictors.lifecycle import Drain, DrainMiddleware, RestServer, wait_for_signal
+from serving.predictors.loading import open_model
 from serving.predictors.metadata import EXTENSIONS
 from serving.predictors.photo_model import PhotoModel
 from serving.predictors.repository import PredictorRepository, RepositoryExtension
@@ -28,11 +30,12 @@ from serving.predictors.rest import add_routes
 from serving.predictors.settings import ServerSettings
 from serving.predictors.shelf_detector import ShelfDetectorModel
 from serving.predictors.tracing import configure_tracing
-from stocktake.model_card import ModelCard, Task
+from stocktake.loaded_model import LoadedModel
+from stocktake.model_card import Task
 
 logger = logging.getLogger(__name__)
 
-MODELS: dict[Task, Callable[[str, Path, Scheduler, Capacity], PhotoModel]] = {
+PREDICTORS: dict[Task, Callable[[str, Any, Scheduler, Capacity], PhotoModel]] = {
     "shelf-detector": ShelfDetectorModel,
     "bin-counter": BinCounterModel,
 }
@@ -120,16 +123,15 @@ class PredictorServer(ModelServer):
         )
 
 
-def load_model(name: str, model_dir: Path, scheduler: Scheduler, capacity: Capacity) -> PhotoModel:
-    """Load a model dir, by the task in its card, and warm it up. Raises ModelError; says why."""
-    card = ModelCard.read(model_dir)
-    model = MODELS[card.task](name, model_dir, scheduler, capacity)
-    logger.info("loaded %s from %s: %s, dataset %s", name, model_dir, card.name, card.dataset)
-    return model
+def serve(
+    model_dirs: dict[str, Path], opened: dict[str, Future[LoadedModel]], settings: ServerSettings
+) -> None:
+    """Serve a model dir under each name until SIGTERM or SIGINT.
 
-
-def serve(model_dirs: dict[str, Path], settings: ServerSettings) -> None:
-    """Load a model dir under each name, and serve them until SIGTERM or SIGINT.
+    Args:
+        model_dirs: by name.
+        opened: see `loading.opening`; later, when they are to be loaded anew, they are opened once more.
+        settings: of the server.
 
     Raises:
         ModelError: one of them can't be served; says why.
@@ -141,9 +143,13 @@ def serve(model_dirs: dict[str, Path], settings: ServerSettings) -> None:
     logging.getLogger("kserve").addFilter(OneLineForClients())
     uvicorn.config.HTTP_PROTOCOLS["auto"] = "serving.predictors.http_protocol:JsonErrorProtocol"
     scheduler, capacity = Scheduler(settings.threads), Capacity()
-    repository = PredictorRepository(
-        model_dirs, lambda name, path: load_model(name, path, scheduler, capacity)
-    )
+
+    def load(name: str, model_dir: Path) -> PhotoModel:
+        first = opened.pop(name, None)
+        model = first.result() if first else open_model(model_dir, settings.threads)
+        return PREDICTORS[model.card.task](name, model, scheduler, capacity)
+
+    repository = PredictorRepository(model_dirs, load)
     try:
         repository.load_all()
         uvloop.run(PredictorServer(repository, settings).serve())

@@ -1,6 +1,5 @@
 """The shelf detector as a KServe model."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,9 +29,9 @@ OUTPUTS: list[dict[str, Any]] = [
 class ShelfDetectorModel(PhotoModel):
     """Photos in, products, voids and a report for each photo out."""
 
-    def __init__(self, name: str, model_dir: Path, scheduler: Scheduler, capacity: Capacity):
-        self.detector = ShelfDetector.load(model_dir, scheduler.threads, lanes=scheduler.threads)
-        super().__init__(name, self.detector, scheduler, capacity)
+    def __init__(self, name: str, detector: ShelfDetector, scheduler: Scheduler, capacity: Capacity):
+        super().__init__(name, detector, scheduler, capacity)
+        self.detector = detector
 
     def get_output_types(self) -> list[dict[str, Any]]:
         """The v2 outputs."""

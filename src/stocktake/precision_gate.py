@@ -7,15 +7,16 @@ card; its `precisions` are those that are allowed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar, get_args
 
 from stocktake import tracking
 from stocktake.errors import ModelError
+from stocktake.loaded_model import LoadedModel
 from stocktake.model_card import ModelCard, PrecisionVerdict, write_sums
 from stocktake.photo_pass import pass_workers
-from stocktake.runner import Precision, Runner
+from stocktake.runner import Precision
 from stocktake.runtime import load_runner, precisions_here
 
 LARGEST_LOSS = 0.005  # of any score, against fp32
@@ -26,21 +27,19 @@ DIGITS = 1e-9  # of a loss, that floating point may add
 
 _log = logging.getLogger(__name__)
 
-Model = TypeVar("Model")
+Model = TypeVar("Model", bound=LoadedModel)
 Figures = Mapping[str, float]
 Verdicts = dict[Precision, PrecisionVerdict]
 
 
 def open_others(
-    model_dir: Path,
-    build: Callable[[Runner], Model],
-    precisions: Sequence[Precision],
+    model_dir: Path, base: Model, precisions: Sequence[Precision] = PRECISIONS
 ) -> tuple[dict[Precision, Model], Verdicts]:
     """A model in each precision but fp32 that this machine computes in; and the verdict on the rest.
 
     Args:
         model_dir: its files; what the card allows does not matter.
-        build: a model of a runner.
+        base: the model, loaded in fp32.
         precisions: those that are asked for.
     """
     models: dict[Precision, Model] = {}
@@ -52,9 +51,8 @@ def open_others(
             refused[precision] = PrecisionVerdict(allowed=False, reason=reason)
             continue
         try:
-            models[precision] = build(
-                load_runner(model_dir, [precision], precision=precision, lanes=pass_workers())
-            )
+            runner = load_runner(model_dir, [precision], precision=precision, lanes=pass_workers())
+            models[precision] = base.with_runner(runner)
         except ModelError as error:
             refused[precision] = PrecisionVerdict(allowed=False, reason=f"not scored: {error}")
     return models, refused

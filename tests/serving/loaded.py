@@ -7,6 +7,7 @@ import numpy as np
 from kserve import InferInput, InferRequest
 
 from serving.predictors.admission import Capacity
+from serving.predictors.loading import open_model
 from serving.predictors.shelf_detector import ShelfDetectorModel
 from tests.serving.staged_model import scheduling
 
@@ -15,7 +16,8 @@ from tests.serving.staged_model import scheduling
 def loaded_detector(model_dir, capacity=None, threads=2):
     """A shelf detector that is closed in the end."""
     with scheduling(threads) as scheduler:
-        yield ShelfDetectorModel("shelf-detector", model_dir, scheduler, capacity or Capacity())
+        detector = open_model(model_dir, threads)
+        yield ShelfDetectorModel("shelf-detector", detector, scheduler, capacity or Capacity())
 
 
 def request_of(*photos, request_id=None):

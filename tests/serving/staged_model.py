@@ -24,12 +24,12 @@ class StagedModel:
             somebody was cancelled or failed.
     """
 
-    def __init__(self, name="staged", lanes=2, max_batch=1):
-        self.name, self.lanes, self.max_batch = name, lanes, max_batch
+    def __init__(self, name="staged", lanes=2, max_batch=1, max_decode=1):
+        self.name, self.lanes, self.max_batch, self.max_decode = name, lanes, max_batch, max_decode
         self.log, self.calls = [], []
         self.running = dict.fromkeys(("decode", "infer", "interpret"), 0)
         self.unpacked = self.most_unpacked = 0
-        self.fails = None  # what infer raises
+        self.fails, self.fails_from = None, 1  # what infer raises, and for how many photos at least
         self._held = set()
         self._changed = threading.Condition()
 
@@ -57,24 +57,26 @@ class StagedModel:
     def begun(self, stage):
         return [photo for what, photo in self.log if what == stage]
 
-    def decode(self, data):
-        with self._in("decode", [data]):
+    def decode(self, photos):
+        with self._in("decode", photos):
             with self._changed:
-                self.unpacked += 1
+                self.unpacked += len(photos)
                 self.most_unpacked = max(self.most_unpacked, self.unpacked)
-            if data.startswith(BAD):
-                raise ValueError(data)
-            pixels = np.zeros(48, np.uint8)
-            pixels[: len(data)] = np.frombuffer(data, np.uint8)
-            square = pixels.reshape(4, 4, 3)
-            return DecodedPhoto(ReducedPhoto.of(square), Letterbox(square, 1.0, 1.0, 0, 0))
+            return [ValueError(data) if data.startswith(BAD) else self._decoded(data) for data in photos]
+
+    @staticmethod
+    def _decoded(data):
+        pixels = np.zeros(48, np.uint8)
+        pixels[: len(data)] = np.frombuffer(data, np.uint8)
+        square = pixels.reshape(4, 4, 3)
+        return DecodedPhoto(ReducedPhoto.of(square), Letterbox(square, 1.0, 1.0, 0, 0))
 
     def infer(self, batch, alone):
         photos = [bytes(tensor).rstrip(b"\0") for tensor in batch]
         with self._in("infer", photos):
             with self._changed:
                 self.calls.append((photos, alone))
-            if self.fails:
+            if self.fails and len(batch) >= self.fails_from:
                 raise self.fails
             return [photo.decode() for photo in photos]
 

@@ -131,7 +131,7 @@ def queue_up(*requests):
 
     for model in {model for model, _ in requests}:
         inner = model.decode
-        model.decode = lambda data, inner=inner: order.append(data) or inner(data)
+        model.decode = lambda photos, inner=inner: order.extend(photos) or inner(photos)
     with scheduling(1) as scheduler:
         asyncio.run(main(scheduler))
     return order
@@ -308,10 +308,10 @@ def test_an_idle_thread_keeps_no_photo():
     async def main(scheduler, model):
         decode = model.decode
 
-        def watched(data):
-            decoded = decode(data)
+        def watched(photos):
+            (decoded,) = decode(photos)
             weakref.finalize(decoded.photo.pixels, freed.set)
-            return decoded
+            return [decoded]
 
         model.decode = watched
         await ask(scheduler, model, b"p")
@@ -385,22 +385,54 @@ def test_batches_of_models_take_turns():
     assert a.calls[2][0] == [b"b0"]
 
 
-def test_a_batch_that_fails_fails_all_that_are_in_it():
+@pytest.mark.parametrize("least", [1, 2])
+def test_a_batch_that_fails_is_run_one_by_one(least):
     async def main(scheduler, model):
         with model.hold("infer"):
             tasks = [ask(scheduler, model, b"first")]
             await model.until(lambda model: model.running["infer"] == 1)
             tasks += [ask(scheduler, model, b"a", b"b"), ask(scheduler, model, b"c")]
             await model.until(lambda model: len(model.begun("decode")) == 4 and not model.running["decode"])
-            model.fails = RuntimeError("out of memory")
+            model.fails, model.fails_from = RuntimeError("out of memory"), least
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [type(outcome) for outcome in outcomes] == [PhotoFailed] * 3
+        kinds = [type(outcome) for outcome in outcomes]
+        assert kinds == ([PhotoFailed] * 3 if least == 1 else [list] * 3)
         assert load("batch") == (0, 0)
         model.fails = None
         assert await ask(scheduler, model, b"d") == [model.report(b"d")]
 
+    model = StagedModel("batch", lanes=1, max_batch=8)
     with scheduling() as scheduler:
-        asyncio.run(main(scheduler, StagedModel("batch", lanes=1, max_batch=8)))
+        asyncio.run(main(scheduler, model))
+    assert [len(photos) for photos, _ in model.calls] == [1, 3, 1, 1, 1, 1]
+
+
+def test_a_device_that_decodes_takes_what_waits():
+    decoded = []
+
+    async def main(scheduler, model):
+        with model.hold("decode"):
+            first = ask(scheduler, model, b"first")
+            await model.until(lambda model: model.running["decode"] == 1)
+            tasks = [
+                ask(scheduler, model, *names(b"many", 5)),
+                ask(scheduler, model, BAD),
+                ask(scheduler, model, b"x"),
+            ]
+            await asyncio.sleep(0)
+        assert await first == [model.report(b"first")]
+        many, bad, one = await asyncio.gather(*tasks, return_exceptions=True)
+        assert many == [model.report(photo) for photo in names(b"many", 5)]
+        assert type(bad.__cause__) is ValueError
+        assert one == [model.report(b"x")]
+
+    model = StagedModel("gpu", lanes=2, max_batch=4, max_decode=4)
+    inner = model.decode
+    model.decode = lambda photos: decoded.append(photos) or inner(photos)
+    with scheduling(1) as scheduler:
+        asyncio.run(main(scheduler, model))
+    assert decoded == [[b"first"], [b"many0", BAD, b"x", b"many1"], [b"many2", b"many3", b"many4"]]
+    assert load("gpu") == (0, 0)
 
 
 # --- the end ---

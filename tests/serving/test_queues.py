@@ -18,6 +18,7 @@ class Model:
     name: str
     lanes: int
     max_batch: int
+    max_decode: int = 1
 
 
 class Bookkeeping(RuleBasedStateMachine):
@@ -29,7 +30,7 @@ class Bookkeeping(RuleBasedStateMachine):
         self.models = [
             Model(name="cpu", lanes=THREADS, max_batch=1),
             Model(name="one stream", lanes=1, max_batch=1),
-            Model(name="gpu", lanes=LANES, max_batch=4),
+            Model(name="gpu", lanes=LANES, max_batch=4, max_decode=4),
         ]
         self.requests, self.in_pool, self.in_lanes = [], [], []
         self.next_stage = {}  # of each photo that is here
@@ -61,7 +62,8 @@ class Bookkeeping(RuleBasedStateMachine):
     def _check(self, task):
         if task is None:
             return
-        assert 1 <= len(task.photos) <= (task.model.max_batch if task.stage == "infer" else 1)
+        most = {"decode": task.model.max_decode, "infer": task.model.max_batch, "interpret": 1}
+        assert 1 <= len(task.photos) <= most[task.stage]
         for photo in task.photos:
             assert photo.request.model is task.model
             assert not photo.request.over
@@ -86,22 +88,25 @@ class Bookkeeping(RuleBasedStateMachine):
         if waiting["decode"]:
             assert self.queues.unpacked > THREADS
 
-    @rule(failed=st.sampled_from([False, False, False, True]), number=st.integers(0, 9), lane=st.booleans())
-    def finish(self, failed, number, lane):
+    @rule(failing=st.sampled_from([0, 0, 0, 1, 4]), number=st.integers(0, 9), lane=st.booleans())
+    def finish(self, failing, number, lane):
+        """The first photos of a task fail, as many as `failing`."""
         running = self.in_lanes if lane else self.in_pool
         if not running:
             return
         task = running.pop(number % len(running))
-        gone = self.queues.finish(task, failed, now=1.0)
+        for photo in task.photos[:failing]:
+            photo.failure = ValueError("no photo")
+        gone = self.queues.finish(task, now=1.0)
         for photo in task.photos:
-            if failed or photo.request.over or task.stage == "interpret":
+            if photo.failure or photo.request.over or task.stage == "interpret":
                 del self.next_stage[photo]
                 gone -= 1
             else:
                 self.next_stage[photo] = NEXT[task.stage]
         assert gone == 0
         for photo in task.photos:
-            if failed and not photo.request.over:
+            if photo.failure and not photo.request.over:
                 self._drop(photo.request)
 
     @rule(number=st.integers(0, 99))
@@ -138,7 +143,7 @@ class Bookkeeping(RuleBasedStateMachine):
         while self.in_pool or self.in_lanes or self.next_stage:
             before = len(self.next_stage), Counter(self.next_stage.values())
             while self.in_pool or self.in_lanes:
-                self.finish(failed=False, number=0, lane=bool(self.in_lanes))
+                self.finish(failing=0, number=0, lane=bool(self.in_lanes))
             self.pool_takes()
             self.lane_takes()
             assert before != (len(self.next_stage), Counter(self.next_stage.values()))

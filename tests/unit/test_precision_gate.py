@@ -102,10 +102,9 @@ class TestVerdicts:
 
     def test_precisions_that_are_not_here(self, tmp_path: Path) -> None:
         model_dir = write_model_dir(tmp_path / "model")
-        found, refused = open_others(
-            model_dir, lambda runner: runner.precision, ["fp32", "bf16", "fp16", "int8"]
-        )
-        assert found == {precision: precision for precision in precisions_here() & {"bf16", "fp16"}}
+        found, refused = open_others(model_dir, ShelfDetector.load(model_dir, precision="fp32"))
+        precisions = {precision: model.runner.precision for precision, model in found.items()}
+        assert precisions == {precision: precision for precision in precisions_here() & {"bf16", "fp16"}}
         assert not any(verdict.allowed for verdict in refused.values())
         assert "model.int8.xml: cannot be loaded" in refused["int8"].reason
         missing = {"bf16", "fp16"} - precisions_here()

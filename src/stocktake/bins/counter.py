@@ -1,32 +1,22 @@
-"""The bin counter as it is evaluated and served: a photo's bytes in, a count and its probabilities out.
+"""The bin counter as it is evaluated and served: a photo's bytes in, a count and its probabilities out."""
 
-Three stages, as the shelf detector has them:
-
-    decode      bytes -> pixels, and the square that the model sees
-    infer       squares -> the probability of each count
-    interpret   probabilities -> the count, and whether a recorded quantity can be right
-"""
-
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stocktake.bins.fitting import MODEL_NEEDS, fit_bin
 from stocktake.bins.verification import Verdict, VerificationSettings, record_support
-from stocktake.errors import ModelError, UnsupportedImage
-from stocktake.gpu_decoding import decode_batch
-from stocktake.images import DecodedPhoto, Pixels, ReducedPhoto, decode_reduced
-from stocktake.model_card import CARD_FILE, MODEL_FILE, ModelCard, Task, open_card, read_settings
-from stocktake.photo_header import MAX_PIXELS
-from stocktake.runner import Precision, Runner
-from stocktake.runtime import load_runner
+from stocktake.errors import ModelError
+from stocktake.images import Pixels
+from stocktake.letterbox import Letterbox
+from stocktake.loaded_model import LoadedModel
+from stocktake.model_card import CARD_FILE, ModelCard, read_settings
+from stocktake.runner import Outputs
 
-TASK: Task = "bin-counter"
 OUTPUT_NAME = "probabilities"
 SUM_GAP = 1e-3  # a row of probabilities may miss 1 by
 
@@ -63,91 +53,32 @@ class BinReport:
         return report
 
 
-class BinCounter:
-    """A model dir, loaded. Its methods may be called from several threads at once.
+class BinCounter(LoadedModel):
+    """A counter's model dir, loaded; `interpret` counts, and judges what was recorded.
 
     Attributes:
-        card: the model's card.
-        digest: SHA-256 of its SHA256SUMS.
-        runner: what runs the model.
         classes: the counts that it knows, ascending.
         verification: the thresholds of the card.
     """
 
-    def __init__(
-        self,
-        card: ModelCard,
-        runner: Runner,
-        classes: tuple[int, ...],
-        verification: VerificationSettings,
-        digest: str,
-    ):
-        self.card = card
-        self.digest = digest
-        self.classes = classes
-        self.verification = verification
-        self.runner = runner
+    TASK = "bin-counter"
 
-    @classmethod
-    def load(
-        cls,
-        model_dir: Path | str,
-        threads: int | None = None,
-        precision: Precision | None = None,
-        lanes: int = 1,
-    ) -> Self:
-        """Check a model dir, load it and run it once.
-
-        Args:
-            model_dir: weights, model.onnx, model_card.json, SHA256SUMS.
-            threads: of one inference; None takes one for each core.
-            precision: None takes that of the environment, or else the fastest that the card allows here.
-            lanes: how many calls of `infer` may be made side by side, see `Runner`.
-
-        Raises:
-            SettingsError: this machine does not have the engine or the precision that is asked for.
-            ModelError: a file is missing or damaged, the card is for another task, has an impossible value or
-                forbids the precision, or the model's inputs and outputs are not those of a bin counter; names
-                the file.
-        """
-        model_dir = Path(model_dir)
-        card, digest = open_card(model_dir, TASK)
-        verification = read_settings(VerificationSettings, card.verification, "verification", model_dir)
-        classes = parse_classes(card.classes, model_dir / CARD_FILE)
-        runner = load_runner(model_dir, card.precisions, threads, precision, lanes)
-        counter = cls(card, runner, classes, verification, digest)
-        counter._check_outputs(model_dir / MODEL_FILE)
-        return counter
-
-    def decode(self, data: bytes, max_pixels: int = MAX_PIXELS) -> DecodedPhoto:
-        """Read a JPEG, PNG or WebP file; a JPEG no larger than the model needs.
-
-        Raises:
-            UnsupportedImage, PhotoTooLarge: see `images.decode_reduced`.
-        """
-        return self.see(decode_reduced(data, self.least_side, max_pixels))
-
-    def decode_batch(
-        self, photos: Sequence[bytes], max_pixels: int = MAX_PIXELS
-    ) -> list[DecodedPhoto | UnsupportedImage]:
-        """As `decode`, on a GPU where there is one; an error stands in the place of a photo that has one."""
-        found = decode_batch(photos, self.least_side, max_pixels)
-        return [self.see(photo) if isinstance(photo, ReducedPhoto) else photo for photo in found]
+    def __init__(self, model_dir: Path, card: ModelCard, digest: str):
+        super().__init__(model_dir, card, digest)
+        self.verification = read_settings(VerificationSettings, card.verification, "verification", model_dir)
+        self.classes = parse_classes(card.classes, model_dir / CARD_FILE)
 
     @property
     def least_side(self) -> int:
-        """Px that the longer side of a photo keeps at least when it is decoded."""
+        """What the model needs."""
         return MODEL_NEEDS * self.card.input_size
 
-    def see(self, photo: ReducedPhoto) -> DecodedPhoto:
-        """A photo that is decoded already, with what the model sees of it."""
-        return DecodedPhoto(photo, fit_bin(photo.pixels, self.card.input_size))
+    def fit(self, pixels: Pixels) -> Letterbox:
+        """See `LoadedModel.fit`."""
+        return fit_bin(pixels, self.card.input_size)
 
     def infer(self, batch: Pixels, alone: bool = True) -> Probabilities:
-        """Run the model on (N, S, S, 3) uint8, the photos' tensors stacked. Returns (N, K).
-
-        `alone`: nothing else runs, see `Runner.infer`.
-        """
+        """See `LoadedModel.infer`; the answers are (N, K)."""
         return self.runner.infer(batch, alone)[OUTPUT_NAME]
 
     def interpret(self, probabilities: Probabilities, expected_quantity: int | None = None) -> BinReport:
@@ -170,8 +101,7 @@ class BinCounter:
         """
         return self.interpret(self.infer(self.decode(data).tensor[None])[0], expected_quantity)
 
-    def _check_outputs(self, path: Path) -> None:
-        outputs = self.runner.infer_blank(self.card.input_size, path)
+    def _check_outputs(self, outputs: Outputs, path: Path) -> None:
         found = {name: array.shape for name, array in outputs.items()}
         wanted = {OUTPUT_NAME: (2, len(self.classes))}
         if found != wanted:

@@ -18,7 +18,7 @@ from stocktake.bins.blob_count import count_blobs
 from stocktake.bins.counter import BinCounter
 from stocktake.bins.evaluation_scores import OURS, Said, Truth, score, truth_of
 from stocktake.bins.examples import pick_examples
-from stocktake.bins.precisions import figures_of, in_others, infer_all
+from stocktake.bins.precisions import figures_of, infer_all
 from stocktake.bootstrap import ROUNDS
 from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
 from stocktake.evaluation_files import (
@@ -32,7 +32,7 @@ from stocktake.evaluation_files import (
     write_evaluation,
 )
 from stocktake.photo_pass import each_photo, pass_workers, whole_pixels
-from stocktake.precision_gate import REFERENCE, Verdicts, judge
+from stocktake.precision_gate import REFERENCE, Verdicts, judge, open_others
 from stocktake.precision_report import PrecisionScores, verdict_rows
 from stocktake.runner import Precision
 
@@ -86,7 +86,7 @@ def evaluate(
     }
     ours = counters[OURS]
     truth = truth_of(photos, ours.classes, index_path)
-    precise, refused = in_others(model_dir, ours, ours.card.precisions)
+    precise, refused = open_others(model_dir, ours, ours.card.precisions)
     said, precisions = _count_all(index, photos, truth, counters, precise, workers, progress)
     baselines, fitted_on = _constant_counters(index, split, truth)
     scores = score(truth, {**said, **baselines}, ours.verification, seed)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stocktake.bins.counter import OUTPUT_NAME, TASK, BinCounter
+from stocktake.bins.counter import OUTPUT_NAME, BinCounter
 from stocktake.dataset import DatasetIndex
 from stocktake.errors import ModelError
 from stocktake.files import atomic_path
@@ -78,7 +78,7 @@ def make_card(checkpoint: dict[str, Any], index: DatasetIndex | None = None, **f
     """The card of a checkpoint's content, trained on `index`; `fields` win over what is filled in here."""
     known = {
         **origin(index),
-        "task": TASK,
+        "task": BinCounter.TASK,
         "name": "bin counter",
         "classes": [str(count) for count in checkpoint["classes"]],
         "input_size": checkpoint["img"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,9 +14,7 @@ from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
 from stocktake.photo_pass import decode_known, each_photo, pass_workers
 from stocktake.precision_gate import (
     LARGEST_LOSS,
-    PRECISIONS,
     REFERENCE,
-    Verdicts,
     forbid,
     judge,
     open_others,
@@ -24,7 +22,7 @@ from stocktake.precision_gate import (
     write_verdicts,
 )
 from stocktake.quantisation import spread
-from stocktake.runner import Precision, Runner
+from stocktake.runner import Precision
 
 LEAST_PHOTOS = round(1 / LARGEST_LOSS)  # with fewer a single one weighs more than what may be lost
 MOST_PHOTOS = 1000
@@ -53,7 +51,7 @@ def set_precisions(
         return write_verdicts(model_dir, forbid(lack))
     base = BinCounter.load(model_dir, precision="fp32", lanes=pass_workers(workers))
     truth = truth_of(photos, base.classes, index_path)
-    others, refused = in_others(model_dir, base)
+    others, refused = open_others(model_dir, base)
     counters: dict[Precision, BinCounter] = {REFERENCE: base, **others}
 
     def look(photo: Photo) -> dict[Precision, np.ndarray]:
@@ -79,17 +77,6 @@ def infer_all(counters: Mapping[Who, BinCounter], photo: Photo, data: bytes) -> 
         who: counter.infer(decoded[counter.card.input_size].tensor[None], alone=False)[0]
         for who, counter in counters.items()
     }
-
-
-def in_others(
-    model_dir: Path, base: BinCounter, precisions: Sequence[Precision] = PRECISIONS
-) -> tuple[dict[Precision, BinCounter], Verdicts]:
-    """A counter, which is loaded in fp32, in the other precisions; see `open_others`."""
-
-    def build(runner: Runner) -> BinCounter:
-        return BinCounter(base.card, runner, base.classes, base.verification, base.digest)
-
-    return open_others(model_dir, build, precisions)
 
 
 def figures_of(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Any
 from stocktake import tracking
 from stocktake.bins import CLASSES
 from stocktake.bins.abid import ingest
-from stocktake.bins.counter import TASK
+from stocktake.bins.counter import BinCounter
 from stocktake.bins.evaluation import evaluate
 from stocktake.bins.split import check_classes, prepare
 from stocktake.bins.thresholds import set_thresholds
@@ -90,7 +90,7 @@ def train_from(
     index_path = _prepared_index(data, folder)
     index, model_dir = DatasetIndex.read(index_path), folder / "model"
     inner = replace(settings, name="train")
-    with tracking.start_run(settings.name, TASK, tags={"dataset": index.digest}):
+    with tracking.start_run(settings.name, BinCounter.TASK, tags={"dataset": index.digest}):
         hooks = (on_epoch, monitor, on_done_epoch)
         trained, _ = train_counter(index_path, model_dir, inner, folder, error_rate, *hooks)
         split = "test" if index.split("test") else "val"

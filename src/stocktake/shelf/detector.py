@@ -1,33 +1,22 @@
-"""The shelf detector as it is evaluated and served: a photo's bytes in, products and voids out.
+"""The shelf detector as it is evaluated and served: a photo's bytes in, products and voids out."""
 
-Three stages, so that a server can run them in different places and batch the middle one:
-
-    decode      bytes -> pixels, and the square that the model sees
-    infer       squares -> every box that the model proposes
-    interpret   proposals -> products in the photo's pixels, and the voids between them
-"""
-
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stocktake.boxes import clip_boxes, nms
-from stocktake.errors import ModelError, UnsupportedImage
-from stocktake.gpu_decoding import decode_batch
-from stocktake.images import DecodedPhoto, Pixels, ReducedPhoto, decode_reduced
-from stocktake.letterbox import letterbox
-from stocktake.model_card import MODEL_FILE, ModelCard, Task, open_card, read_settings
-from stocktake.photo_header import MAX_PIXELS
-from stocktake.runner import Precision, Runner
-from stocktake.runtime import load_runner
+from stocktake.errors import ModelError
+from stocktake.images import DecodedPhoto, Pixels
+from stocktake.letterbox import Letterbox, letterbox
+from stocktake.loaded_model import LoadedModel
+from stocktake.model_card import ModelCard, read_settings
+from stocktake.runner import Outputs
 from stocktake.shelf.photo_voids import VOIDS_NEED, analyse_photo
 from stocktake.shelf.voids import Void, VoidSettings
 
-TASK: Task = "shelf-detector"
 CANDIDATE_THRESHOLD = 0.001  # with 300 per photo the convention for average precision on SKU-110K
 CANDIDATE_COUNT = 300
 MODEL_NEEDS = 2  # sides of its square; shrunk to it from less, a photo is not as sharp as when trained on
@@ -80,81 +69,30 @@ class ShelfReport:
         }
 
 
-class ShelfDetector:
-    """A model dir, loaded. Its methods may be called from several threads at once.
+class ShelfDetector(LoadedModel):
+    """A detector's model dir, loaded; `interpret` finds the voids between its products.
 
     Attributes:
-        card: the model's card.
-        digest: SHA-256 of its SHA256SUMS.
-        runner: what runs the model.
         void_settings: those of the card.
     """
 
-    def __init__(self, card: ModelCard, runner: Runner, void_settings: VoidSettings, digest: str):
-        self.card = card
-        self.digest = digest
-        self.void_settings = void_settings
-        self.runner = runner
+    TASK = "shelf-detector"
 
-    @classmethod
-    def load(
-        cls,
-        model_dir: Path | str,
-        threads: int | None = None,
-        precision: Precision | None = None,
-        lanes: int = 1,
-    ) -> Self:
-        """Check a model dir, load it and run it once.
-
-        Args:
-            model_dir: weights, model.onnx, model_card.json, SHA256SUMS.
-            threads: of one inference; None takes one for each core.
-            precision: None takes that of the environment, or else the fastest that the card allows here.
-            lanes: how many calls of `infer` may be made side by side, see `Runner`.
-
-        Raises:
-            SettingsError: this machine does not have the engine or the precision that is asked for.
-            ModelError: a file is missing or damaged, the card is for another task, has an impossible value or
-                forbids the precision, or the model's inputs and outputs are not those of a shelf detector;
-                names the file.
-        """
-        model_dir = Path(model_dir)
-        card, digest = open_card(model_dir, TASK)
-        void_settings = read_settings(VoidSettings, card.void_settings, "void_settings", model_dir)
-        runner = load_runner(model_dir, card.precisions, threads, precision, lanes)
-        detector = cls(card, runner, void_settings, digest)
-        detector._check_outputs(model_dir / MODEL_FILE)
-        return detector
-
-    def decode(self, data: bytes, max_pixels: int = MAX_PIXELS) -> DecodedPhoto:
-        """Read a JPEG, PNG or WebP file; a JPEG no larger than the model and the search for voids need.
-
-        Raises:
-            UnsupportedImage, PhotoTooLarge: see `images.decode_reduced`.
-        """
-        return self.see(decode_reduced(data, self.least_side, max_pixels))
-
-    def decode_batch(
-        self, photos: Sequence[bytes], max_pixels: int = MAX_PIXELS
-    ) -> list[DecodedPhoto | UnsupportedImage]:
-        """As `decode`, on a GPU where there is one; an error stands in the place of a photo that has one."""
-        found = decode_batch(photos, self.least_side, max_pixels)
-        return [self.see(photo) if isinstance(photo, ReducedPhoto) else photo for photo in found]
+    def __init__(self, model_dir: Path, card: ModelCard, digest: str):
+        super().__init__(model_dir, card, digest)
+        self.void_settings = read_settings(VoidSettings, card.void_settings, "void_settings", model_dir)
 
     @property
     def least_side(self) -> int:
-        """Px that the longer side of a photo keeps at least when it is decoded."""
+        """What the model needs, and the search for voids."""
         return max(MODEL_NEEDS * self.card.input_size, VOIDS_NEED)
 
-    def see(self, photo: ReducedPhoto) -> DecodedPhoto:
-        """A photo that is decoded already, with what the model sees of it."""
-        return DecodedPhoto(photo, letterbox(photo.pixels, self.card.input_size))
+    def fit(self, pixels: Pixels) -> Letterbox:
+        """See `LoadedModel.fit`."""
+        return letterbox(pixels, self.card.input_size)
 
     def infer(self, batch: Pixels, alone: bool = True) -> list[Proposals]:
-        """Run the model on (N, S, S, 3) uint8, the photos' tensors stacked. Returns N proposals.
-
-        `alone`: nothing else runs, see `Runner.infer`.
-        """
+        """See `LoadedModel.infer`."""
         outputs = self.runner.infer(batch, alone)
         return [Proposals(*photo) for photo in zip(outputs["boxes"], outputs["scores"], strict=True)]
 
@@ -215,8 +153,7 @@ class ShelfDetector:
         kept = nms(boxes, scores, self.card.iou_threshold, max_detections)
         return boxes[kept], scores[kept]
 
-    def _check_outputs(self, path: Path) -> None:
-        outputs = self.runner.infer_blank(self.card.input_size, path)
+    def _check_outputs(self, outputs: Outputs, path: Path) -> None:
         found = {name: array.shape for name, array in outputs.items()}
         boxes, scores = found.get("boxes", ()), found.get("scores", ())
         if len(boxes) != 3 or boxes[::2] != (2, 4) or scores != boxes[:2]:

@@ -24,7 +24,7 @@ from stocktake.evaluation_files import (
     write_evaluation,
 )
 from stocktake.photo_pass import each_photo, pass_workers
-from stocktake.precision_gate import REFERENCE, Verdicts, judge
+from stocktake.precision_gate import REFERENCE, Verdicts, judge, open_others
 from stocktake.precision_report import PrecisionScores, verdict_rows
 from stocktake.runner import Precision
 from stocktake.shelf import evaluation_report
@@ -34,7 +34,7 @@ from stocktake.shelf.detector import CANDIDATE_THRESHOLD, ShelfDetector
 from stocktake.shelf.evaluation_scores import Scores, calibrate, score_scenes
 from stocktake.shelf.examination import Examined, Examiner
 from stocktake.shelf.examples import draw_examples
-from stocktake.shelf.precisions import figures_of, in_others
+from stocktake.shelf.precisions import figures_of
 from stocktake.shelf.void_trials import ANY_CONFIDENCE, OURS
 from stocktake.void_kinds import LOW_STOCK
 
@@ -88,7 +88,7 @@ def evaluate(
         for who, path in given.items()
         if path is not None
     }
-    precise, refused = in_others(model_dir, detectors[OURS], detectors[OURS].card.precisions)
+    precise, refused = open_others(model_dir, detectors[OURS], detectors[OURS].card.precisions)
     constant, fitted_on = _fit_constant(index, split)
     everyone = {**detectors, **{str(precision): detector for precision, detector in precise.items()}}
     examiner = Examiner(index, everyone, constant, seed)

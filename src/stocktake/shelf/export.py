@@ -21,7 +21,7 @@ from stocktake.model_card import MODEL_FILE, ModelCard, write_sums
 from stocktake.model_export import PROOF_PHOTOS, WEIGHTS_FILE, new_model_dir, origin, val_photos, write_onnx
 from stocktake.quantisation import add_int8
 from stocktake.settings import load_settings
-from stocktake.shelf.detector import TASK, ShelfDetector
+from stocktake.shelf.detector import ShelfDetector
 from stocktake.shelf.train_settings import NMS_IOU
 from stocktake.shelf.voids import VoidSettings
 from stocktake.shelf.yolo_labels import CLASS_NAMES
@@ -116,7 +116,7 @@ def make_card(img: int, index: DatasetIndex | None = None, **fields: Any) -> Mod
     """The card of a shelf detector trained on `index`; `fields` win over what is filled in here."""
     known = {
         **origin(index),
-        "task": TASK,
+        "task": ShelfDetector.TASK,
         "name": "shelf detector",
         "classes": list(CLASS_NAMES),
         "input_size": img,

@@ -14,9 +14,7 @@ from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
 from stocktake.photo_pass import decode_known, each_photo, pass_workers
 from stocktake.precision_gate import (
     LARGEST_LOSS,
-    PRECISIONS,
     REFERENCE,
-    Verdicts,
     forbid,
     judge,
     open_others,
@@ -24,7 +22,7 @@ from stocktake.precision_gate import (
     write_verdicts,
 )
 from stocktake.quantisation import spread
-from stocktake.runner import Precision, Runner
+from stocktake.runner import Precision
 from stocktake.shelf.average_precision import score_detections
 from stocktake.shelf.detector import ShelfDetector
 from stocktake.shelf.examination import Sight
@@ -62,7 +60,7 @@ def set_precisions(
     if lack := _lack(photos, split):
         return write_verdicts(model_dir, forbid(lack))
     base = ShelfDetector.load(model_dir, precision="fp32", lanes=pass_workers(workers))
-    others, refused = in_others(model_dir, base)
+    others, refused = open_others(model_dir, base)
     detectors: dict[Precision, ShelfDetector] = {REFERENCE: base, **others}
 
     def see(photo: Photo) -> dict[Precision, tuple[Found, VoidSet]]:
@@ -80,17 +78,6 @@ def set_precisions(
         pairs = [(mine, void_truth(photo)) for photo, mine in zip(photos, voids, strict=True)]
         figures[precision] = figures_of(photos, found, pairs)
     return write_verdicts(model_dir, judge(figures, len(photos)) | recall(refused, base.card))
-
-
-def in_others(
-    model_dir: Path, base: ShelfDetector, precisions: Sequence[Precision] = PRECISIONS
-) -> tuple[dict[Precision, ShelfDetector], Verdicts]:
-    """A detector, which is loaded in fp32, in the other precisions; see `open_others`."""
-
-    def build(runner: Runner) -> ShelfDetector:
-        return ShelfDetector(base.card, runner, base.void_settings, base.digest)
-
-    return open_others(model_dir, build, precisions)
 
 
 def figures_of(

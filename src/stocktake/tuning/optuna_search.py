@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stocktake import tracking
-from stocktake.bins.counter import TASK
+from stocktake.bins.counter import BinCounter
 from stocktake.dataset import DatasetIndex
 from stocktake.errors import SettingsError
 from stocktake.setting_checks import expect_devices, expect_folder_name, expect_whole
@@ -100,7 +100,7 @@ def search(
         interrupted = known.continue_interrupted()
         if interrupted:
             log.info("the search continues; trials %s were running when it ended", interrupted)
-        named = tracking.start_run(f"search {study}", TASK, {"study": study}, run_id=known.run_id)
+        named = tracking.start_run(f"search {study}", BinCounter.TASK, {"study": study}, run_id=known.run_id)
         with keeper.keep(), named as run_id:
             known.run_id = run_id
             tracking.log_params(space.identity, "search")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stocktake import tracking
-from stocktake.bins.counter import TASK
+from stocktake.bins.counter import BinCounter
 from stocktake.bins.workflow import train_counter
 from stocktake.errors import SettingsError
 from stocktake.tuning.search_space import SearchSpace, Value
@@ -47,7 +47,7 @@ def train_best(
     except SettingsError as error:  # each trial had one of the devices
         settings = space.settings(space.chosen(values), device=device.split(",")[0], **place)
         log.warning("the best settings are trained on the first device alone: %s", error)
-    with tracking.start_run(NAME, TASK):
+    with tracking.start_run(NAME, BinCounter.TASK):
         result, _ = train_counter(index_path, model_dir, settings, work_dir)
         tracking.log_metrics(result.metrics)
     return model_dir, result.metrics

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from stocktake import tracking
-from stocktake.bins.counter import TASK
+from stocktake.bins.counter import BinCounter
 from stocktake.bins.train_settings import BinTrainSettings
 from stocktake.devices import let_threads_sleep
 from stocktake.errors import DataError, SettingsError, StoreError
@@ -125,7 +125,7 @@ def train_trial(
             raise tracking.RunStopped(f"after epoch {epoch}, worse than the median of the other trials")
 
     name = order.settings.name
-    with tracking.start_run(name, TASK, uri=order.tracking_uri, run_id=order.run_id) as run_id:
+    with tracking.start_run(name, BinCounter.TASK, uri=order.tracking_uri, run_id=order.run_id) as run_id:
         begun(run_id)
         tracking.log_params(asdict(order.settings), "train")
         result = train(order.index_path, None, order.settings, order.work_dir, on_epoch)
