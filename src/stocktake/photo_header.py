@@ -10,6 +10,7 @@ from PIL import Image
 
 from stocktake.errors import PhotoTooLarge, UnsupportedImage
 from stocktake.jpeg_scans import count_scans
+from stocktake.png_chunks import overlong_chunk
 
 MAX_BYTES = 64 << 20
 MAX_PIXELS = 80_000_000  # 240 MB once decoded; below the number at which Pillow begins to warn
@@ -43,7 +44,7 @@ def read_info(data: bytes, max_pixels: int = MAX_PIXELS) -> PhotoInfo:
     Raises:
         PhotoTooLarge: more than MAX_BYTES bytes or `max_pixels` pixels.
         UnsupportedImage: not a JPEG, PNG or WebP, or one whose header is damaged, or a JPEG of more than
-            MAX_SCANS scans.
+            MAX_SCANS scans, or a PNG that ends too soon.
     """
     if len(data) > MAX_BYTES:
         raise PhotoTooLarge(f"the photo has {len(data):,} bytes; at most {MAX_BYTES:,} are read")
@@ -59,6 +60,8 @@ def read_info(data: bytes, max_pixels: int = MAX_PIXELS) -> PhotoInfo:
         raise PhotoTooLarge(f"the photo has {width}x{height} pixels; at most {max_pixels:,} are read")
     if kind == "jpeg" and count_scans(data, MAX_SCANS + 1) > MAX_SCANS:
         raise UnsupportedImage(f"a jpeg of more than {MAX_SCANS} scans; save it anew")
+    if kind == "png" and (chunk := overlong_chunk(data)) is not None:
+        raise UnsupportedImage(f"a png that ends before its chunk {chunk!r} does; send the whole file")
     if orientation in SIDEWAYS:
         width, height = height, width
     return PhotoInfo(width, height, kind, mode, orientation, progressive)

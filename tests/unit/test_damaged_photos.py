@@ -63,6 +63,7 @@ def test_flipped_bits(name, flips):
 
 @pytest.mark.parametrize("name", FILES)
 @given(flips=st.lists(st.tuples(st.integers(0, 199), st.integers(0, 255)), min_size=1, max_size=6))
+@example(flips=[(33, 255)])  # in a PNG the length of the first chunk after the header
 @settings(max_examples=60, deadline=None)
 def test_other_bytes_in_the_header(name, flips):
     data = bytearray(FILES[name])
@@ -115,6 +116,7 @@ BOMBS = {
     "webp": resized_webp(FILES["webp"], 16_000, 16_000),
     "strip": resized_jpeg(FILES["jpeg-grey"], 65_000, 1_300),
 }
+BALLOON = FILES["png"][:33] + b"\xff" + FILES["png"][34:]  # a chunk that claims to have 4 GB
 
 
 @pytest.mark.parametrize("name", BOMBS)
@@ -130,11 +132,11 @@ def test_bombs_take_no_memory():
         "import resource, sys\n"
         "from stocktake.errors import UnsupportedImage\n"
         "from stocktake.images import check_photo, decode_photo, decode_reduced\n"
-        "from tests.unit.test_damaged_photos import BOMBS, FILES\n"
+        "from tests.unit.test_damaged_photos import BALLOON, BOMBS, FILES\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "for data in FILES.values(): decode_photo(data)\n"
         "before = peak()\n"
-        "for data in BOMBS.values():\n"
+        "for data in [*BOMBS.values(), BALLOON]:\n"
         "    for read in (decode_photo, check_photo, lambda data: decode_reduced(data, 1280)):\n"
         "        try: read(data)\n"
         "        except UnsupportedImage: continue\n"
