@@ -10,7 +10,7 @@ _END = b"IEND"
 def overlong_chunk(data: bytes) -> str | None:
     """The kind of the first chunk of the PNG in `data` that goes beyond its end; None if all are whole.
 
-    Bytes after the last chunk, which is IEND, are not looked at; where there is none, IEND is what is missing.
+    Bytes after IEND, the last chunk, are not looked at; where there is none, IEND is what is missing.
     """
     place = _SIGNATURE_BYTES
     while header := data[place : place + _LENGTH_BYTES + _KIND_BYTES]:
