@@ -128,8 +128,4 @@ def _refuse(error: Exception, handler: grpc.RpcMethodHandler | None) -> grpc.Rpc
 
     if handler is not None and handler.request_streaming and handler.response_streaming:  # reflection
         return grpc.stream_stream_rpc_method_handler(abort)
-    return grpc.unary_unary_rpc_method_handler(
-        abort,
-        handler.request_deserializer if handler else None,
-        handler.response_serializer if handler else None,
-    )
+    return grpc.stream_unary_rpc_method_handler(abort)  # whose messages are not read unless somebody asks

@@ -19,6 +19,7 @@ import numpy as np
 from serving.predictors import metrics, tracing
 from serving.predictors.errors import NotReady
 from serving.predictors.queues import Photo, Queues, Request, Stage, StagedModel, Task
+from stocktake.images import EncodedPhoto
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class Scheduler:
         self._pool = [self._start(f"photos-{n}", self._pool_wakes, self._queues.take) for n in range(threads)]
 
     async def run(
-        self, model: StagedModel, photos: Sequence[bytes], quantities: Sequence[int | None]
+        self, model: StagedModel, photos: Sequence[EncodedPhoto], quantities: Sequence[int | None]
     ) -> list[Any]:
         """The reports of the photos of one request, one or more, in their order.
 

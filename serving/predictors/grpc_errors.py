@@ -1,14 +1,19 @@
 """Errors over gRPC: the status of the table, with the text that REST has."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
+from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest
 
+from serving.predictors import requests
+from serving.predictors.admission import LEAST_REQUESTS
 from serving.predictors.client_log import log_error
 from serving.predictors.errors import Overloaded, answer_to, text_for_client
+from serving.predictors.grpc_fields import is_small
 from serving.predictors.metrics import count_refusal
-from stocktake.errors import BadRequest
+from stocktake.errors import BadRequest, StocktakeError
 
 RETRY_HEADER = "grpc-retry-pushback-ms"  # what clients that retry by themselves wait for
 
@@ -23,13 +28,19 @@ class Unreadable:
 class RoomFirst(grpc.aio.ServerInterceptor):
     """Refuses a call for inference before its message is read, where there is no place for any.
 
-    Which model it is for stands in the message, so the place itself is taken after that.
+    Which model it is for stands in the message, so its place there is taken after that. Until then it counts
+    among the calls whose message is still to come, of which there are `LEAST_REQUESTS` at most.
     """
 
-    def __init__(self, method: str, check: Callable[[], None]):
-        """`method` is the full name of the one for inference; `check` raises Overloaded."""
+    def __init__(self, method: str, check: Callable[[], None], seconds: float):
+        """`method` is the full name of the one for inference; `check` raises Overloaded.
+
+        A message is there within `seconds`.
+        """
         self._method = method
         self._check = check
+        self._seconds = seconds
+        self._reading = 0
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:
         """The handler of a method, as one of a stream, whose messages gRPC reads when they are asked for."""
@@ -38,18 +49,33 @@ class RoomFirst(grpc.aio.ServerInterceptor):
             return handler
 
         async def answer(messages: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> Any:
+            requests.call_began.set(asyncio.get_running_loop().time())
             try:
-                self._check()
-            except Overloaded as error:
+                message = await self._read(messages)
+            except StocktakeError as error:
                 count_refusal(error, "grpc")
-                await abort_with(error, context)
-            async for message in messages:
-                return await handler.unary_unary(message, context)
-            return await abort_with(BadRequest("there is no message"), context)
+                return await abort_with(error, context)
+            return await handler.unary_unary(message, context)
 
-        return grpc.stream_unary_rpc_method_handler(
-            answer, handler.request_deserializer, handler.response_serializer
-        )
+        def read(data: bytes) -> Any:
+            if not is_small(data, ModelInferRequest.DESCRIPTOR):
+                return Unreadable
+            return handler.request_deserializer(data)
+
+        return grpc.stream_unary_rpc_method_handler(answer, read, handler.response_serializer)
+
+    async def _read(self, messages: AsyncIterator[Any]) -> Any:
+        if self._reading >= LEAST_REQUESTS:
+            raise Overloaded(1)
+        self._check()
+        self._reading += 1
+        try:
+            async with requests.deadline(asyncio.get_running_loop().time() + self._seconds):
+                async for message in messages:
+                    return message
+        finally:
+            self._reading -= 1
+        raise BadRequest("there is no message")
 
 
 class ErrorsToStatus(grpc.aio.ServerInterceptor):
@@ -70,11 +96,13 @@ class ErrorsToStatus(grpc.aio.ServerInterceptor):
         async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
             try:
                 if request is Unreadable:
-                    raise BadRequest(f"the message is none that {details.method} takes")
+                    raise BadRequest(f"the message is none of {details.method}, or has too many parts")
                 return await handler.unary_unary(request, context)
             except grpc.aio.AbortError:  # answered already
                 raise
             except Exception as error:
+                if request is Unreadable:
+                    count_refusal(error, "grpc")
                 await abort_with(error, context)
 
         return grpc.unary_unary_rpc_method_handler(answer, read, handler.response_serializer)

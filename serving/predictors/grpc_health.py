@@ -5,6 +5,7 @@ service is the server again.
 """
 
 import asyncio
+from contextlib import suppress
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -14,6 +15,7 @@ from kserve.protocol.dataplane import DataPlane
 
 INFERENCE_SERVICE = "inference.GRPCInferenceService"
 SECONDS_BETWEEN_LOOKS = 1.0
+MOST_WATCHERS = 100
 
 
 class HealthServicer(health_pb2_grpc.HealthServicer):
@@ -21,6 +23,12 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
 
     def __init__(self, dataplane: DataPlane):
         self._dataplane = dataplane
+        self._ending = asyncio.Event()
+        self._watchers = 0
+
+    def end(self) -> None:
+        """Tell those who watch once more, and nothing after that."""
+        self._ending.set()
 
     async def Check(  # noqa: N802
         self, request: HealthCheckRequest, context: grpc.aio.ServicerContext
@@ -34,14 +42,22 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
     async def Watch(  # noqa: N802
         self, request: HealthCheckRequest, context: grpc.aio.ServicerContext
     ) -> None:
-        """The same, and again whenever it changes, until the client has heard enough."""
-        told = None
-        while True:
-            status = await self._status(request.service)
-            if status != told:
-                await context.write(HealthCheckResponse(status=status))
-            told = status
-            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+        """The same, and again whenever it changes, until the client has heard enough or the server ends."""
+        if self._watchers >= MOST_WATCHERS:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watch already; ask with Check")
+        self._watchers += 1
+        try:
+            told, ending = None, False
+            while not ending:
+                ending = self._ending.is_set()
+                status = await self._status(request.service)
+                if status != told:
+                    await context.write(HealthCheckResponse(status=status))
+                told = status
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._ending.wait(), SECONDS_BETWEEN_LOOKS)
+        finally:
+            self._watchers -= 1
 
     async def _status(self, service: str) -> int:
         try:

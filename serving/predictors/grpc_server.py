@@ -36,6 +36,7 @@ class PredictorGrpcServer(GRPCServer):
         self._limits = limits
         self._interceptors = interceptors
         self._credentials = credentials
+        self._health = HealthServicer(dataplane)
 
     async def start(self, _max_workers: int = 0) -> None:
         """Serve until `stop`. Our services are coroutines and need no threads."""
@@ -44,11 +45,13 @@ class PredictorGrpcServer(GRPCServer):
             ("grpc.max_receive_message_length", self._limits.body_bytes),
             ("grpc.so_reuseport", 0),  # a second server on the port is a mistake, not a helper
         ]
-        room = RoomFirst(
-            f"/{INFERENCE_SERVICE}/ModelInfer", partial(check_room, self._data_plane.model_registry)
+        check = partial(check_room, self._data_plane.model_registry)
+        room = RoomFirst(f"/{INFERENCE_SERVICE}/ModelInfer", check, self._limits.seconds)
+        self._server = grpc.aio.server(
+            interceptors=[*self._interceptors, room, ErrorsToStatus()],
+            options=options,
+            maximum_concurrent_rpcs=self._limits.calls,
         )
-        interceptors = [*self._interceptors, room, ErrorsToStatus()]
-        self._server = grpc.aio.server(interceptors=interceptors, options=options)
         self._add_services(self._server)
         address = f"[::]:{self._port}"
         if self._credentials is None:
@@ -58,11 +61,16 @@ class PredictorGrpcServer(GRPCServer):
         await self._server.start()
         await self._server.wait_for_termination()
 
+    async def stop(self, sig: int | None = None) -> None:
+        """Answer what was accepted; those who watch the server's health are not waited for."""
+        self._health.end()
+        await super().stop(sig)
+
     def _add_services(self, server: Any) -> None:
         inference = PredictorServicer(
             self._data_plane, self._model_repository_extension, self._limits.seconds
         )
         grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, server)
-        health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(self._data_plane), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (INFERENCE_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)

@@ -42,9 +42,10 @@ class PredictorServicer(InferenceServicer):
         self, request: messages.ModelInferRequest, context: Context
     ) -> messages.ModelInferResponse:
         model = await requests.find_model(self._models, request.model_name, request.model_version)
-        until = asyncio.get_running_loop().time() + min(
-            context.time_remaining() or self._seconds, self._seconds
-        )
+        now = asyncio.get_running_loop().time()
+        until = requests.call_began.get(now) + self._seconds
+        if (left := context.time_remaining()) is not None:
+            until = min(until, now + left)
         with requests.place_in(model):
             async with requests.deadline(until) as clock:
                 payload = request_of_message(request, version_of(model))

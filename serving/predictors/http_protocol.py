@@ -1,6 +1,7 @@
 """HTTP connections: what ends before a route sees it is answered like all else; none is held for long."""
 
 import asyncio
+from http import HTTPStatus
 from typing import Any
 
 import httptools
@@ -9,7 +10,10 @@ from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serving.predictors.errors import Overloaded
+from serving.predictors.metrics import count_refusal
 from serving.predictors.rest_errors import error_response
+
+MAX_HEADER_BYTES = 64 << 10  # of all lines; nothing below limits them
 
 
 class JsonErrorProtocol(HttpToolsProtocol):
@@ -22,6 +26,8 @@ class JsonErrorProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._header_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._unread = 0  # bytes of a header, of a trailer or between the chunks of a body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
@@ -31,17 +37,43 @@ class JsonErrorProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on. Some clients ask for HTTP/2 in their first request, whose body Uvicorn then loses."""
         self._unset_keepalive_if_required()
+        self._unread += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
             self.send_400_response("this is not HTTP/1.1")
         except httptools.HttpParserUpgrade as upgrade:
             self._read_without_upgrade(data[upgrade.args[0] :])
+        else:
+            if self._unread > MAX_HEADER_BYTES:
+                message = f"the header has more than {MAX_HEADER_BYTES:,} bytes"
+                self._answer_and_close(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, message)
 
     def on_headers_complete(self) -> None:
         """A request is there."""
+        self._unread = 0
         self._stop_waiting()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body is there."""
+        self._unread = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is there as a whole."""
+        self._unread = 0
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """The client reads too little of what it is sent; give it some time."""
+        super().pause_writing()
+        self._write_timer = self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client reads on."""
+        super().resume_writing()
+        self._stop_write_timer()
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next request, unless it is there already."""
@@ -52,6 +84,7 @@ class JsonErrorProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         self._stop_waiting()
+        self._stop_write_timer()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
@@ -59,11 +92,13 @@ class JsonErrorProtocol(HttpToolsProtocol):
 
         What follows such a request can't be told from its body, so this error ends a connection.
         """
-        body = orjson.dumps({"error": msg})
-        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(
-            body
-        )
-        self.transport.write(STATUS_LINE[400] + head + body)
+        self._answer_and_close(HTTPStatus.BAD_REQUEST, msg)
+
+    def _answer_and_close(self, status: HTTPStatus, message: str) -> None:
+        if self.cycle is None or self.cycle.response_complete:  # otherwise it would stand in another answer
+            body = orjson.dumps({"error": message})
+            head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+            self.transport.write(STATUS_LINE[status] + head % len(body) + body)
         self.transport.close()
 
     def _should_upgrade(self) -> bool:
@@ -89,11 +124,19 @@ class JsonErrorProtocol(HttpToolsProtocol):
 
     def _wait_for_header(self) -> None:
         self._stop_waiting()
-        self._header_timer = self.loop.call_later(self.timeout_keep_alive, self.transport.close)
+        self._header_timer = self.loop.call_later(self.timeout_keep_alive, self._close)
+
+    def _close(self) -> None:
+        self.transport.close()  # which waits until all is sent
+        self._write_timer = self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
 
     def _stop_waiting(self) -> None:
         if self._header_timer is not None:
             self._header_timer.cancel()
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
 
 
 def _watches(path: str) -> bool:
@@ -101,6 +144,8 @@ def _watches(path: str) -> bool:
 
 
 async def _too_many_connections(scope: Any, receive: Any, send: Any) -> None:
-    response = error_response(Overloaded(1))
+    error = Overloaded(1)
+    count_refusal(error, "rest-v1" if scope["path"].startswith("/v1/") else "rest-v2")
+    response = error_response(error)
     response.headers["connection"] = "close"  # there are too many of them
     await response(scope, receive, send)

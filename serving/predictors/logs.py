@@ -59,6 +59,12 @@ def configure_logging(stream: TextIO | None = None, level: int = logging.INFO) -
     kserve.propagate = False
 
 
+def begin_request(headers: Mapping[str, str]) -> None:
+    """`bind_request` where a request begins: Uvicorn starts pipelined ones in the context of the one before."""
+    _request_id.set(None)
+    bind_request(headers)
+
+
 def bind_request(headers: Mapping[str, str] | None, request_id: str | None = None) -> str:
     """Name the request that this task answers, in every line that it logs from now on.
 

@@ -6,10 +6,12 @@ near the number of photos that it works on at once.
 """
 
 import functools
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram, Info
 
@@ -23,7 +25,7 @@ REQUESTS = Counter(
     "stocktake_requests", "Requests answered; code as REST or gRPC says it", ["model", "protocol", "code"]
 )
 REQUEST_SECONDS = Histogram(
-    "stocktake_request_seconds", "From request to answer", ["model", "protocol"], buckets=BUCKETS_S
+    "stocktake_request_seconds", "From request to a good answer", ["model", "protocol"], buckets=BUCKETS_S
 )
 REQUESTS_IN_FLIGHT = Gauge("stocktake_requests_in_flight", "Requests without an answer yet", ["model"])
 PHOTOS_WAITING = Gauge("stocktake_photos_waiting", "Photos accepted and not begun", ["model"])
@@ -79,8 +81,10 @@ def observe_request(model_name: str, protocol: str) -> Iterator[Seen]:
         raise
     finally:
         in_flight.dec()
-        REQUEST_SECONDS.labels(model, protocol).observe(time.perf_counter() - began)
-        REQUESTS.labels(model, protocol, seen.code or ("OK" if protocol == "grpc" else "200")).inc()
+        good = "OK" if protocol == "grpc" else "200"
+        if seen.code in (None, good):  # to refuse takes no time, and would make an overrun server look fast
+            REQUEST_SECONDS.labels(model, protocol).observe(time.perf_counter() - began)
+        REQUESTS.labels(model, protocol, seen.code or good).inc()
 
 
 def count_refusal(error: Exception, protocol: str) -> None:
@@ -131,13 +135,19 @@ def watch_gpu_memory() -> int:
 
         pynvml.nvmlInit()
         handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        totals = [pynvml.nvmlDeviceGetMemoryInfo(handle).total for handle in handles]
     except Exception:  # its errors share no base with a missing import, and none of them may stop a server
         return 0
-    for number, handle in enumerate(handles):
-        GPU_TOTAL.labels(str(number)).set(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
-        GPU_USED.labels(str(number)).set_function(
-            functools.partial(lambda handle: pynvml.nvmlDeviceGetMemoryInfo(handle).used, handle)
-        )
+
+    def used(handle: Any) -> float:
+        try:
+            return float(pynvml.nvmlDeviceGetMemoryInfo(handle).used)
+        except pynvml.NVMLError:  # a scrape would fail as a whole
+            return math.nan
+
+    for number, (handle, total) in enumerate(zip(handles, totals, strict=True)):
+        GPU_TOTAL.labels(str(number)).set(total)
+        GPU_USED.labels(str(number)).set_function(functools.partial(used, handle))
     return len(handles)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from stocktake.errors import BadRequest
 
 TIMEOUT = "timeout"  # microseconds, as Triton's clients send it; 0 for none
+LONGEST_TIMEOUT = 10**12  # microseconds, eleven days
 # Answers of another form than the output's own: to leave these aside would be to answer something else.
 _NOT_OFFERED = ("classification", "shared_memory_region")
 
@@ -17,8 +18,8 @@ def check_request_parameters(parameters: Mapping[str, Any]) -> None:
     """Raises BadRequest if one that we know has an impossible value."""
     _check_flag(parameters, "binary_data_output", "parameters")
     timeout = parameters.get(TIMEOUT, 0)
-    if type(timeout) is not int or timeout < 0:
-        raise BadRequest(f"parameters.{TIMEOUT}: give a number of microseconds")
+    if type(timeout) is not int or not 0 <= timeout <= LONGEST_TIMEOUT:
+        raise BadRequest(f"parameters.{TIMEOUT}: give a number of microseconds, up to {LONGEST_TIMEOUT}")
 
 
 def check_output_parameters(parameters: Mapping[str, Any], number: int) -> None:

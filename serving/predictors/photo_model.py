@@ -3,7 +3,7 @@
 import asyncio
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from kserve import InferRequest, InferResponse, Model
@@ -15,7 +15,7 @@ from serving.predictors.errors import ClientError
 from serving.predictors.protocol import Sent, Tensors, answer, has_bytes, requested_outputs, sent_of
 from stocktake.errors import BadRequest
 from stocktake.gpu_decoding import find_decoder
-from stocktake.images import DecodedPhoto, Pixels
+from stocktake.images import DecodedPhoto, EncodedPhoto, Pixels
 from stocktake.loaded_model import LoadedModel
 
 
@@ -37,6 +37,7 @@ class PhotoModel(Model):
         scheduler: whose threads do the work; to be closed when the server ends.
         admission: the door that requests come in by, before their body is read.
         digest: of the model dir.
+        max_decode: most photos that one call of `decode` should take.
     """
 
     INPUTS: ClassVar[list[dict[str, Any]]] = [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
@@ -47,6 +48,7 @@ class PhotoModel(Model):
         self.scheduler = scheduler
         self.admission = capacity.admission(name, self.lanes * self.max_batch)
         self.digest = loaded.digest
+        self.max_decode = self.max_batch if find_decoder() else 1  # found now, for it takes a GPU seconds
         facts = self.runner_facts()
         del facts["reason"]  # a label of a sentence helps nobody
         metrics.model_loaded(name, digest=loaded.digest, **facts)
@@ -62,11 +64,6 @@ class PhotoModel(Model):
         """Most photos that one call of `infer` should take."""
         return self._loaded.runner.max_batch
 
-    @property
-    def max_decode(self) -> int:
-        """Most photos that one call of `decode` should take."""
-        return self.max_batch if find_decoder() else 1
-
     def infer(self, batch: Pixels, alone: bool) -> Iterable[Any]:
         """Run the model on (N, S, S, 3) uint8 RGB, on all cores or on one of `lanes` shares. N answers."""
         return self._loaded.infer(batch, alone)
@@ -81,7 +78,7 @@ class PhotoModel(Model):
             "reason": runner.reason,
         }
 
-    def decode(self, photos: Sequence[bytes]) -> Sequence[DecodedPhoto | Exception]:
+    def decode(self, photos: Sequence[EncodedPhoto]) -> Sequence[DecodedPhoto | Exception]:
         """Read encoded photos; a BadRequest stands in the place of one that is none."""
         return self._loaded.decode_batch(photos)
 
@@ -138,7 +135,7 @@ class PhotoModel(Model):
     async def _look_at(self, sent: Sent) -> list[Report]:
         with self.admission.photos(len(sent.photos)):
             try:
-                return await self.scheduler.run(self, cast(list[bytes], sent.photos), sent.quantities)
+                return await self.scheduler.run(self, sent.photos, sent.quantities)
             except PhotoFailed as failure:
                 cause = failure.__cause__
                 if isinstance(cause, BadRequest):

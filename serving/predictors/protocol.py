@@ -26,7 +26,16 @@ from serving.predictors.tensors import (
 )
 from stocktake.errors import BadRequest
 
-__all__ = ["MAX_PHOTOS", "QUANTITY", "Sent", "Tensors", "answer", "has_bytes", "requested_outputs", "sent_of"]
+__all__ = [
+    "MAX_PHOTOS",
+    "QUANTITY",
+    "Sent",
+    "Tensors",
+    "answer",
+    "has_bytes",
+    "requested_outputs",
+    "sent_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +80,7 @@ def sent_of(request: InferRequest | dict[str, Any], inputs: Sequence[str] = (IMA
     photos = photos_in(tensors[IMAGE])
     if QUANTITY not in tensors:
         return Sent(photos, [None] * len(photos))
-    quantities = quantities_in(tensors[QUANTITY])
-    if len(quantities) != len(photos):
-        raise BadRequest(
-            f"input '{QUANTITY}': has {len(quantities)} elements for {len(photos)} photos; send one for each"
-        )
-    return Sent(photos, [*quantities])
+    return Sent(photos, [*quantities_in(tensors[QUANTITY], len(photos))])
 
 
 def requested_outputs(request: InferRequest, available: Sequence[str]) -> list[str]:

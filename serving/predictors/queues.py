@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
-from stocktake.images import DecodedPhoto, Pixels
+from stocktake.images import DecodedPhoto, EncodedPhoto, Pixels
 
 Stage = Literal["decode", "infer", "interpret"]
 
@@ -41,7 +41,7 @@ class StagedModel(Protocol):
         """Most photos that one call of `decode` should take; more than 1 where a device of its own reads."""
         ...
 
-    def decode(self, photos: Sequence[bytes]) -> Sequence[DecodedPhoto | Exception]:
+    def decode(self, photos: Sequence[EncodedPhoto]) -> Sequence[DecodedPhoto | Exception]:
         """Read encoded photos; what is wrong with one stands in its place."""
         ...
 
@@ -60,7 +60,7 @@ class Photo:
 
     request: "Request"
     number: int  # in its request, from 0
-    data: bytes  # none once it is decoded
+    data: EncodedPhoto  # none once it is decoded
     quantity: int | None
     since: float  # s, when it began to wait for its next stage
     waited: float = 0.0  # s, in all queues so far
@@ -81,7 +81,7 @@ class Request:
     def __init__(
         self,
         model: StagedModel,
-        photos: Sequence[bytes],
+        photos: Sequence[EncodedPhoto],
         quantities: Sequence[int | None],
         now: float,
         parent: Any = None,

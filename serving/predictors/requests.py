@@ -11,6 +11,7 @@ Deadlines, clients that went away and the end of the server cancel the work; tha
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,9 @@ from stocktake.errors import BadRequest
 TIMEOUT_HEADER = "x-envoy-expected-rq-timeout-ms"
 MAX_DIGITS = 12  # of a number in a header
 
+# When a gRPC call came, by the event loop's time; its message may have taken long.
+call_began: ContextVar[float] = ContextVar("call_began")
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -32,6 +36,7 @@ class Limits:
 
     body_bytes: int = 128 << 20  # as it comes, and unpacked
     seconds: float = 30.0  # from its first byte to its answer
+    calls: int = 1000  # at a time over gRPC, those included that watch the server
 
 
 async def find_model(models: ModelRepository, name: str, version: str | None = None) -> Model:

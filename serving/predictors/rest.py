@@ -18,6 +18,7 @@ from kserve.protocol.dataplane import DataPlane
 from serving.predictors import openapi, requests
 from serving.predictors.bodies import pack, read_body
 from serving.predictors.errors import ClientGone, UnsupportedMedia
+from serving.predictors.logs import begin_request
 from serving.predictors.metadata import version_of
 from serving.predictors.metrics import observe_request
 from serving.predictors.parameters import timeout_seconds
@@ -25,7 +26,12 @@ from serving.predictors.requests import Limits
 from serving.predictors.rest_errors import AnsweredRoute, add_error_handlers
 from serving.predictors.rest_metadata import metadata_routes
 from serving.predictors.rest_v1 import parse_v1, request_of_photo
-from serving.predictors.rest_v2 import HEADER_LENGTH, encode_infer_response, parse_infer_request
+from serving.predictors.rest_v2 import (
+    HEADER_LENGTH,
+    encode_infer_response,
+    json_length,
+    parse_infer_request,
+)
 from serving.predictors.tensors import QUANTITY
 
 SMALL = 1 << 18  # bytes; more JSON than this is parsed beside the event loop
@@ -50,6 +56,7 @@ class CountedRoute(AnsweredRoute):
         protocol = f"rest-{self.path[1:3]}"
 
         async def count(request: Request) -> Response:
+            begin_request(request.headers)
             with observe_request(request.path_params["model_name"], protocol) as seen:
                 response = await handle(request)
                 seen.code = str(response.status_code)
@@ -95,14 +102,13 @@ async def _infer(model: Model, request: Request, limits: Limits) -> Response:
     header_length = request.headers.get(HEADER_LENGTH)
     async with _answering(model, request, limits) as (body, clock):
         parse = partial(parse_infer_request, body, header_length, model.name, version_of(model))
-        # The JSON of binary requests is short.
-        payload = await _beside(parse, len(body) if header_length is None else 0)
+        payload = await _beside(parse, json_length(header_length, len(body)))
         requests.shorten(clock, timeout_seconds(payload.parameters))
         response = await requests.ask(model, payload, dict(request.headers))
-        content, json_length = encode_infer_response(payload, response)
-    if json_length is None:
+        content, length = encode_infer_response(payload, response)
+    if length is None:
         return await _packed(request, content, "application/json", {})
-    return await _packed(request, content, "application/octet-stream", {HEADER_LENGTH: str(json_length)})
+    return await _packed(request, content, "application/octet-stream", {HEADER_LENGTH: str(length)})
 
 
 async def _predict(model: Model, request: Request, limits: Limits) -> Response:

@@ -66,9 +66,9 @@ def parse_infer_request(
     Raises:
         BadRequest: the JSON or the framing is wrong; names the field, never what it holds.
     """
-    json_length = len(body) if header_length is None else _header_length(header_length, len(body))
+    length = json_length(header_length, len(body))
     view = memoryview(body).toreadonly()
-    header = _parse_header(body if json_length == len(body) else bytes(view[:json_length]))
+    header = _parse_header(body if length == len(body) else bytes(view[:length]))
     return InferRequest(
         model_name,
         [
@@ -76,7 +76,7 @@ def parse_infer_request(
             for tensor in header.inputs
         ],
         request_id=header.id,
-        raw_inputs=_binary_inputs(header.inputs, view[json_length:]),
+        raw_inputs=_binary_inputs(header.inputs, view[length:]),
         parameters=header.parameters,
         request_outputs=(
             None
@@ -149,7 +149,11 @@ def _binary_inputs(inputs: list[RequestInput], rest: memoryview) -> list[memoryv
     return raw
 
 
-def _header_length(value: str, body_length: int) -> int:
+def json_length(header_length: str | None, body_length: int) -> int:
+    """Bytes of JSON that a body begins with, all without the header. Raises BadRequest if it has fewer."""
+    if header_length is None:
+        return body_length
+    value = header_length
     is_number = value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS
     if not is_number or int(value) > body_length:
         raise BadRequest(f"header {HEADER_LENGTH}: give the JSON's length, up to {body_length} bytes")

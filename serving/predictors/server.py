@@ -76,7 +76,7 @@ class PredictorServer(ModelServer):
             grace_period=round(settings.grace_seconds),
         )
         self._settings = settings
-        self._limits = Limits(settings.max_body_bytes, settings.deadline_seconds)
+        self._limits = Limits(settings.max_body_bytes, settings.deadline_seconds, settings.max_connections)
         self._access = Access(settings.token, settings.admin_token)
         self._drain = Drain()
         self.dataplane = PredictorDataPlane(repository, self._drain)
@@ -142,7 +142,7 @@ def serve(
         logging.getLogger(talkative).setLevel(logging.WARNING)
     logging.getLogger("kserve").addFilter(OneLineForClients())
     uvicorn.config.HTTP_PROTOCOLS["auto"] = "serving.predictors.http_protocol:JsonErrorProtocol"
-    scheduler, capacity = Scheduler(settings.threads), Capacity()
+    scheduler, capacity = Scheduler(settings.threads), Capacity(settings.max_requests)
 
     def load(name: str, model_dir: Path) -> PhotoModel:
         first = opened.pop(name, None)

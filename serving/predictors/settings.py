@@ -5,6 +5,7 @@ import socket
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -25,7 +26,9 @@ class ServerSettings:
     grpc_port: int = 8081
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))  # CPU cores to use
     max_body_bytes: int = 128 << 20
+    workers: int = 1
     max_connections: int = 1000
+    max_requests: int | None = None  # that wait or are answered at a time; None for what suits the models
     deadline_seconds: float = 30.0  # from the first byte of a request to its answer
     drain_seconds: float = 5.0  # not ready yet answering, after SIGTERM
     grace_seconds: float = 30.0  # for what was accepted, after that
@@ -35,12 +38,7 @@ class ServerSettings:
     ssl_keyfile: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("threads", "max_body_bytes", "max_connections"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"--{name} {getattr(self, name)}: give 1 or more")
-        for name in ("deadline_seconds", "drain_seconds", "grace_seconds"):
-            if not 0 <= getattr(self, name) < 3600:
-                raise SettingsError(f"--{name} {getattr(self, name)}: give 0 to 3600 seconds")
+        self._check_limits()
         if (self.ssl_certfile is None) != (self.ssl_keyfile is None):
             raise SettingsError("--ssl_certfile and --ssl_keyfile: give both or neither")
         for name in ("ssl_certfile", "ssl_keyfile"):
@@ -49,14 +47,44 @@ class ServerSettings:
                 raise SettingsError(f"--{name} {path}: there is no such file")
         if self.ssl_certfile is not None and self.ssl_keyfile is not None:
             _check_certificate(self.ssl_certfile, self.ssl_keyfile)
+        if self.http_port == self.grpc_port:
+            raise SettingsError(f"--grpc_port {self.grpc_port}: is that of REST; choose another port")
         for name in ("http_port", "grpc_port"):
             _check_port(name, getattr(self, name))
 
+    def _check_limits(self) -> None:
+        for name in ("threads", "max_body_bytes", "max_connections", "max_requests"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise SettingsError(f"--{name} {getattr(self, name)}: give 1 or more")
+        for name in ("deadline_seconds", "drain_seconds", "grace_seconds"):
+            if not 0 <= getattr(self, name) < 3600:
+                raise SettingsError(f"--{name} {getattr(self, name)}: give 0 to 3600 seconds")
+        if not self.deadline_seconds:
+            raise SettingsError("--deadline_seconds 0: give more, or no request can be answered")
+        if self.workers != 1:
+            raise SettingsError(
+                f"--workers {self.workers}: give 1; one process uses all cores, or a GPU that has no room for"
+                " two. Run more replicas instead"
+            )
+
     def grpc_credentials(self) -> grpc.ServerCredentials | None:
-        """The certificate for gRPC; None where there is none."""
+        """The certificate for gRPC, read again when it is renewed; None where there is none."""
         if self.ssl_certfile is None or self.ssl_keyfile is None:
             return None
-        return grpc.ssl_server_credentials([(self.ssl_keyfile.read_bytes(), self.ssl_certfile.read_bytes())])
+        certificate, key = self.ssl_certfile, self.ssl_keyfile
+
+        def read() -> Any:
+            return grpc.ssl_server_certificate_configuration([(key.read_bytes(), certificate.read_bytes())])
+
+        def renewed() -> Any:
+            """Called for each connection; KServe does the same for REST."""
+            try:
+                _check_certificate(certificate, key)
+            except SettingsError:  # half written
+                return None
+            return read()
+
+        return grpc.dynamic_ssl_server_credentials(read(), renewed)
 
 
 def read_token(flag: str, path: Path | None) -> str | None:

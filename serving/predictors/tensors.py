@@ -15,13 +15,14 @@ from kserve import InferInput
 from numpy.typing import NDArray
 
 from stocktake.errors import BadRequest
+from stocktake.images import EncodedPhoto
 
 IMAGE, QUANTITY = "image", "expected_quantity"  # the inputs that there are
 MAX_PHOTOS = 64
 MAX_QUANTITY = 2**31 - 1  # what an INT32 holds
 
 Tensors = Mapping[str, NDArray[Any]]
-Photo = bytes | memoryview  # a whole image file
+Photo = EncodedPhoto
 Datatype = Literal[
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64",
     "BYTES",
@@ -46,9 +47,11 @@ def photos_in(tensor: InferInput) -> list[Photo]:
     ]
 
 
-def quantities_in(tensor: InferInput) -> list[int]:
-    """The elements of the input `expected_quantity`. Raises BadRequest if they are not numbers of items."""
+def quantities_in(tensor: InferInput, photos: int) -> list[int]:
+    """The elements of the input `expected_quantity`. Raises BadRequest if they are not one for each photo."""
     count = _count(tensor, "INT32")
+    if count != photos:  # told before millions of them are looked at
+        raise BadRequest(f"input '{QUANTITY}': has {count} elements for {photos} photos; send one for each")
     values: Sequence[Any]
     if (raw := raw_data(tensor)) is None:
         values = _listed(tensor, count)

@@ -16,6 +16,7 @@ import numpy as np
 
 from stocktake.errors import UnsupportedImage
 from stocktake.images import (
+    EncodedPhoto,
     Pixels,
     ReducedPhoto,
     choose_reduction,
@@ -35,7 +36,7 @@ TRIAL_SIDE = 64  # px
 class BatchDecoder(Protocol):
     """Decodes several JPEGs at once."""
 
-    def decode(self, files: Sequence[bytes]) -> list[Pixels | None]:
+    def decode(self, files: Sequence[EncodedPhoto]) -> list[Pixels | None]:
         """(H, W, 3) uint8 RGB as stored, whatever their EXIF orientation; None where it can't."""
 
 
@@ -60,10 +61,10 @@ class NvJpegDecoder:
         if self.decode([trial])[0] is None:
             raise RuntimeError("nvImageCodec decodes no JPEG here; install nvidia-nvjpeg-cu12 beside it")
 
-    def decode(self, files: Sequence[bytes]) -> list[Pixels | None]:
+    def decode(self, files: Sequence[EncodedPhoto]) -> list[Pixels | None]:
         """See `BatchDecoder`."""
         with self._lock:
-            images = self._decoder.decode(list(files), params=self._params)
+            images = self._decoder.decode([bytes(file) for file in files], params=self._params)
         return [None if image is None else np.ascontiguousarray(image.cpu()) for image in images]
 
 
@@ -72,7 +73,7 @@ def find_decoder() -> BatchDecoder | None:
     """The GPU's decoder, None where JPEGs are decoded on the CPU; looked for once."""
     try:
         decoder = NvJpegDecoder()
-    except (ImportError, RuntimeError) as error:
+    except Exception as error:  # no package, no driver, or whatever else: a CPU can do it
         log.info("JPEGs are decoded on the CPU: %s", error)
         return None
     log.info("baseline JPEGs are decoded on the GPU by nvImageCodec")
@@ -80,7 +81,7 @@ def find_decoder() -> BatchDecoder | None:
 
 
 def decode_batch(
-    photos: Sequence[bytes], least_side: int | None, max_pixels: int = MAX_PIXELS
+    photos: Sequence[EncodedPhoto], least_side: int | None, max_pixels: int = MAX_PIXELS
 ) -> list[ReducedPhoto | UnsupportedImage]:
     """Decode photos, in their order; where one can't be decoded its error stands in its place.
 
@@ -93,13 +94,13 @@ def decode_batch(
 
 
 def decode_with(
-    decoder: BatchDecoder | None, photos: Sequence[bytes], least_side: int | None, max_pixels: int
+    decoder: BatchDecoder | None, photos: Sequence[EncodedPhoto], least_side: int | None, max_pixels: int
 ) -> list[ReducedPhoto | UnsupportedImage]:
     """`decode_batch` with a decoder of one's own; None for the CPU's."""
     done: dict[int, ReducedPhoto] = {}
     if decoder is not None:
         suited = {n: info for n, data in enumerate(photos) if (info := _suited(data, max_pixels))}
-        decoded = decoder.decode([photos[n] for n in suited]) if suited else []
+        decoded = _on_gpu(decoder, [photos[n] for n in suited]) if suited else []
         for (n, info), pixels in zip(suited.items(), decoded, strict=True):
             if pixels is not None and pixels.shape == (*info.stored_size[::-1], 3):
                 reduction = choose_reduction(info.width, info.height, least_side)
@@ -107,18 +108,26 @@ def decode_with(
     return [done.get(n) or _on_cpu(data, least_side, max_pixels) for n, data in enumerate(photos)]
 
 
-def _on_cpu(data: bytes, least_side: int | None, max_pixels: int) -> ReducedPhoto | UnsupportedImage:
+def _on_gpu(decoder: BatchDecoder, files: Sequence[EncodedPhoto]) -> Sequence[Pixels | None]:
+    try:
+        return decoder.decode(files)
+    except Exception as error:  # nvImageCodec's own, or none left of the GPU's memory
+        log.warning("the GPU decoded none of %d photos, so the CPU does: %s", len(files), error)
+        return [None] * len(files)
+
+
+def _on_cpu(data: EncodedPhoto, least_side: int | None, max_pixels: int) -> ReducedPhoto | UnsupportedImage:
     try:
         return decode_reduced(data, least_side, max_pixels)
     except UnsupportedImage as error:
         return error
 
 
-def _suited(data: bytes, max_pixels: int) -> PhotoInfo | None:
+def _suited(data: EncodedPhoto, max_pixels: int) -> PhotoInfo | None:
     """What the header of a baseline JPEG says; None for anything else, and for one that is cut off."""
     try:
         info = read_info(data, max_pixels)
     except UnsupportedImage:
         return None
     baseline = info.format == "jpeg" and info.mode in ("RGB", "L") and not info.progressive
-    return info if baseline and data.endswith(END_OF_JPEG) else None
+    return info if baseline and data[-len(END_OF_JPEG) :] == END_OF_JPEG else None

@@ -18,6 +18,7 @@ from stocktake.letterbox import Letterbox
 from stocktake.photo_header import MAX_PIXELS, PhotoInfo, read_info
 
 Pixels = NDArray[np.uint8]
+EncodedPhoto = bytes | memoryview  # a whole JPEG, PNG or WebP file
 
 TURN_UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {  # by EXIF orientation
     2: lambda pixels: cv2.flip(pixels, 1),
@@ -118,7 +119,7 @@ def decode_photo(data: bytes, max_pixels: int = MAX_PIXELS) -> Pixels:
     return decode_reduced(data, None, max_pixels).pixels
 
 
-def decode_reduced(data: bytes, least_side: int | None, max_pixels: int = MAX_PIXELS) -> ReducedPhoto:
+def decode_reduced(data: EncodedPhoto, least_side: int | None, max_pixels: int = MAX_PIXELS) -> ReducedPhoto:
     """A JPEG, PNG or WebP, upright; a JPEG as far reduced as its user allows.
 
     Args:
@@ -178,7 +179,7 @@ def encode_jpeg(pixels: Pixels, quality: int = 90) -> bytes:
     return encoded.tobytes()
 
 
-def _decode(data: bytes, colour: int, info: PhotoInfo, reduction: int) -> Pixels:
+def _decode(data: EncodedPhoto, colour: int, info: PhotoInfo, reduction: int) -> Pixels:
     # From memory OpenCV refuses a stream that stops before its end marker; from a file it would warn and fill
     # up with grey, so photos are never read by path. It reads damaged EXIF in another way than Pillow, and
     # size and pixels must fit, so only one of them looks at the orientation.

@@ -1,9 +1,16 @@
-"""How many scans a JPEG has: each is a pass over all of its pixels, however few bytes it takes.
+"""What a JPEG asks of its decoders, told from its markers at the speed of a regular expression.
 
-A progressive JPEG of a megabyte can ask for ten thousand passes over 80 megapixels, which is half an hour.
+Each scan is a pass over all of its pixels, however few bytes it takes: a progressive JPEG of a megabyte can
+ask for ten thousand passes over 80 megapixels, which is half an hour. And Pillow reads what is between the
+segments of a header byte by byte, which takes seconds for the 64 MB that a photo may have.
 """
 
 import re
+
+from PIL.JpegImagePlugin import MARKER
+
+MAX_SEGMENTS = 2000  # before the pixels; Exif and colour profiles are cut into hundreds at most
+MAX_PADDING = 4096  # bytes between them, all in all
 
 _MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd7])", re.DOTALL)  # the others stand alone
 _END, _SCAN = 0xD9, 0xDA
@@ -11,7 +18,7 @@ _FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xC
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 
 
-def count_scans(data: bytes, most: int) -> int:
+def count_scans(data: bytes | memoryview, most: int) -> int:
     """Scans of the JPEG in `data` that a decoder goes through; counting ends at `most`.
 
     Where the first scan has all components of a photo that is not progressive, decoders stop after it, and
@@ -31,3 +38,31 @@ def count_scans(data: bytes, most: int) -> int:
                 break
         place += length
     return scans
+
+
+def has_short_header(data: bytes | memoryview) -> bool:
+    """Whether Pillow soon comes to the first scan of the JPEG in `data`, or to its end.
+
+    It skips the segments that it has a use for, and looks at all other bytes one by one.
+    """
+    place, left = 2, MAX_PADDING
+    for _ in range(MAX_SEGMENTS):
+        marker = _MARKER.search(data, place, place + left + 2)
+        if marker is None:
+            return place + left >= len(data)
+        kind, is_read = marker.group(1)[0], _reads(marker.group(1)[0])
+        left -= marker.end() - place - (2 if is_read else 0)
+        place = marker.end()
+        if kind == _SCAN:
+            return True
+        if is_read:
+            place += int.from_bytes(data[place : place + 2], "big")
+        elif left < 0:
+            return False
+    return False
+
+
+def _reads(kind: int) -> bool:
+    """Whether Pillow reads the segment that such a marker begins."""
+    _, _, reader = MARKER.get(0xFF00 | kind, (None, None, None))
+    return reader is not None

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 
 from stocktake.errors import UnsupportedImage
 from stocktake.gpu_decoding import decode_batch
-from stocktake.images import DecodedPhoto, Pixels, ReducedPhoto, decode_reduced
+from stocktake.images import DecodedPhoto, EncodedPhoto, Pixels, ReducedPhoto, decode_reduced
 from stocktake.letterbox import Letterbox
 from stocktake.model_card import MODEL_FILE, ModelCard, Task, open_card
 from stocktake.photo_header import MAX_PIXELS
@@ -98,7 +98,7 @@ class LoadedModel(ABC):
     def _check_outputs(self, outputs: Outputs, path: Path) -> None:
         """Raise ModelError, which names `path`, if the outputs for two photos are not those of this kind."""
 
-    def decode(self, data: bytes, max_pixels: int = MAX_PIXELS) -> DecodedPhoto:
+    def decode(self, data: EncodedPhoto, max_pixels: int = MAX_PIXELS) -> DecodedPhoto:
         """Read a JPEG, PNG or WebP file; a JPEG no larger than `least_side` asks for.
 
         Raises:
@@ -107,7 +107,7 @@ class LoadedModel(ABC):
         return self.see(decode_reduced(data, self.least_side, max_pixels))
 
     def decode_batch(
-        self, photos: Sequence[bytes], max_pixels: int = MAX_PIXELS
+        self, photos: Sequence[EncodedPhoto], max_pixels: int = MAX_PIXELS
     ) -> list[DecodedPhoto | UnsupportedImage]:
         """As `decode`, on a GPU where there is one; an error stands in the place of a photo that has one."""
         found = decode_batch(photos, self.least_side, max_pixels)

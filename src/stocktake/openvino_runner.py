@@ -51,7 +51,7 @@ def find_engine() -> Engine:
         EngineMissing: it is not installed, or cannot be loaded.
     """
     try:
-        capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        capabilities = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except ModuleNotFoundError:
         raise EngineMissing("openvino is not installed") from None
     except Exception as error:  # of the loader of shared libraries, or of the plugin
@@ -61,7 +61,7 @@ def find_engine() -> Engine:
 
 
 @functools.cache
-def _core() -> openvino.Core:
+def openvino_core() -> openvino.Core:
     """The one of the process, for ever.
 
     A core gives the thread that makes it a stack for signals, and takes that away again when it goes. With
@@ -95,7 +95,7 @@ class OpenVinoRunner(Runner):
         """
         path = model_dir / (INT8_FILE if wish.precision == "int8" else MODEL_FILE)
         try:
-            model = _core().read_model(path)
+            model = openvino_core().read_model(path)
             found = [
                 (port.any_name, port.element_type.to_dtype().name, len(port.partial_shape))
                 for port in model.inputs
@@ -128,7 +128,7 @@ class _Requests:
             "ENABLE_CPU_PINNING": False,  # other models and the decoding of photos share these cores
             "CACHE_DIR": "",
         }
-        compiled = _core().compile_model(model, "CPU", config)
+        compiled = openvino_core().compile_model(model, "CPU", config)
         self._names = [port.any_name for port in model.outputs]  # a compiled one has names of its own, too
         self._free: SimpleQueue[openvino.InferRequest] = SimpleQueue()
         for _ in range(streams):

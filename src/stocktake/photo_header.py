@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from PIL import Image
 
 from stocktake.errors import PhotoTooLarge, UnsupportedImage
-from stocktake.jpeg_scans import count_scans
-from stocktake.png_chunks import overlong_chunk
+from stocktake.jpeg_scans import count_scans, has_short_header
+from stocktake.png_chunks import find_fault
 
 MAX_BYTES = 64 << 20
 MAX_PIXELS = 80_000_000  # 240 MB once decoded; below the number at which Pillow begins to warn
 MAX_SCANS = 32  # of a JPEG, each a pass over all of its pixels; encoders write up to a dozen
 FORMATS = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp"}  # MPO: a JPEG with a second view
 EXIF_ORIENTATION = 0x0112
+JPEG_BEGINS, PNG_BEGINS = b"\xff\xd8", b"\x89PNG"
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
@@ -38,16 +39,17 @@ class PhotoInfo:
         return (self.height, self.width) if sideways else (self.width, self.height)
 
 
-def read_info(data: bytes, max_pixels: int = MAX_PIXELS) -> PhotoInfo:
+def read_info(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> PhotoInfo:
     """Read the header of a photo, within the limits on size.
 
     Raises:
         PhotoTooLarge: more than MAX_BYTES bytes or `max_pixels` pixels.
         UnsupportedImage: not a JPEG, PNG or WebP, or one whose header is damaged, or a JPEG of more than
-            MAX_SCANS scans, or a PNG that ends too soon.
+            MAX_SCANS scans or with an endless header, or a PNG that ends too soon or has endless chunks.
     """
     if len(data) > MAX_BYTES:
         raise PhotoTooLarge(f"the photo has {len(data):,} bytes; at most {MAX_BYTES:,} are read")
+    _check_markers(data)
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as header:
             kind, (width, height), mode = FORMATS[str(header.format)], header.size, header.mode
@@ -60,11 +62,17 @@ def read_info(data: bytes, max_pixels: int = MAX_PIXELS) -> PhotoInfo:
         raise PhotoTooLarge(f"the photo has {width}x{height} pixels; at most {max_pixels:,} are read")
     if kind == "jpeg" and count_scans(data, MAX_SCANS + 1) > MAX_SCANS:
         raise UnsupportedImage(f"a jpeg of more than {MAX_SCANS} scans; save it anew")
-    if kind == "png" and (chunk := overlong_chunk(data)) is not None:
-        raise UnsupportedImage(f"a png that ends before its chunk {chunk!r} does; send the whole file")
     if orientation in SIDEWAYS:
         width, height = height, width
     return PhotoInfo(width, height, kind, mode, orientation, progressive)
+
+
+def _check_markers(data: bytes | memoryview) -> None:
+    """Raise UnsupportedImage where to read the header, or to unpack the rest, would take too much."""
+    if data[:2] == JPEG_BEGINS and not has_short_header(data):
+        raise UnsupportedImage("a jpeg whose header has too many parts, or bytes between them; save it anew")
+    if data[:4] == PNG_BEGINS and (fault := find_fault(data)):
+        raise UnsupportedImage(f"a png that {fault}; send the whole file, or save it anew")
 
 
 def _orientation(header: Image.Image) -> int:

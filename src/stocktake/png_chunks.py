@@ -1,23 +1,28 @@
-"""Whether the chunks of a PNG end where the file does: a decoder may set aside as much as one claims to have.
+"""Whether a PNG can be decoded at a cost that fits its size: told from its chunks, with nothing unpacked.
 
-OpenCV (5.0) does, up to 4 GB for a file of a hundred bytes, before it notices that they are not there.
+OpenCV (5.0) sets aside as much as a chunk claims to have, up to 4 GB for a file of a hundred bytes, before it
+notices that the bytes are not there. Pillow takes microseconds for each chunk, however small.
 """
 
+MAX_CHUNKS = 50_000  # encoders write 8 kB in each and more, which would be 8,192 in the largest file
+
 _SIGNATURE_BYTES, _LENGTH_BYTES, _KIND_BYTES, _SUM_BYTES = 8, 4, 4, 4
-_END = b"IEND"
 
 
-def overlong_chunk(data: bytes) -> str | None:
-    """The kind of the first chunk of the PNG in `data` that goes beyond its end; None if all are whole.
+def find_fault(data: bytes | memoryview) -> str | None:
+    """What is wrong with the chunks of the PNG in `data`, as the end of "a png that …"; None if nothing is.
 
-    Bytes after IEND, the last chunk, are not looked at; where there is none, IEND is what is missing.
+    Bytes after IEND, the last chunk, are not looked at.
     """
     place = _SIGNATURE_BYTES
-    while header := data[place : place + _LENGTH_BYTES + _KIND_BYTES]:
-        kind = header[_LENGTH_BYTES:]
-        place += len(header) + int.from_bytes(header[:_LENGTH_BYTES], "big") + _SUM_BYTES
+    for _ in range(MAX_CHUNKS):
+        header = bytes(data[place : place + _LENGTH_BYTES + _KIND_BYTES])
+        if len(header) < _LENGTH_BYTES + _KIND_BYTES:
+            return "ends before its last chunk, IEND"
+        length, kind = int.from_bytes(header[:_LENGTH_BYTES], "big"), header[_LENGTH_BYTES:]
+        place += len(header) + length + _SUM_BYTES
         if place > len(data):
-            return kind.decode("latin-1")
-        if kind == _END:
+            return f"ends in its chunk {kind.decode('latin-1')!r}"
+        if kind == b"IEND":
             return None
-    return _END.decode()
+    return f"has more than {MAX_CHUNKS:,} chunks"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
 from stocktake.images import Pixels
 from stocktake.model_card import INT8_FILE, MODEL_FILE, write_sums
-from stocktake.openvino_runner import load_openvino
+from stocktake.openvino_runner import load_openvino, openvino_core
 
 if TYPE_CHECKING:
     import openvino
@@ -68,7 +68,7 @@ def _quantise(model_dir: Path, photos: Sequence[Photo], see: Callable[[Photo], P
     import nncf
 
     nncf.set_log_level(logging.WARNING)
-    model = openvino.Core().read_model(model_dir / MODEL_FILE)
+    model = openvino_core().read_model(model_dir / MODEL_FILE)
     model.reshape([1, *list(model.inputs[0].partial_shape)[1:]])
     with contextlib.redirect_stdout(sys.stderr):  # its progress bars
         quantised = nncf.quantize(

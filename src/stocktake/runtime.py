@@ -72,7 +72,8 @@ def load_runner(
                 runner = found.load(model_dir, Wish(chosen, cores, lanes, "; ".join([*skipped, because])))
             except ModelError as error:
                 failure = error
-                skipped.append(f"{found.name} cannot run it in {chosen} ({error})")
+                skipped.append(f"{found.name} cannot run it in {chosen}, the log says why")
+                logger.warning("%s cannot run it in %s: %s", found.name, chosen, error)
                 continue
             logger.info("%s is run by %s", model_dir, runner)
             return runner

@@ -123,7 +123,7 @@ class LightServer:
         rest: Uvicorn's server.
     """
 
-    def __init__(self, limits=LIMITS, max_connections=None, keep_alive=60):
+    def __init__(self, limits=LIMITS, max_connections=None, keep_alive=60, grace=0):
         self.http_port, self.grpc_port = free_ports(2)
         self.model, self.drain = LightModel(), Drain()
         repository = PredictorRepository({NAME: Path("light")}, lambda _name, _model_dir: self.model)
@@ -142,7 +142,7 @@ class LightServer:
             )
         )
         self._grpc = PredictorGrpcServer(
-            self.grpc_port, dataplane, RepositoryExtension(repository), limits, grace_seconds=0
+            self.grpc_port, dataplane, RepositoryExtension(repository), limits, grace
         )
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))

@@ -1,6 +1,7 @@
 """Tokens: who may ask, and who may load and unload models."""
 
 import shutil
+import threading
 
 import grpc
 import httpx
@@ -104,6 +105,21 @@ def ask_grpc(server, method, message, token):
         except grpc.RpcError as error:
             return error.code()
     return grpc.StatusCode.OK
+
+
+def test_without_the_token_no_message_is_read(guarded):
+    ended = threading.Event()
+
+    def messages_to_come():
+        ended.wait()
+        yield from ()
+
+    with grpc.insecure_channel(guarded.grpc) as channel:
+        infer = channel.stream_unary("/inference.GRPCInferenceService/ModelInfer")
+        with pytest.raises(grpc.RpcError) as caught:
+            infer(messages_to_come(), timeout=60)
+        ended.set()
+    assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_grpc_asks_for_the_same_tokens(guarded):

@@ -62,6 +62,11 @@ CASES = {
     "more contents than inputs": (grpc_request(raw=(ONE, ONE)), "raw_input_contents: found 2 for 1 inputs"),
     "less contents than inputs": (two_inputs(ONE), "raw_input_contents: found 1 for 2 inputs"),
     "no contents": (grpc_request(raw=()), SHAPE),
+    "thousands of outputs": (grpc_request(outputs=[""] * 10_001), "has too many parts"),
+    "thousands of numbers": (
+        grpc_request(raw=(), contents={"int64_contents": [1] * 10_001}, datatype="INT64"),
+        "has too many parts",
+    ),
     "no dimension": (grpc_request(shape=[]), "shape [N]"),
     "two dimensions": (grpc_request(shape=[1, 1]), "shape [N]"),
     "negative size": (grpc_request(shape=[-1]), "shape [N]"),

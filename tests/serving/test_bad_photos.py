@@ -12,7 +12,7 @@ from PIL import Image
 from stocktake.errors import UnsupportedImage
 from tests.serving.clients import ask
 from tests.serving.conftest import encode
-from tests.serving.wire import INFER, JPEG, JSON, PREDICT, check, send, v2
+from tests.serving.wire import INFER, JPEG, JSON, PREDICT, binary, check, element, send, v2
 from tests.unit.test_images import png
 
 RANDOM = np.random.default_rng(4)
@@ -66,6 +66,20 @@ def test_rubbish(connection, server, kind):
 def test_photos_without_their_end(connection, photos):
     for data in cut_or_flipped(photos["turned"], 12)[0]:
         check(connection, PREDICT, data, JPEG, 415, "photo 0: ")
+
+
+@pytest.mark.parametrize("way", ["rest-binary", "rest-raw", "grpc-raw"])
+def test_a_png_without_its_end(server, connection, way):
+    data = encode(np.zeros((96, 96, 3), np.uint8), "PNG")[:-20]
+    if way == "grpc-raw":
+        with pytest.raises(grpc.RpcError) as caught:
+            ask(server, [data], way)
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    elif way == "rest-raw":
+        check(connection, PREDICT, data, {"Content-Type": "image/png"}, 415, "photo 0: a png that ends in")
+    else:
+        content, headers = binary(element(data))
+        check(connection, INFER, content, headers, 415, "photo 0: a png that ends in")
 
 
 def test_photos_with_a_flipped_bit_are_answered_as_offline(connection, detector, photos):

@@ -1,6 +1,7 @@
 """Clients that are slow, that go away, that never end, or that come by the hundred; the server lives on."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import struct
@@ -153,6 +154,56 @@ def test_a_request_that_never_comes_is_not_waited_for():
                 assert answer.startswith(b"HTTP/1.1 404") == is_answered
     finally:
         server.close()
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"GET /v2 HTTP/1.1\r\nA: ",
+        b"GET /" + b"a" * 60_000,
+        b"GET /v2 HTTP/1.1\r\n" + b"A: b\r\n" * 10_000,
+    ],
+    ids=["a line", "a path", "lines"],
+)
+def test_a_header_without_end(light, begin):
+    raw = open_raw(light)
+    raw.sendall(begin)
+    with contextlib.suppress(ConnectionError):  # it may be closed meanwhile
+        for _ in range(64):
+            raw.sendall(b"a" * 2048)
+    said = b""
+    with contextlib.suppress(ConnectionError):
+        while part := raw.recv(65_536):
+            said += part
+    raw.close()
+    assert said.startswith(b"HTTP/1.1 431 ")
+    assert said.endswith(b'{"error":"the header has more than 65,536 bytes"}')
+    assert is_healthy(light)
+
+
+def test_a_trailer_without_end(light):
+    raw = open_raw(light)
+    head = HEAD.replace(b"Content-Length: 9", b"Transfer-Encoding: chunked")
+    raw.sendall(head + b"9\r\nkumquat!!\r\n0\r\nA: ")
+    with contextlib.suppress(ConnectionError):
+        for _ in range(200):
+            raw.sendall(b"a" * 2048)
+        while raw.recv(65_536):
+            pass
+    raw.close()
+    assert is_healthy(light)
+
+
+def test_a_client_that_does_not_read_is_left():
+    light = LightServer(keep_alive=1)
+    try:
+        raw = open_raw(light, receive_buffer=4096)
+        raw.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 2000)
+        wait_until(lambda: not light.rest.server_state.connections)
+        raw.close()
+        assert is_healthy(light)
+    finally:
+        light.close()
 
 
 def test_more_connections_than_there_may_be():

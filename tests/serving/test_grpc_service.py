@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import queue
 import threading
 
 import grpc
@@ -19,10 +20,11 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from prometheus_client import REGISTRY
 
+from serving.predictors.admission import LEAST_REQUESTS
 from serving.predictors.grpc_health import INFERENCE_SERVICE
 from serving.predictors.grpc_server import PredictorGrpcServer
 from serving.predictors.requests import Limits
-from tests.serving.light_server import NAME, VERSION, wait_until
+from tests.serving.light_server import NAME, VERSION, LightServer, wait_until
 from tests.serving.wire import MARK, element, grpc_request
 
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
@@ -146,6 +148,52 @@ def test_no_place_is_told_before_the_message_comes(light, channel):
     assert infer(message()).model_name == NAME
     with refused(StatusCode.INVALID_ARGUMENT, "there is no message"):
         infer(iter(()))
+
+
+@pytest.fixture
+def silent():
+    """Makes streams of messages that do not come."""
+    ended = threading.Event()
+
+    def messages_to_come():
+        ended.wait()
+        yield from ()
+
+    yield messages_to_come
+    ended.set()
+
+
+def infer_as_stream(channel):
+    return channel.stream_unary("/inference.GRPCInferenceService/ModelInfer")
+
+
+def test_a_message_that_never_comes_is_not_waited_for(silent):
+    light = LightServer(Limits(body_bytes=1 << 20, seconds=0.5))
+    try:
+        with grpc.insecure_channel(light.grpc) as channel, refused(StatusCode.DEADLINE_EXCEEDED):
+            infer_as_stream(channel)(silent(), timeout=60)
+    finally:
+        light.close()
+
+
+def test_only_so_many_messages_are_read_at_a_time(channel, silent):
+    calls = [infer_as_stream(channel).future(silent()) for _ in range(LEAST_REQUESTS + 1)]
+    ended = queue.SimpleQueue()
+    for call in calls:
+        call.add_done_callback(ended.put)
+    assert ended.get(timeout=60).code() == StatusCode.RESOURCE_EXHAUSTED
+    for call in calls:
+        call.cancel()
+
+
+def test_who_watches_the_health_is_told_of_the_end():
+    light = LightServer(grace=60)
+    with grpc.insecure_channel(light.grpc) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(HealthCheckRequest())
+        assert next(watch).status == SERVING
+        light.drain.begin()
+        light.close()
+        assert [said.status for said in watch] == [NOT_SERVING]
 
 
 def test_a_client_that_retries_by_itself_waits_as_long_as_it_is_told(light):

@@ -172,3 +172,15 @@ kserve.logging.logger.info("the end")
     assert {"uvicorn.error", "uvicorn.access", "kserve"} <= {event["logger"] for event in events}
     assert sum('"GET /path HTTP/1.1" 204' in event["message"] for event in events) == 1
     assert sum(event["message"] == "the end" for event in events) == 1
+
+
+def test_a_request_has_not_the_name_of_the_one_before_it():
+    def one_after_the_other():
+        logs.begin_request({"x-request-id": "first"})
+        first = logs.bind_request({})
+        logs.begin_request({})
+        return first, logs.bind_request({})
+
+    first, second = in_new_context(one_after_the_other)
+    assert first == "first"
+    assert len(second) == 32

@@ -25,7 +25,7 @@ def read_every_way(data: bytes) -> int:
     accepted = 0
     for least_side in (None, 50, 25, 10):
         try:
-            photo = decode_reduced(data, least_side, MOST)
+            photo = decode_reduced(memoryview(data), least_side, MOST)  # as they are served
         except UnsupportedImage:
             continue
         info = read_info(data, MOST)
@@ -147,6 +147,39 @@ def test_bombs_take_no_memory():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert int(done.stdout) < 20_000  # kB; one of them would take 1.2 GB
+
+
+JPEG, PNG = FILES["jpeg"], FILES["png"]
+ENDLESS = {
+    "zeros before the end": (JPEG[:2] + bytes(5000), "header has too many parts"),
+    "padding": (JPEG[:2] + b"\xff" * 5000 + JPEG[2:], "header has too many parts"),
+    "zeros between segments": (
+        JPEG[:2] + bytes(3000) + JPEG[2:20] + bytes(3000) + JPEG[20:],
+        "too many parts",
+    ),
+    "comments": (JPEG[:2] + b"\xff\xfe\0\2" * 2000 + JPEG[2:], "header has too many parts"),
+    "ends": (JPEG[:2] + b"\xff\xd9" * 3000 + JPEG[2:], "header has too many parts"),
+    "chunks": (PNG[:33] + b"\0\0\0\0junk\0\0\0\0" * 50_000 + PNG[33:], "has more than 50,000 chunks"),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_headers_without_end_are_refused_unread(name):
+    data, message = ENDLESS[name]
+    with pytest.raises(UnsupportedImage, match=message):
+        read_info(memoryview(data))
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("jpeg")])
+def test_a_little_padding_does_no_harm(name):
+    data = FILES[name][:2] + b"\xff\xfe\0\2" * 1000 + bytes(4000) + FILES[name][2:]
+    assert read_info(data).format == "jpeg"
+
+
+def test_a_png_says_where_it_ends():
+    for end, message in ((40, "ends before its last chunk"), (len(PNG) - 20, "ends in its chunk 'IDAT'")):
+        with pytest.raises(UnsupportedImage, match=message):
+            read_info(PNG[:end])
 
 
 def test_a_photo_of_endless_scans_is_refused_before_they_are_decoded():
