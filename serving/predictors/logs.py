@@ -60,7 +60,7 @@ def configure_logging(stream: TextIO | None = None, level: int = logging.INFO) -
 
 
 def begin_request(headers: Mapping[str, str]) -> None:
-    """`bind_request` where a request begins: Uvicorn starts pipelined ones in the context of the one before."""
+    """`bind_request` where a request begins: Uvicorn starts pipelined ones in the context of another."""
     _request_id.set(None)
     bind_request(headers)
 
