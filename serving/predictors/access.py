@@ -12,11 +12,11 @@ from typing import Any
 import grpc
 from grpc.aio import ServerInterceptor
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.predictors.errors import Unauthorized, answer_to
 from serving.predictors.metrics import count_refusal
+from serving.predictors.rest_errors import error_response
 
 SCHEME = "bearer "
 CLOSED = "models are loaded when the server starts, not over the network; --admin_token_file opens that"
@@ -90,7 +90,7 @@ class AccessMiddleware:
                 self._access.check_path(scope["path"], Headers(scope=scope).get("authorization"))
             except (Unauthorized, RepositoryClosed) as error:
                 count_refusal(error, "rest-v1" if scope["path"].startswith("/v1/") else "rest-v2")
-                await _refusal(error)(scope, receive, send)
+                await error_response(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -115,11 +115,6 @@ class AccessInterceptor(ServerInterceptor):
             count_refusal(error, "grpc")
             return _refuse(error, handler)
         return handler
-
-
-def _refusal(error: Exception) -> JSONResponse:
-    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else None
-    return JSONResponse({"error": str(error)}, answer_to(error).http, headers)
 
 
 def _refuse(error: Exception, handler: grpc.RpcMethodHandler | None) -> grpc.RpcMethodHandler:

@@ -7,12 +7,12 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from serving.predictors.errors import BodyTooLarge, ClientGone, SlowBody, UnsupportedMedia
+from serving.predictors.parameters import whole_number
 from stocktake.errors import BadRequest
 
 # What is spoken in Content-Encoding and Accept-Encoding, and zlib's number for it; the first is preferred.
 ENCODINGS = {"gzip": 31, "deflate": 15}
 MIN_PACKED = 1024  # bytes; below it packing costs more than it saves
-MAX_DIGITS = 12  # of a length in a header
 
 
 async def read_body(request: Request, limit: int, until: float) -> bytearray:
@@ -32,8 +32,8 @@ async def read_body(request: Request, limit: int, until: float) -> bytearray:
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity" and encoding not in ENCODINGS:
         raise UnsupportedMedia(f"Content-Encoding: send one of {', '.join(ENCODINGS)}, or none")
-    announced = request.headers.get("content-length", "0")  # the server knows that it is a number
-    if len(announced) > MAX_DIGITS or int(announced) > limit:
+    announced = whole_number(request.headers.get("content-length", "0"))
+    if announced is None or announced > limit:  # the server has seen to it that it is a number
         raise too_large(limit)
     try:
         async with asyncio.timeout_at(until):

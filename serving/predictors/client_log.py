@@ -2,11 +2,8 @@
 
 import logging
 
-from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady
-
 from serving.predictors.errors import ClientGone, Overloaded, is_our_fault
 
-CLIENTS = (InvalidInput, ModelNotFound, ModelNotReady, NotImplementedError)
 # Thousands a second where there are too many clients; the metrics count them.
 QUIET = (Overloaded, ClientGone)
 
@@ -27,7 +24,7 @@ class OneLineForClients(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Make a warning of one line of a client's mistake; leave our own faults as they are."""
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, CLIENTS):
+        if isinstance(error, Exception) and not is_our_fault(error):
             record.msg, record.args, record.exc_info = "refused: %s", (str(error),), None
             record.levelno, record.levelname = logging.WARNING, "WARNING"
         return True

@@ -16,7 +16,7 @@ from typing import Any
 from prometheus_client import Counter, Gauge, Histogram, Info
 
 from serving.predictors.errors import ClientError, answer_to
-from serving.predictors.queues import Stage
+from serving.predictors.photos import Stage
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 BUCKETS_PHOTOS = (1, 2, 4, 8, 16, 32, 64)

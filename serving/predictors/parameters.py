@@ -9,9 +9,15 @@ from typing import Any
 from stocktake.errors import BadRequest
 
 TIMEOUT = "timeout"  # microseconds, as Triton's clients send it; 0 for none
+MAX_DIGITS = 12
 LONGEST_TIMEOUT = 10**12  # microseconds, eleven days
 # Answers of another form than the output's own: to leave these aside would be to answer something else.
 _NOT_OFFERED = ("classification", "shared_memory_region")
+
+
+def whole_number(text: str) -> int | None:
+    """The number in a header or a query, None where it is none; of more than 12 digits it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else None
 
 
 def check_request_parameters(parameters: Mapping[str, Any]) -> None:

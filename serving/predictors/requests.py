@@ -20,11 +20,11 @@ from kserve.errors import ModelNotReady
 
 from serving.predictors.errors import DeadlineExceeded, Overloaded, UnknownModel
 from serving.predictors.metadata import version_of
+from serving.predictors.parameters import whole_number
 from stocktake.errors import BadRequest
 
 # Milliseconds that a request may take. Envoy tells it to what it routes to; other clients may send it, too.
 TIMEOUT_HEADER = "x-envoy-expected-rq-timeout-ms"
-MAX_DIGITS = 12  # of a number in a header
 
 # When a gRPC call came, by the event loop's time; its message may have taken long.
 call_began: ContextVar[float] = ContextVar("call_began")
@@ -91,10 +91,10 @@ def allowed_seconds(header: str | None, most: float) -> float:
     Raises:
         BadRequest: it is no number of milliseconds.
     """
-    value = header or "0"
-    if not (value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS):
+    milliseconds = whole_number(header or "0")
+    if milliseconds is None:
         raise BadRequest(f"header {TIMEOUT_HEADER}: give a number of milliseconds")
-    return min(int(value) / 1e3 or most, most)  # 0: no limit of the client's
+    return min(milliseconds / 1e3 or most, most)  # 0: no limit of the client's
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from serving.predictors.json_body import check_values
+from serving.predictors.parameters import whole_number
 from serving.predictors.tensors import (
     IMAGE,
     MAX_PHOTOS,
@@ -21,8 +22,6 @@ from serving.predictors.tensors import (
     wrong_number_of_photos,
 )
 from stocktake.errors import BadRequest
-
-MAX_DIGITS = 12  # of a number in a query
 
 _IN_QUERY = f"query parameter {QUANTITY}"
 _EXAMPLE = '{"instances": [{"image": {"b64": …}}]}'
@@ -64,8 +63,7 @@ def request_of_photo(photo: Photo, recorded: Sequence[str]) -> dict[str, Any]:
         raise BadRequest(f"{_IN_QUERY}: give it once")
     instance: dict[str, Any] = {IMAGE: photo}
     for text in recorded:
-        is_number = text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
-        instance[QUANTITY] = quantity(int(text) if is_number else text, _IN_QUERY)
+        instance[QUANTITY] = quantity(whole_number(text), _IN_QUERY)
     return {"instances": [instance]}
 
 

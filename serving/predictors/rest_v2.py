@@ -12,12 +12,11 @@ from kserve.protocol.infer_type import RequestedOutput
 from pydantic import BaseModel, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
 from serving.predictors.json_body import check_values
-from serving.predictors.parameters import check_output_parameters, check_request_parameters
+from serving.predictors.parameters import check_output_parameters, check_request_parameters, whole_number
 from serving.predictors.tensors import Datatype, to_binary
 from stocktake.errors import BadRequest
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
-MAX_DIGITS = 12  # of a length in a header
 
 Parameters = dict[str, StrictBool | StrictInt | StrictFloat | StrictStr]
 Size = Annotated[int, Field(strict=True, ge=0)]
@@ -153,11 +152,10 @@ def json_length(header_length: str | None, body_length: int) -> int:
     """Bytes of JSON that a body begins with, all without the header. Raises BadRequest if it has fewer."""
     if header_length is None:
         return body_length
-    value = header_length
-    is_number = value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS
-    if not is_number or int(value) > body_length:
+    length = whole_number(header_length)
+    if length is None or length > body_length:
         raise BadRequest(f"header {HEADER_LENGTH}: give the JSON's length, up to {body_length} bytes")
-    return int(value)
+    return length
 
 
 def _explain(error: ValidationError) -> str:

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 
 from serving.predictors.batching import PhotoFailed
 from serving.predictors.errors import NotReady
-from serving.predictors.queues import Photo
+from serving.predictors.photos import Photo
 from tests.serving.staged_model import BAD, PATIENCE_S, StagedModel, ask, scheduling
 
 pytestmark = pytest.mark.filterwarnings("error")

@@ -7,7 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from serving.predictors.queues import Queues, Request
+from serving.predictors.photos import Request
+from serving.predictors.queues import Queues
 
 THREADS, LANES = 3, 2
 NEXT = {"decode": "infer", "infer": "interpret"}
