@@ -21,14 +21,18 @@ def authority():
     return trustme.CA()
 
 
+def issue(authority, certificate, key):
+    """Write a certificate of 127.0.0.1, and its key."""
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(key)
+    certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+
+
 @pytest.fixture(scope="module")
 def files(authority, tmp_path_factory):
     """The certificate of 127.0.0.1 and its key."""
     folder = tmp_path_factory.mktemp("tls")
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.private_key_pem.write_to_path(folder / "key.pem")
-    for blob in certificate.cert_chain_pems:
-        blob.write_to_path(folder / "certificate.pem", append=True)
+    issue(authority, folder / "certificate.pem", folder / "key.pem")
     return folder / "certificate.pem", folder / "key.pem"
 
 
@@ -84,3 +88,22 @@ def test_a_certificate_without_its_key_is_refused_at_once(authority, files, tmp_
         with pytest.raises(SettingsError, match="no certificate with its key") as caught:
             ServerSettings(**ports, ssl_certfile=certificate, ssl_keyfile=key)
         assert str(key) in str(caught.value)
+
+
+def is_trusted(server, authority):
+    trusts = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
+    with grpc.secure_channel(server.grpc, trusts) as channel:
+        try:
+            return GRPCInferenceServiceStub(channel).ServerLive(messages.ServerLiveRequest()).live
+        except grpc.RpcError:
+            return False
+
+
+def test_grpc_takes_a_renewed_certificate(encrypted, authority, files):
+    other = trustme.CA()
+    assert not is_trusted(encrypted, other)
+    files[1].write_text("half writ")
+    assert is_trusted(encrypted, authority)  # by the one before
+    issue(other, *files)
+    assert is_trusted(encrypted, other)
+    assert not is_trusted(encrypted, authority)
