@@ -103,10 +103,10 @@ def test_other_datatypes_and_shapes(datatype, shape):
 
 
 def test_quantities():
-    assert quantities_in(record([0, 3, 2**31 - 1], count=3)) == [0, 3, 2**31 - 1]
+    assert quantities_in(record([0, 3, 2**31 - 1], count=3), 3) == [0, 3, 2**31 - 1]
     raw = b"\0\0\0\0\3\0\0\0\xff\xff\xff\x7f"
-    assert quantities_in(record(raw=raw, count=3)) == [0, 3, 2**31 - 1]
-    assert quantities_in(record(raw=b"", count=0)) == quantities_in(record([], count=0)) == []
+    assert quantities_in(record(raw=raw, count=3), 3) == [0, 3, 2**31 - 1]
+    assert quantities_in(record(raw=b"", count=0), 0) == quantities_in(record([], count=0), 0) == []
 
 
 @pytest.mark.parametrize(
@@ -114,19 +114,24 @@ def test_quantities():
 )
 def test_quantities_of_another_number(data, raw):
     with pytest.raises(BadRequest, match=f"input 'expected_quantity': {MISFIT}"):
-        quantities_in(record(data, raw, count=2))
+        quantities_in(record(data, raw, count=2), 2)
+
+
+def test_millions_of_quantities_are_not_looked_at():
+    with pytest.raises(BadRequest, match="has 5000000 elements for 1 photos; send one for each"):
+        quantities_in(record(raw=b"", count=5_000_000), 1)  # by the shape alone: there is no data
 
 
 def test_a_quantity_that_is_none_is_named_by_its_place():
     message = "input 'expected_quantity': element 1: is not a whole number of items from 0 to 2147483647"
     for listed, raw in (([2, -1], None), (None, b"\2\0\0\0\xff\xff\xff\xff")):
         with pytest.raises(BadRequest, match=message):
-            quantities_in(record(listed, raw, count=2))
+            quantities_in(record(listed, raw, count=2), 2)
 
 
 def test_quantities_have_a_datatype_of_their_own():
     with pytest.raises(BadRequest, match="input 'expected_quantity': datatype must be INT32"):
-        quantities_in(tensor("expected_quantity", "BYTES", data=[1]))
+        quantities_in(tensor("expected_quantity", "BYTES", data=[1]), 1)
 
 
 @pytest.mark.parametrize("value", [-1, 2**31, 1.0, True, None, "1", [1]])
