@@ -55,11 +55,7 @@ FLAGS: dict[str, dict[str, tuple[Any, str, str]]] = {
         "max_body_bytes": (int, "BYTES", "largest request"),
         "workers": (int, "N", "processes: 1, which uses all cores or the GPU; run more replicas for more"),
         "max_connections": (int, "N", "REST connections at a time, and gRPC calls"),
-        "max_requests": (
-            int,
-            "N",
-            "requests at a time, waiting or worked on (default: 48 or more)",
-        ),
+        "max_requests": (int, "N", "requests at a time, waiting or worked on (default: 48 or more)"),
         "deadline_seconds": (float, "S", "a request that takes longer is answered with 504"),
         "drain_seconds": (float, "S", "how long it still answers after SIGTERM, not ready"),
         "grace_seconds": (float, "S", "how long it then waits for what it has accepted"),

@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.predictors.errors import Unauthorized, answer_to
-from serving.predictors.metrics import count_refusal
+from serving.predictors.metrics import count_refusal, rest_protocol
 from serving.predictors.rest_errors import error_response
 
 SCHEME = "bearer "
@@ -89,7 +89,7 @@ class AccessMiddleware:
             try:
                 self._access.check_path(scope["path"], Headers(scope=scope).get("authorization"))
             except (Unauthorized, RepositoryClosed) as error:
-                count_refusal(error, "rest-v1" if scope["path"].startswith("/v1/") else "rest-v2")
+                count_refusal(error, rest_protocol(scope["path"]))
                 await error_response(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

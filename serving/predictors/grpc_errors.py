@@ -94,15 +94,15 @@ class ErrorsToStatus(grpc.aio.ServerInterceptor):
                 return Unreadable
 
         async def answer(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            if request is Unreadable:
+                unreadable = BadRequest(f"the message is none of {details.method}, or has too many parts")
+                count_refusal(unreadable, "grpc")
+                return await abort_with(unreadable, context)
             try:
-                if request is Unreadable:
-                    raise BadRequest(f"the message is none of {details.method}, or has too many parts")
                 return await handler.unary_unary(request, context)
             except grpc.aio.AbortError:  # answered already
                 raise
             except Exception as error:
-                if request is Unreadable:
-                    count_refusal(error, "grpc")
                 await abort_with(error, context)
 
         return grpc.unary_unary_rpc_method_handler(answer, read, handler.response_serializer)

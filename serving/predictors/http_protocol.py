@@ -10,7 +10,7 @@ from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serving.predictors.errors import Overloaded
-from serving.predictors.metrics import count_refusal
+from serving.predictors.metrics import count_refusal, rest_protocol
 from serving.predictors.rest_errors import error_response
 
 MAX_HEADER_BYTES = 64 << 10  # of all lines; nothing below limits them
@@ -145,7 +145,7 @@ def _watches(path: str) -> bool:
 
 async def _too_many_connections(scope: Any, receive: Any, send: Any) -> None:
     error = Overloaded(1)
-    count_refusal(error, "rest-v1" if scope["path"].startswith("/v1/") else "rest-v2")
+    count_refusal(error, rest_protocol(scope["path"]))
     response = error_response(error)
     response.headers["connection"] = "close"  # there are too many of them
     await response(scope, receive, send)

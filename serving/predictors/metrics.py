@@ -87,6 +87,11 @@ def observe_request(model_name: str, protocol: str) -> Iterator[Seen]:
         REQUESTS.labels(model, protocol, seen.code or good).inc()
 
 
+def rest_protocol(path: str) -> str:
+    """The label of a REST request's protocol, by its path."""
+    return "rest-v1" if path.startswith("/v1/") else "rest-v2"
+
+
 def count_refusal(error: Exception, protocol: str) -> None:
     """A request was answered with an error before anybody looked which model it is for: that of model ""."""
     REQUESTS.labels("", protocol, _code_of(error, protocol)).inc()

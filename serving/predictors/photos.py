@@ -1,11 +1,4 @@
-"""Photos on their way through a server, and the models that look at them.
-
-Each goes through three stages:
-
-    decode      encoded -> pixels, and the square that the model sees
-    infer       squares -> what the model says of each
-    interpret   that -> a report
-"""
+"""Photos on their way through a server, by the stages of `stocktake.loaded_model`, and who looks at them."""
 
 from collections import deque
 from collections.abc import Iterable, Sequence

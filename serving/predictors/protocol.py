@@ -26,16 +26,7 @@ from serving.predictors.tensors import (
 )
 from stocktake.errors import BadRequest
 
-__all__ = [
-    "MAX_PHOTOS",
-    "QUANTITY",
-    "Sent",
-    "Tensors",
-    "answer",
-    "has_bytes",
-    "requested_outputs",
-    "sent_of",
-]
+__all__ = ["MAX_PHOTOS", "QUANTITY", "Sent", "Tensors", "answer", "has_bytes", "requested_outputs", "sent_of"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from serving.predictors.bodies import pack, read_body
 from serving.predictors.errors import ClientGone, UnsupportedMedia
 from serving.predictors.logs import begin_request
 from serving.predictors.metadata import version_of
-from serving.predictors.metrics import observe_request
+from serving.predictors.metrics import observe_request, rest_protocol
 from serving.predictors.parameters import timeout_seconds
 from serving.predictors.requests import Limits
 from serving.predictors.rest_errors import AnsweredRoute, add_error_handlers
@@ -53,7 +53,7 @@ class CountedRoute(AnsweredRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler of AnsweredRoute, and the metrics."""
         handle = super().get_route_handler()
-        protocol = f"rest-{self.path[1:3]}"
+        protocol = rest_protocol(self.path)
 
         async def count(request: Request) -> Response:
             begin_request(request.headers)

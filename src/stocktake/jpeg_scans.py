@@ -50,7 +50,8 @@ def has_short_header(data: bytes | memoryview) -> bool:
         marker = _MARKER.search(data, place, place + left + 2)
         if marker is None:
             return place + left >= len(data)
-        kind, is_read = marker.group(1)[0], _reads(marker.group(1)[0])
+        kind = marker.group(1)[0]
+        is_read = _reads(kind)
         left -= marker.end() - place - (2 if is_read else 0)
         place = marker.end()
         if kind == _SCAN:

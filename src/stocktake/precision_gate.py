@@ -33,13 +33,12 @@ Verdicts = dict[Precision, PrecisionVerdict]
 
 
 def open_others(
-    model_dir: Path, base: Model, precisions: Sequence[Precision] = PRECISIONS
+    base: Model, precisions: Sequence[Precision] = PRECISIONS
 ) -> tuple[dict[Precision, Model], Verdicts]:
     """A model in each precision but fp32 that this machine computes in; and the verdict on the rest.
 
     Args:
-        model_dir: its files; what the card allows does not matter.
-        base: the model, loaded in fp32.
+        base: the model, loaded in fp32; what its card allows does not matter.
         precisions: those that are asked for.
     """
     models: dict[Precision, Model] = {}
@@ -51,7 +50,7 @@ def open_others(
             refused[precision] = PrecisionVerdict(allowed=False, reason=reason)
             continue
         try:
-            runner = load_runner(model_dir, [precision], precision=precision, lanes=pass_workers())
+            runner = load_runner(base.model_dir, [precision], precision=precision, lanes=pass_workers())
             models[precision] = base.with_runner(runner)
         except ModelError as error:
             refused[precision] = PrecisionVerdict(allowed=False, reason=f"not scored: {error}")

@@ -102,7 +102,7 @@ class TestVerdicts:
 
     def test_precisions_that_are_not_here(self, tmp_path: Path) -> None:
         model_dir = write_model_dir(tmp_path / "model")
-        found, refused = open_others(model_dir, ShelfDetector.load(model_dir, precision="fp32"))
+        found, refused = open_others(ShelfDetector.load(model_dir, precision="fp32"))
         precisions = {precision: model.runner.precision for precision, model in found.items()}
         assert precisions == {precision: precision for precision in precisions_here() & {"bf16", "fp16"}}
         assert not any(verdict.allowed for verdict in refused.values())

@@ -86,7 +86,7 @@ def evaluate(
     }
     ours = counters[OURS]
     truth = truth_of(photos, ours.classes, index_path)
-    precise, refused = open_others(model_dir, ours, ours.card.precisions)
+    precise, refused = open_others(ours, ours.card.precisions)
     said, precisions = _count_all(index, photos, truth, counters, precise, workers, progress)
     baselines, fitted_on = _constant_counters(index, split, truth)
     scores = score(truth, {**said, **baselines}, ours.verification, seed)

@@ -51,7 +51,7 @@ def set_precisions(
         return write_verdicts(model_dir, forbid(lack))
     base = BinCounter.load(model_dir, precision="fp32", lanes=pass_workers(workers))
     truth = truth_of(photos, base.classes, index_path)
-    others, refused = open_others(model_dir, base)
+    others, refused = open_others(base)
     counters: dict[Precision, BinCounter] = {REFERENCE: base, **others}
 
     def look(photo: Photo) -> dict[Precision, np.ndarray]:

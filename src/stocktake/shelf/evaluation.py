@@ -88,7 +88,7 @@ def evaluate(
         for who, path in given.items()
         if path is not None
     }
-    precise, refused = open_others(model_dir, detectors[OURS], detectors[OURS].card.precisions)
+    precise, refused = open_others(detectors[OURS], detectors[OURS].card.precisions)
     constant, fitted_on = _fit_constant(index, split)
     everyone = {**detectors, **{str(precision): detector for precision, detector in precise.items()}}
     examiner = Examiner(index, everyone, constant, seed)

@@ -60,7 +60,7 @@ def set_precisions(
     if lack := _lack(photos, split):
         return write_verdicts(model_dir, forbid(lack))
     base = ShelfDetector.load(model_dir, precision="fp32", lanes=pass_workers(workers))
-    others, refused = open_others(model_dir, base)
+    others, refused = open_others(base)
     detectors: dict[Precision, ShelfDetector] = {REFERENCE: base, **others}
 
     def see(photo: Photo) -> dict[Precision, tuple[Found, VoidSet]]:
