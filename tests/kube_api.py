@@ -52,7 +52,8 @@ class KubeApi:
             f"--secure-port={self.port}", f"--cert-dir={self.folder / 'certificates'}",
             f"--token-auth-file={tokens}", "--authorization-mode=RBAC",
             f"--service-account-signing-key-file={key}", f"--service-account-key-file={key}",
-            "--service-account-issuer=https://kubernetes.default.svc", "--service-cluster-ip-range=10.0.0.0/24",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            "--service-cluster-ip-range=10.0.0.0/24",
             "--disable-admission-plugins=ServiceAccount",  # nobody makes the default account of a namespace
         )  # fmt: skip
         self._await_ready()
