@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import urllib3
 import yaml
 
+from stocktake.cluster.api import Cluster, ClusterError, Kind, connect
 from tests.ports import free_ports
 
 BINARIES = Path(__file__).parents[1] / ".services/bin"
@@ -59,9 +61,8 @@ class KubeApi:
         self._await_ready()
 
     def stop(self) -> None:
-        for process in reversed(self._processes):
-            process.terminate()
-        for process in reversed(self._processes):
+        for process in reversed(self._processes):  # killed: to end well, the API server needs etcd
+            process.kill()
             process.wait()
 
     def kubeconfig(self, user: str = "admin", namespace: str = "default") -> Path:
@@ -80,11 +81,34 @@ class KubeApi:
         path.write_text(yaml.safe_dump(entry))
         return path
 
+    def connect(self, namespace: str = "default", user: str = "admin") -> Cluster:
+        """Our own client of it."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("KUBECONFIG", str(self.kubeconfig(user, namespace)))
+            return connect()
+
+    def define(self, definitions: list[dict[str, Any]]) -> None:
+        """Create custom resource definitions; return when their objects can be asked for."""
+        cluster = self.connect()
+        for each in definitions:
+            cluster.create(each)
+        waiting = [
+            Kind(f"{spec['group']}/{version['name']}", spec["names"]["kind"])
+            for spec in (each["spec"] for each in definitions)
+            for version in spec["versions"]
+        ]
+        deadline = time.monotonic() + 120
+        while waiting and time.monotonic() < deadline:
+            waiting = [kind for kind in waiting if not _is_listed(cluster, kind)]
+        assert not waiting, f"not served: {waiting}"
+
     def _run(self, program: str, *flags: str) -> None:
         binary = find(program)
         assert binary
+        environment = {**os.environ, "GOGC": "400"}  # there is memory, and little time
         with (self.folder / f"{program}.log").open("wb") as log:
-            self._processes.append(subprocess.Popen([binary, *flags], stdout=log, stderr=log))
+            started = subprocess.Popen([binary, *flags], stdout=log, stderr=log, env=environment)
+            self._processes.append(started)
 
     def _await_ready(self) -> None:
         http = urllib3.PoolManager(cert_reqs="CERT_NONE", retries=False, timeout=5)
@@ -106,6 +130,14 @@ def find(program: str) -> str | None:
     """What `make services` builds, or one on the path."""
     built = BINARIES / program
     return str(built) if built.is_file() else shutil.which(program)
+
+
+def _is_listed(cluster: Cluster, kind: Kind) -> bool:
+    """Whether its objects can be asked for: discovery tells of them a little earlier."""
+    try:
+        return cluster.serves(kind) and cluster.list(kind) == []
+    except ClusterError:
+        return False
 
 
 def crds() -> list[dict[str, Any]]:

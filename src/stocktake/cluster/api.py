@@ -16,6 +16,10 @@ from stocktake.errors import StocktakeError
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")  # in a pod
 REQUEST_TIMEOUT_S = (10, 60)  # to connect; to be answered
+BUSY_TRIES = 10
+NO_CACHE = (
+    os.devnull + "/none"
+)  # never there: what a server knows would be kept under a name that others guess
 
 Object = dict[str, Any]
 
@@ -221,6 +225,7 @@ def connect(namespace: str | None = None, context: str | None = None) -> Cluster
     """
     from kubernetes import client, config
     from kubernetes.dynamic import DynamicClient
+    from urllib3 import Retry
 
     settings = client.Configuration()
     try:
@@ -228,17 +233,22 @@ def connect(namespace: str | None = None, context: str | None = None) -> Cluster
             config.load_incluster_config(client_configuration=settings)
             found = NAMESPACE_FILE.read_text().strip() if NAMESPACE_FILE.is_file() else None
         else:
-            config.load_kube_config(context=context, client_configuration=settings)
-            chosen = _context(config.list_kube_config_contexts(), context)
+            file = os.environ.get("KUBECONFIG")  # the client itself looks once, when it is imported
+            config.load_kube_config(file, context, settings)
+            chosen = _context(config.list_kube_config_contexts(file), context)
             found = chosen.get("namespace")
     except (config.ConfigException, OSError) as error:
         raise ClusterError(
             f"no cluster is configured ({error}); `kubectl config current-context` must name one, or set "
             "KUBECONFIG"
         ) from error
-    settings.retries = False  # a cluster that is not there is said at once
+    # A server that has too much to do names the time to come back; one that is not there is said at once.
+    settings.retries = Retry(
+        BUSY_TRIES, connect=0, read=0, redirect=0, other=0, allowed_methods=None, raise_on_status=False
+    )
     with _explained(settings.host):
-        return Cluster(DynamicClient(client.ApiClient(settings)), namespace or found or "default")
+        talking = DynamicClient(client.ApiClient(settings), cache_file=NO_CACHE)
+        return Cluster(talking, namespace or found or "default")
 
 
 def _context(contexts: tuple[list[Object], Object], wanted: str | None) -> Object:
