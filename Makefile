@@ -31,7 +31,7 @@ lint: .venv/ready ## ruff, mypy and the import borders
 image: ## build the training image
 	docker build -f Dockerfile.train -t stocktake-train .
 
-services: ## install the S3 server, Redis and Chromium that some tests drive
+services: ## install the S3 server, Kubernetes API, Redis and Chromium that some tests drive
 	bash .ci/services
 
 clean: ## remove what was built; keeps .venv, .services and runs
