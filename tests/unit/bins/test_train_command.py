@@ -1,10 +1,7 @@
-import json
-
 import pytest
 
 from stocktake.bins.train_settings import BinTrainSettings
 from stocktake.cli import build_parser, main
-from stocktake.model_card import ModelCard, verify_sums
 from stocktake.verbs import read_settings
 from tests.plain_bins import write_bins
 
@@ -31,22 +28,6 @@ def test_no_flags_are_the_defaults():
 
 def test_yes_and_no_are_flags_without_a_value():
     assert read_settings(parse("--freeze"), BinTrainSettings).freeze
-
-
-def test_from_a_folder_to_a_model(tmp_path, capsys):
-    write_bins(tmp_path / "bins", 60, run=1)
-    run = tmp_path / "runs" / "first"
-    command = ["bins", "train", "--data", str(tmp_path / "bins"), "--classes", "1", "2", "3", "4", "5"]
-    flags = ["--weights", "none", "--img", "32", "--epochs", "1", "--batch-size", "8", "--device", "cpu"]
-    assert main([*command, *flags, "--project", str(run.parent), "--name", run.name]) == 0
-    said = capsys.readouterr().out
-    assert "trained 1 epochs from ResNet50 from scratch" in said
-    assert " epoch=1 " in said
-    assert "VanishingGradient: " in said
-    verify_sums(run / "model")
-    assert ModelCard.read(run / "model").task == "bin-counter"
-    assert (run / "evaluation/report.html").is_file()
-    assert json.loads((run / "train/rules/rules.json").read_text())
 
 
 @pytest.mark.parametrize(

@@ -28,18 +28,13 @@ def test_trials_that_were_done_elsewhere_count(tracked, store, bins_index, write
     assert second.rows[1].state in ("complete", "pruned")
     assert [path.name for path in (tmp_path / "two/logs").iterdir()] == ["trial-001.log"]
 
-
-def test_another_seed_or_space_begins_anew_and_a_refused_one_keeps_nothing(
-    store, bins_index, write_space, tmp_path
-):
-    space = load(write_space())
-    search(bins_index, tmp_path / "one", space, trials=1, device="cpu", refit=False)
+    # another space is refused in that folder and keeps nothing; another seed begins anew
     known = sorted(path.name for path in (store / "studies").iterdir())
     other = load(write_space(parameters={"lr": {"low": 0.002, "high": 0.01}}))
     with pytest.raises(SettingsError, match="is of another search"):
-        search(bins_index, tmp_path / "one", other, trials=1, device="cpu", refit=False)
+        search(bins_index, tmp_path / "two", other, trials=1, device="cpu", refit=False)
     assert sorted(path.name for path in (store / "studies").iterdir()) == known
-    keeper = StudyKeeper(tmp_path / "two/study.db", {**space.identity, "seed": 1}, minutes=1)
+    keeper = StudyKeeper(tmp_path / "three/study.db", {**space.identity, "seed": 1}, minutes=1)
     keeper.fetch()
     assert not keeper.path.exists()
 
@@ -59,7 +54,7 @@ def test_a_study_that_is_being_written_is_copied_as_it_was_before(store, tmp_pat
     writer.execute("insert into trials values (2)")  # not committed
     with keeper.keep():
         pass
-    elsewhere = StudyKeeper(tmp_path / "two/study.db", {"study": "a"}, minutes=1)
+    elsewhere = StudyKeeper(tmp_path / "three/study.db", {"study": "a"}, minutes=1)
     elsewhere.fetch()
     copy = sqlite3.connect(elsewhere.path)
     assert copy.execute("select value from trials").fetchall() == [(1,)]
