@@ -53,6 +53,7 @@ FLAGS: dict[str, dict[str, tuple[Any, str, str]]] = {
     "limits": {
         "threads": (int, "N", "CPU threads to use; one for each core if not given"),
         "max_body_bytes": (int, "BYTES", "largest request"),
+        "max_bodies_bytes": (int, "BYTES", "all requests at a time"),
         "workers": (int, "N", "processes: 1, which uses all cores or the GPU; run more replicas for more"),
         "max_connections": (int, "N", "REST connections at a time, and gRPC calls"),
         "max_requests": (int, "N", "requests at a time, waiting or worked on (default: 48 or more)"),

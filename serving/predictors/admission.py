@@ -4,7 +4,7 @@ A request takes a place when it comes and keeps it until its answer is made. Onc
 those beyond the first have a limit of their own: a request of many photos may be refused for them, but takes
 no place of others. Each limit is one for the process, whoever comes first, but a model that holds less than
 its share of it is never refused: whatever one model is asked, the others can be asked as well. So at worst
-nearly twice the limit is inside.
+nearly twice the limit is inside. The bytes of bodies are limited alike, as they come.
 """
 
 import math
@@ -32,6 +32,7 @@ class Capacity:
         self,
         requests: int | None = None,
         further_photos: int | None = None,
+        bodies_bytes: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ):
         """Set the limits.
@@ -41,6 +42,7 @@ class Capacity:
                 look at at a time.
             further_photos: most photos at a time beyond the first of each request; None for two full requests
                 or, where that is more, as many as requests.
+            bodies_bytes: most bytes at a time in the bodies of all requests.
             clock: s.
 
         Raises:
@@ -53,11 +55,13 @@ class Capacity:
                 f"at most {further_photos} further photos: give {MOST_FURTHER} or more, for one full request"
             )
         self._wished = requests, further_photos
+        self._most_bytes = bodies_bytes
         self._clock = clock
         self._doors: dict[str, Admission] = {}
         self._slots = 1
         self._requests: Counter[str] = Counter()  # inside, by model
         self._further: Counter[str] = Counter()
+        self._bytes: Counter[str] = Counter()
         self._served: deque[tuple[float, int]] = deque(maxlen=RECENT)  # when, and of how many photos
 
     @property
@@ -92,9 +96,14 @@ class Capacity:
         """Take in the further photos of a request. Raises Overloaded."""
         self._take(self._further, model_name, photos, self.most_further_photos, MOST_FURTHER)
 
-    def leave(self, model_name: str) -> None:
-        """Give a place back."""
+    def enter_bytes(self, model_name: str, size: int) -> None:
+        """Take in more bytes of a body. Raises Overloaded."""
+        self._take(self._bytes, model_name, size, self._most_bytes, 0)
+
+    def leave(self, model_name: str, size: int) -> None:
+        """Give a place back, and all the bytes of its body."""
         self._requests[model_name] -= 1
+        self._bytes[model_name] -= size
         if not self._requests.total():
             self._served.clear()  # or the pause that follows would count as slow service
 
@@ -106,7 +115,7 @@ class Capacity:
         """A request was answered well."""
         self._served.append((self._clock(), photos))
 
-    def _take(self, inside: Counter[str], model_name: str, count: int, most: int, least_share: int) -> None:
+    def _take(self, inside: Counter[str], model_name: str, count: int, most: float, least_share: int) -> None:
         share = max(most // len(self._doors), least_share)
         if count and inside.total() + count > most and inside[model_name] + count > share:
             raise Overloaded(self.retry_after())
@@ -121,17 +130,18 @@ class Admission:
         self._model_name = model_name
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def place(self) -> Iterator["Place"]:
         """Hold a place for a request, from before its body is read until its answer is made.
 
         Raises:
             Overloaded: there is none.
         """
         self._capacity.enter(self._model_name)
+        place = Place(self._capacity, self._model_name)
         try:
-            yield
+            yield place
         finally:
-            self._capacity.leave(self._model_name)
+            self._capacity.leave(self._model_name, place.held)
 
     @contextmanager
     def photos(self, count: int) -> Iterator[None]:
@@ -149,3 +159,17 @@ class Admission:
             self._capacity.count_served(count)
         finally:
             self._capacity.leave_further(self._model_name, count - 1)
+
+
+class Place:
+    """That of one request; `held` is the bytes of its body so far."""
+
+    def __init__(self, capacity: Capacity, model_name: str):
+        self._capacity = capacity
+        self._model_name = model_name
+        self.held = 0
+
+    def hold(self, size: int) -> None:
+        """So many bytes of the body have come, or were unpacked. Raises Overloaded."""
+        self._capacity.enter_bytes(self._model_name, size)
+        self.held += size

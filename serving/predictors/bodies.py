@@ -2,6 +2,8 @@
 
 import asyncio
 import zlib
+from collections.abc import Callable
+from typing import TypeAlias
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -12,16 +14,18 @@ from stocktake.errors import BadRequest
 
 # What is spoken in Content-Encoding and Accept-Encoding, and zlib's number for it; the first is preferred.
 ENCODINGS = {"gzip": 31, "deflate": 15}
+Hold: TypeAlias = Callable[[int], None]
 MIN_PACKED = 1024  # bytes; below it packing costs more than it saves
 
 
-async def read_body(request: Request, limit: int, until: float) -> bytearray:
+async def read_body(request: Request, limit: int, until: float, hold: Hold) -> bytearray:
     """The body of a request, unpacked.
 
     Args:
         request: one whose body was not read yet.
         limit: bytes, as they come and unpacked.
         until: the event loop's time.
+        hold: told of the bytes as they come and are unpacked; may raise.
 
     Raises:
         BodyTooLarge: it is larger; where Content-Length says so, not a byte is read.
@@ -37,14 +41,16 @@ async def read_body(request: Request, limit: int, until: float) -> bytearray:
         raise too_large(limit)
     try:
         async with asyncio.timeout_at(until):
-            body = await _collect(request, limit)
+            body = await _collect(request, limit, hold)
     except TimeoutError:
         raise SlowBody("the body did not come in time; send fewer or smaller photos") from None
     except ClientDisconnect:
         raise ClientGone("the client closed its connection while it sent the body") from None
     if encoding == "identity":
         return body
-    return await asyncio.to_thread(unpack, body, encoding, limit)
+    content = await asyncio.to_thread(unpack, body, encoding, limit)
+    hold(len(content))
+    return content
 
 
 def unpack(body: bytes | bytearray, encoding: str, limit: int) -> bytearray:
@@ -79,12 +85,13 @@ def too_large(limit: int) -> BodyTooLarge:
     return BodyTooLarge(f"the body is larger than {limit:,} bytes; send fewer or smaller photos")
 
 
-async def _collect(request: Request, limit: int) -> bytearray:
+async def _collect(request: Request, limit: int, hold: Hold) -> bytearray:
     body = bytearray()
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
+        if len(body) + len(chunk) > limit:
             raise too_large(limit)
+        hold(len(chunk))
+        body += chunk
     return body
 
 

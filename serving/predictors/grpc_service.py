@@ -46,7 +46,8 @@ class PredictorServicer(InferenceServicer):
         until = requests.call_began.get(now) + self._seconds
         if (left := context.time_remaining()) is not None:
             until = min(until, now + left)
-        with requests.place_in(model):
+        with requests.place_in(model) as hold:
+            hold(request.ByteSize())
             async with requests.deadline(until) as clock:
                 payload = request_of_message(request, version_of(model))
                 requests.shorten(clock, timeout_seconds(payload.parameters))

@@ -9,8 +9,8 @@ Deadlines, clients that went away and the end of the server cancel the work; tha
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -66,10 +66,18 @@ def known_model(models: ModelRepository, name: str, version: str | None = None) 
     return model
 
 
-def place_in(model: Model) -> AbstractContextManager[None]:
-    """A place among the requests that wait or run, while it is open. Raises Overloaded if there is none."""
+@contextmanager
+def place_in(model: Model) -> Iterator[Callable[[int], None]]:
+    """A place among the requests that wait or run, while it is open. Raises Overloaded if there is none.
+
+    Gives what is to be told of the bytes of the body, as they come; that raises Overloaded, too.
+    """
     admission = getattr(model, "admission", None)
-    return admission.place() if admission else nullcontext()
+    if admission is None:
+        yield lambda _size: None
+        return
+    with admission.place() as place:
+        yield place.hold
 
 
 def check_room(models: ModelRepository) -> None:

@@ -129,8 +129,8 @@ async def _answering(
     """Take a place and read the body; cancel what is done with it at the deadline, or if the client goes."""
     seconds = requests.allowed_seconds(request.headers.get(requests.TIMEOUT_HEADER), limits.seconds)
     until = asyncio.get_running_loop().time() + seconds
-    with requests.place_in(model):
-        body = await read_body(request, limits.body_bytes, until)
+    with requests.place_in(model) as hold:
+        body = await read_body(request, limits.body_bytes, until, hold)
         async with requests.deadline(until) as clock, _while_connected(request):
             yield body, clock
 

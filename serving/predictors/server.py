@@ -142,7 +142,8 @@ def serve(
         logging.getLogger(talkative).setLevel(logging.WARNING)
     logging.getLogger("kserve").addFilter(OneLineForClients())
     uvicorn.config.HTTP_PROTOCOLS["auto"] = "serving.predictors.http_protocol:JsonErrorProtocol"
-    scheduler, capacity = Scheduler(settings.threads), Capacity(settings.max_requests)
+    scheduler = Scheduler(settings.threads)
+    capacity = Capacity(settings.max_requests, bodies_bytes=settings.max_bodies_bytes)
 
     def load(name: str, model_dir: Path) -> PhotoModel:
         first = opened.pop(name, None)

@@ -26,6 +26,7 @@ class ServerSettings:
     grpc_port: int = 8081
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))  # CPU cores to use
     max_body_bytes: int = 128 << 20
+    max_bodies_bytes: int = 1 << 30  # of all requests at a time
     workers: int = 1
     max_connections: int = 1000
     max_requests: int | None = None  # that wait or are answered at a time; None for what suits the models
@@ -50,12 +51,20 @@ class ServerSettings:
         if self.http_port == self.grpc_port:
             raise SettingsError(f"--grpc_port {self.grpc_port}: is that of REST; choose another port")
         for name in ("http_port", "grpc_port"):
-            _check_port(name, getattr(self, name))
+            _check_free(name, getattr(self, name))
 
     def _check_limits(self) -> None:
-        for name in ("threads", "max_body_bytes", "max_connections", "max_requests"):
+        for name in ("threads", "max_body_bytes", "max_bodies_bytes", "max_connections", "max_requests"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise SettingsError(f"--{name} {getattr(self, name)}: give 1 or more")
+        if self.max_bodies_bytes < self.max_body_bytes:
+            raise SettingsError(
+                f"--max_bodies_bytes {self.max_bodies_bytes}: give {self.max_body_bytes} or more, which is"
+                " --max_body_bytes, or there are requests that can never be answered"
+            )
+        for name in ("http_port", "grpc_port"):
+            if not 0 < getattr(self, name) < 65536:
+                raise SettingsError(f"--{name} {getattr(self, name)}: give a number from 1 to 65535")
         for name in ("deadline_seconds", "drain_seconds", "grace_seconds"):
             if not 0 <= getattr(self, name) < 3600:
                 raise SettingsError(f"--{name} {getattr(self, name)}: give 0 to 3600 seconds")
@@ -117,9 +126,7 @@ def _check_certificate(certificate: Path, key: Path) -> None:
         ) from error
 
 
-def _check_port(name: str, port: int) -> None:
-    if not 0 < port < 65536:
-        raise SettingsError(f"--{name} {port}: give a number from 1 to 65535")
+def _check_free(name: str, port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -31,10 +31,11 @@ LIMITS = Limits(body_bytes=200_000, seconds=30)
 
 
 class Places:
-    """As many requests as `limit` at a time."""
+    """As many requests as `limit` at a time, and each with `room` bytes of body."""
 
     def __init__(self):
         self.limit = 1000
+        self.room = 10**9
         self.taken = 0
 
     @contextlib.contextmanager
@@ -43,9 +44,21 @@ class Places:
             raise Overloaded(7)
         self.taken += 1
         try:
-            yield
+            yield Body(self.room)
         finally:
             self.taken -= 1
+
+
+class Body:
+    """That of one request."""
+
+    def __init__(self, room):
+        self.room = room
+
+    def hold(self, size):
+        self.room -= size
+        if self.room < 0:
+            raise Overloaded(7)
 
 
 class LightModel(Model):
@@ -159,9 +172,10 @@ class LightServer:
 
     def reset(self):
         """Everything as it was, once all requests have ended."""
-        self.model.held, self.model.ready, self.model.admission.limit = False, True, 1000
+        self.model.held, self.model.ready = False, True
         self.drain.draining = False
         wait_until(lambda: not self.model.inside and not self.model.admission.taken)
+        self.model.admission = Places()
         self.model.cancelled = 0
 
     def close(self):

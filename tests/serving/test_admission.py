@@ -51,6 +51,30 @@ def test_an_answer_frees_its_place_whatever_it_is():
         pass
 
 
+def test_bodies_have_so_many_bytes_at_a_time(entered):
+    door = Capacity(bodies_bytes=100).admission("model", 2)
+    first, second = entered.enter_context(door.place()), door.place()
+    first.hold(40)
+    with second as place:
+        place.hold(50)
+        with pytest.raises(Overloaded):
+            place.hold(11)
+        place.hold(10)
+    first.hold(60)  # what the second held is free again
+    with pytest.raises(Overloaded):
+        first.hold(1)
+
+
+def test_bodies_for_one_model_leave_room_for_another(entered):
+    capacity = Capacity(bodies_bytes=100)
+    busy, other = (capacity.admission(name, 2) for name in ("busy", "other"))
+    entered.enter_context(busy.place()).hold(100)
+    place = entered.enter_context(other.place())
+    place.hold(50)
+    with pytest.raises(Overloaded):
+        place.hold(1)
+
+
 @pytest.mark.parametrize(("slots", "requests", "further"), [(2, 48, 126), (16, 128, 128), (64, 512, 512)])
 def test_limits_grow_with_what_models_do_at_a_time(slots, requests, further):
     capacity = Capacity()

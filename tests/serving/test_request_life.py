@@ -108,6 +108,18 @@ def test_a_place_is_held_until_the_answer_and_no_longer(light, light_connection)
     assert is_answered(light_connection)
 
 
+def test_no_room_for_a_body_is_told_while_it_comes(light, light_connection):
+    light.model.admission.room = 50_000
+    begin(light_connection, PREDICT, 150_000)
+    light_connection.send(bytes(60_000))
+    response = refuse(light_connection, 429, "come back in 7 s")
+    assert response.headers["Retry-After"] == "7"
+    light_connection.send(bytes(90_000))
+
+    light.reset()
+    assert is_answered(light_connection)
+
+
 def test_bodies_beyond_the_limit_are_refused_unread(light, light_connection):
     begin(light_connection, PREDICT, 200_001)
 
