@@ -92,11 +92,17 @@ def cpu(view: View, target: float) -> Metric:
     return desired
 
 
-def hpa(view: View, metric: Metric, least: int) -> None:
+def hpa(view: View, metric: Metric, least: int, stabilization_s: float) -> None:
     """The HorizontalPodAutoscaler with its default behaviour.
 
     Up at once, by four pods or to twice as many at most in each 15 s; down to the highest that was recommended
     within the stabilisation window (`stabilizeRecommendationWithBehaviors`, autoscaling/v2 defaults.go).
+
+    Args:
+        view: of the simulation.
+        metric: how many pods there should be.
+        least: pods, there from the beginning.
+        stabilization_s: the window.
     """
     told = view.parameters.autoscaler
     recommended: deque[tuple[float, int]] = deque()
@@ -105,7 +111,7 @@ def hpa(view: View, metric: Metric, least: int) -> None:
         now, current = view.events.now, view.pods.wanted
         proposed = min(max(metric(current), least), told.max_replicas)
         recommended.append((now, proposed))
-        while recommended[0][0] < now - told.stabilization_s:
+        while recommended[0][0] < now - stabilization_s:
             recommended.popleft()
         if proposed > current:
             fastest = max(current + told.up_pods, math.floor(current * (1 + told.up_percent / 100)))

@@ -175,7 +175,8 @@ class Simulation:
             replica = min(self.pods.ready, key=lambda each: each.inside)
             if replica.inside >= min(self._concurrency or 0, self.device.places):
                 return
-            replica.offer(self._held.popleft())
+            photo = self._held.popleft()
+            replica.offer(Photo(photo.first, photo.attempt, self.events.now))  # its deadline begins here
 
     def _enter(self) -> None:
         self._inside += 1
