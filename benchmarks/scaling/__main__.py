@@ -3,8 +3,9 @@
     python -m benchmarks.scaling --into docs/scaling.md
     python -m benchmarks.scaling --set day.shops=200 --set gpu.photo_ms=0.3
 
-Simulated, not run: see docs/scaling.md for what that leaves out. Takes minutes on one core; the same seed gives
-the same figures. Results are kept in --work, from where `benchmarks.scaling.report` writes the page anew.
+Simulated, not run: see docs/scaling.md for what that leaves out. Takes minutes on one core; the same seed
+gives the same figures. Results are kept in --work, from where `benchmarks.scaling.report` writes the page
+anew.
 """
 
 from __future__ import annotations

@@ -55,7 +55,9 @@ def over_uplink(clicks: Seconds, photos_per_s: float) -> Seconds:
 def _cameras(parameters: Parameters, rng: np.random.Generator, opens: float, closes: float) -> Seconds:
     told = parameters.day
     delay = rng.uniform(0, told.camera_spread_s)
-    shots = np.arange(np.ceil(opens / told.camera_period_s) * told.camera_period_s, closes, told.camera_period_s)
+    shots = np.arange(
+        np.ceil(opens / told.camera_period_s) * told.camera_period_s, closes, told.camera_period_s
+    )
     return np.repeat(shots + delay, told.cameras)
 
 

@@ -35,24 +35,23 @@ class View(Protocol):
 Metric = Callable[[int], int]  # from pods that there should be to pods that there should be
 
 
-def in_flight(view: View, target: float, average_s: float = 0.0) -> Metric:
+def in_flight(view: View, target: float) -> Metric:
     """KEDA's prometheus trigger on the photos in flight, as an HPA's external metric with an AverageValue.
 
     Prometheus scrapes; the HPA asks KEDA, which asks Prometheus. `GetExternalPerPodMetricReplicas` in
-    kubernetes/pkg/controller/podautoscaler: all of the metric over the target, rounded up, unless it is within
-    the tolerance of what pods there are (pods that start are among them).
+    kubernetes/pkg/controller/podautoscaler: all of the metric over the target, rounded up, unless it is
+    within the tolerance of what pods there are (pods that start are among them).
 
     Args:
         view: of the simulation.
         target: photos in flight per pod.
-        average_s: over which the query takes the average; 0 for the last scrape.
     """
     told = view.parameters.autoscaler
-    scraped: deque[int] = deque([0], maxlen=max(1, round(average_s / told.scrape_s)))
-    view.events.every(told.scrape_s, lambda: scraped.append(view.inside()))
+    scraped = [0]
+    view.events.every(told.scrape_s, lambda: scraped.__setitem__(0, view.inside()))
 
     def desired(current: int) -> int:
-        found = sum(scraped) / len(scraped)
+        found = scraped[0]
         if abs(1 - found / (target * current)) <= told.tolerance:
             return current
         return math.ceil(found / target)
@@ -95,8 +94,9 @@ def cpu(view: View, target: float) -> Metric:
 def hpa(view: View, metric: Metric, least: int, stabilization_s: float) -> None:
     """The HorizontalPodAutoscaler with its default behaviour.
 
-    Up at once, by four pods or to twice as many at most in each 15 s; down to the highest that was recommended
-    within the stabilisation window (`stabilizeRecommendationWithBehaviors`, autoscaling/v2 defaults.go).
+    Up at once, by four pods or to twice as many at most in each 15 s; down to the highest that was
+    recommended within the stabilisation window (`stabilizeRecommendationWithBehaviors`, autoscaling/v2
+    defaults.go).
 
     Args:
         view: of the simulation.
@@ -126,9 +126,9 @@ def hpa(view: View, metric: Metric, least: int, stabilization_s: float) -> None:
 def knative(view: View, target: float) -> None:
     """Knative's own autoscaler (knative/serving pkg/autoscaler/scaling), from zero pods on.
 
-    Concurrency as an average over a stable and a panic window, the activator's queue included, over a share of
-    the target. Panic when the short window wants twice the pods that are ready: no way down until a stable
-    window after that.
+    Concurrency as an average over a stable and a panic window, the activator's queue included, over a share
+    of the target. Panic when the short window wants twice the pods that are ready: no way down until a
+    stable window after that.
     """
     told = view.parameters.knative
     goal = max(1.0, target * told.target_share)

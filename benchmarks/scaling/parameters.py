@@ -115,5 +115,7 @@ def measured(page: Path = PERFORMANCE, precision: str = "int8") -> Measured:
 def _find(page: Path, text: str, pattern: str) -> tuple[str, ...]:
     found = re.search(pattern, text)
     if not found:
-        raise DataError(f"{page}: has nothing like {pattern!r} under {MODEL}; write it by benchmarks.serving.report")
+        raise DataError(
+            f"{page}: has nothing like {pattern!r} under {MODEL}; write it by benchmarks.serving.report"
+        )
     return found.groups()

@@ -103,7 +103,7 @@ class Deployment:
         self.worked_s = 0.0
 
     def set(self, wanted: int) -> None:
-        """Create or stop pods: pending ones are stopped first, then those that are ready for the least time."""
+        """Create or stop pods: pending ones are stopped first, those that are ready for long last."""
         self.wanted = wanted
         while len(self._pods) < wanted + self._surge:
             self._pods.append(Pod())
@@ -123,12 +123,17 @@ class Deployment:
         """End `count` of those that are ready, photos and all; others are started in their place."""
         for pod in [pod for pod in self._pods if pod.state == "ready"][:count]:
             self._pods.remove(pod)
-            self._retire(pod).kill()
+            replica = self._retire(pod)
+            replica.kill()
+            self.worked_s += replica.core_s
             self._devices.give()
         self.set(self.wanted)
 
     def roll(self, surge: int) -> None:
-        """Replace all pods, one after the other; with `surge` 1 the new one first, with 0 the old one first."""
+        """Replace all pods in turn, `surge` 1: the new one first, 0: the old one first.
+
+        Meant for a time in which an autoscaler does not want fewer.
+        """
         self._rolling = [pod for pod in self._pods if pod.state == "ready"]
         self._surge = surge
         self._roll_next()
@@ -137,11 +142,12 @@ class Deployment:
         self._rolling = [pod for pod in self._rolling if pod in self._pods]
         if not self._rolling:
             self._surge, self._replacement = 0, None
-        elif not self._surge:
+            self.set(self.wanted)
+            return
+        if not self._surge:
             self._stop(self._rolling.pop(0))
         self.set(self.wanted)
-        if self._surge or self._rolling or self._replacement is None:
-            self._replacement = next((pod for pod in reversed(self._pods) if pod.state != "ready"), None)
+        self._replacement = self._pods[-1]
 
     def _bind(self) -> None:
         for pod in self._pods:

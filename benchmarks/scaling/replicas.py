@@ -1,8 +1,8 @@
-"""What one pod does with its photos: the scheduler of `serving.predictors` with seconds in place of work.
+"""What a pod does with its photos: the scheduler of `serving.predictors`, seconds in place of work.
 
-Nothing waits for company. On a CPU one photo alone has all cores, several share them, one on each. On a GPU the
-cores decode and interpret, what is nearest to its answer first, and whenever the device is free it takes what is
-decoded.
+Nothing waits for company. On a CPU one photo alone has all cores, several share them, one on each. On a GPU
+the cores decode and interpret, what is nearest to its answer first, and whenever the device is free it takes
+what is decoded.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What was simulated as markdown and as a plot.
 
-    python -m benchmarks.scaling.report --work runs/scaling --into docs/scaling.md
+python -m benchmarks.scaling.report --work runs/scaling --into docs/scaling.md
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def write_plot(results: dict[str, Any], path: Path) -> Path:
         minutes = row["minutes"]
         below.plot(minutes["h"], minutes["photos"], color="#98a2b3", lw=0.7, label="photos per second")
         capacity = [pods * row["photos_per_s"] for pods in minutes["ready"]]
-        below.step(minutes["h"], capacity, where="post", color=PALETTE[0], lw=1.1, label="ready pods could answer")
+        below.step(
+            minutes["h"], capacity, where="post", color=PALETTE[0], lw=1.1, label="ready pods could answer"
+        )
         below.set(xlim=(5, 23), xlabel="hour of the day", ylabel="photos per second")
         below.legend(fontsize=8, frameon=False, loc="upper left")
         below.set_ylim(0, 1.25 * max(*capacity, *minutes["photos"]))
@@ -83,17 +85,23 @@ def _trade_off(axes: Any, section: dict[str, Any], palette: Any) -> None:
         seconds = [min(row["p99_s"], 60) for row in rows]
         axes.scatter([row["device_h"] for row in rows], seconds, color=colour, s=34, label=family, zorder=3)
         for row, at in zip(rows, seconds, strict=True):
-            short = row["name"].removeprefix(f"{family}, ").removesuffix(" (shipped)").removesuffix(", from 0")
+            short = (
+                row["name"].removeprefix(f"{family}, ").removesuffix(" (shipped)").removesuffix(", from 0")
+            )
             short = short.replace(" in flight", "").replace("concurrency ", "").replace(" of CPU", "")
             axes.annotate(short, (row["device_h"], at), (4, 4), textcoords="offset points", fontsize=7.5)
-    axes.set(yscale="log", ylim=(0.03, 90), xlim=(0, None), xlabel=f"{section['device'].upper()} pod hours a day")
+    axes.set(
+        yscale="log", ylim=(0.03, 90), xlim=(0, None), xlabel=f"{section['device'].upper()} pod hours a day"
+    )
     axes.set_ylabel("p99 latency in s; 60 = one in a hundred gave up")
     axes.legend(fontsize=8, frameon=False, loc="center left")
 
 
 def _about(section: dict[str, Any]) -> str:
     first = section["rows"][0]
-    changes = f" Here {', '.join(f'`{change}`' for change in section['changes'])}." if section["changes"] else ""
+    changes = (
+        f" Here {', '.join(f'`{change}`' for change in section['changes'])}." if section["changes"] else ""
+    )
     return (
         f"{first['photos']:,} photos, {first['photos_per_s']:.1f}/s at most per pod, which starts in"
         f" {first['start_s']:.0f} s.{changes} The work alone, with no pod ever idle: {first['least_h']:.1f} h."

@@ -107,9 +107,7 @@ def on_cpu() -> Scenario:
 def on_knative(target: int) -> Scenario:
     """Knative from zero pods on."""
     name = f"Knative, concurrency {target}, from 0"
-    return Scenario(
-        name, lambda simulation: knative(simulation, target), concurrency=PER_TARGET * target
-    )
+    return Scenario(name, lambda simulation: knative(simulation, target), concurrency=PER_TARGET * target)
 
 
 def sections() -> tuple[Section, ...]:
@@ -132,7 +130,12 @@ def sections() -> tuple[Section, ...]:
             "GPU pods, cameras spread over the quarter of an hour",
             "gpu",
             (MOST,),
-            (*(fixed(pods) for pods in (1, 2)), *(keda("gpu", n) for n in (2, 4, 8)), on_cpu(), on_knative(2)),
+            (
+                *(fixed(pods) for pods in (1, 2)),
+                *(keda("gpu", target) for target in (2, 4, 8)),
+                on_cpu(),
+                on_knative(2),
+            ),
         ),
         Section(
             "GPU pods, all cameras within three minutes of the quarter",
@@ -147,13 +150,19 @@ def sections() -> tuple[Section, ...]:
             ),
         ),
         Section(
+            "The same waves, with eight cores beside each GPU",
+            "gpu",
+            (MOST, WAVES, "predictor.cores=8"),
+            (*(fixed(pods) for pods in (1, 2)), keda("gpu", 8)),
+        ),
+        Section(
             "The same waves, when something is short",
             "gpu",
             (MOST, WAVES),
             (
                 keda("gpu", gpu, ", 2 free GPUs", changes=("nodes.devices=2",)),
                 keda("gpu", gpu, ", GPU nodes of a cloud", changes=("nodes.start_s=300", "nodes.idle_s=600")),
-                keda("gpu", gpu, ", half the pods die at 17:01", disturb=lambda pods: pods.kill(2), at_h=17 + 1 / 60),
+                keda("gpu", gpu, ", 2 pods die at 17:01", disturb=lambda pods: pods.kill(2), at_h=17 + 1 / 60),
                 keda("gpu", gpu, ", rollout at 17:00, maxSurge 0", disturb=lambda pods: pods.roll(0)),
                 keda(
                     "gpu", gpu, ", rollout at 17:00, maxSurge 0, 1 GPU",

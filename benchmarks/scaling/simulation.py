@@ -53,7 +53,9 @@ class Result:
     def percentile(self, share: float) -> float:
         """Of the latency of all photos in s; one that was given up took for ever."""
         rank = math.ceil(share / 100 * self.photos)
-        return float(np.partition(self.latency, rank - 1)[rank - 1]) if rank <= len(self.latency) else math.inf
+        return (
+            float(np.partition(self.latency, rank - 1)[rank - 1]) if rank <= len(self.latency) else math.inf
+        )
 
     def within(self, seconds: float) -> float:
         """The share of photos that were answered in time, 0-1."""
@@ -82,8 +84,8 @@ class Simulation:
             seed: of what the gateway and clients draw.
             horizon: s, when autoscalers stop.
             noise: factors on service times, used in turn.
-            concurrency: None for a gateway that sends each photo to the less busy of two pods; else an activator
-                that holds photos back and lets so many into a pod.
+            concurrency: None for a gateway that sends each photo to the less busy of two pods, as Envoy's
+                LEAST_REQUEST does; else an activator that holds photos and lets so many into a pod.
         """
         self.parameters, self.device = parameters, device
         self.events = Events(horizon)
