@@ -11,6 +11,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from benchmarks.scaling.scenarios import SHIPPED
 from benchmarks.serving.report import BEGIN, END
 from stocktake.markdown import table
 
@@ -48,7 +49,11 @@ def markdown(results: dict[str, Any]) -> str:
     changed = f" Changed: {', '.join(results['changes'])}." if results["changes"] else ""
     parts = [f"Simulated with seed {results['seed']}.{changed}"]
     for section in results["sections"]:
-        parts += [f"### {section['title']}", _about(section), table([_row(row) for row in section["rows"]])]
+        parts += [
+            f"### {section['title']}",
+            _about(section),
+            table([_row(row, section["device"]) for row in section["rows"]]),
+        ]
     return "\n\n".join([*parts, "### Parameters", table(results["parameters"])]) + "\n"
 
 
@@ -61,7 +66,7 @@ def write_plot(results: dict[str, Any], path: Path) -> Path:
     for number, section in enumerate(shown):
         _trade_off(axes[number], section, PALETTE)
         title_axes(axes[number], section["title"])
-        row = next(row for row in section["rows"] if "shipped" in row["name"])
+        row = next(row for row in section["rows"] if row["name"] == SHIPPED[section["device"]])
         below = axes[len(shown) + number]
         minutes = row["minutes"]
         below.plot(minutes["h"], minutes["photos"], color="#98a2b3", lw=0.7, label="photos per second")
@@ -85,9 +90,7 @@ def _trade_off(axes: Any, section: dict[str, Any], palette: Any) -> None:
         seconds = [min(row["p99_s"], 60) for row in rows]
         axes.scatter([row["device_h"] for row in rows], seconds, color=colour, s=34, label=family, zorder=3)
         for row, at in zip(rows, seconds, strict=True):
-            short = (
-                row["name"].removeprefix(f"{family}, ").removesuffix(" (shipped)").removesuffix(", from 0")
-            )
+            short = row["name"].removeprefix(f"{family}, ").removesuffix(", from 0")
             short = short.replace(" in flight", "").replace("concurrency ", "").replace(" of CPU", "")
             axes.annotate(short, (row["device_h"], at), (4, 4), textcoords="offset points", fontsize=7.5)
     axes.set(
@@ -104,13 +107,14 @@ def _about(section: dict[str, Any]) -> str:
     )
     return (
         f"{first['photos']:,} photos, {first['photos_per_s']:.1f}/s at most per pod, which starts in"
-        f" {first['start_s']:.0f} s.{changes} The work alone, with no pod ever idle: {first['least_h']:.1f} h."
+        f" {first['start_s']:.0f} s.{changes} The work alone, no pod ever idle: {first['least_h']:.1f} h."
     )
 
 
-def _row(row: dict[str, Any]) -> dict[str, object]:
+def _row(row: dict[str, Any], device: str) -> dict[str, object]:
+    shipped = " (shipped)" if row["name"] == SHIPPED[device] else ""
     return {
-        "policy": row["name"],
+        "policy": row["name"] + shipped,
         "p50": _seconds(row["p50_s"]),
         "p99": _seconds(row["p99_s"]),
         "in 1 s": f"{row['within_1s']:.2%}",

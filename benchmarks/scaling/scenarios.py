@@ -14,7 +14,9 @@ from benchmarks.scaling.simulation import Result, Simulation, cpu_device, gpu_de
 
 SHARE_OF_CPU = 0.8
 PER_TARGET = 2  # containerConcurrency over scaleTarget
-SHIPPED = {"cpu": 1, "gpu": 2}  # photos in flight per pod
+GPU_TARGET = 2  # photos in flight per pod
+SHIPPED = {"cpu": "HPA, 80% of CPU", "gpu": f"KEDA, {GPU_TARGET} in flight"}  # rows
+IN_A_WAVE_H = 17 + 1 / 60
 WAVES = "day.camera_spread_s=180"
 MOST = "autoscaler.max_replicas=4"
 DEVICES = {"cpu": cpu_device, "gpu": gpu_device}
@@ -84,15 +86,14 @@ def fixed(pods: int) -> Scenario:
     return Scenario(f"fixed, {pods}", lambda simulation: simulation.pods.start_ready(pods))
 
 
-def keda(device: str, target: float, note: str = "", **others: Any) -> Scenario:
+def keda(target: float, note: str = "", **others: Any) -> Scenario:
     """KEDA on photos in flight per pod, from one pod on."""
-    shipped = " (shipped)" if target == SHIPPED[device] and not note else ""
 
     def policy(simulation: Simulation) -> None:
         down_s = simulation.parameters.autoscaler.keda_down_s
         hpa(simulation, in_flight(simulation, target), 1, down_s)
 
-    return Scenario(f"KEDA, {target:g} in flight{note}{shipped}", policy, **others)
+    return Scenario(f"KEDA, {target:g} in flight{note}", policy, **others)
 
 
 def on_cpu() -> Scenario:
@@ -112,7 +113,6 @@ def on_knative(target: int) -> Scenario:
 
 def sections() -> tuple[Section, ...]:
     """All tables."""
-    gpu = SHIPPED["gpu"]
     return (
         Section(
             "CPU pods, cameras spread over the quarter of an hour",
@@ -120,7 +120,7 @@ def sections() -> tuple[Section, ...]:
             (),
             (
                 *(fixed(pods) for pods in (4, 5, 6)),
-                *(keda("cpu", target) for target in (1, 2, 3, 4)),
+                *(keda(target) for target in (1, 2, 3, 4)),
                 on_cpu(),
                 on_knative(1),
                 on_knative(2),
@@ -132,7 +132,7 @@ def sections() -> tuple[Section, ...]:
             (MOST,),
             (
                 *(fixed(pods) for pods in (1, 2)),
-                *(keda("gpu", target) for target in (2, 4, 8)),
+                *(keda(target) for target in (2, 4, 8)),
                 on_cpu(),
                 on_knative(2),
             ),
@@ -143,8 +143,8 @@ def sections() -> tuple[Section, ...]:
             (MOST, WAVES),
             (
                 *(fixed(pods) for pods in (2, 3, 4)),
-                *(keda("gpu", target) for target in (1, 2, 4, 8)),
-                keda("gpu", gpu, ", down after 300 s", changes=("autoscaler.keda_down_s=300",)),
+                *(keda(target) for target in (1, 2, 4, 8)),
+                keda(GPU_TARGET, ", down after 300 s", changes=("autoscaler.keda_down_s=300",)),
                 on_cpu(),
                 on_knative(2),
             ),
@@ -153,19 +153,19 @@ def sections() -> tuple[Section, ...]:
             "The same waves, with eight cores beside each GPU",
             "gpu",
             (MOST, WAVES, "predictor.cores=8"),
-            (*(fixed(pods) for pods in (1, 2)), keda("gpu", 8)),
+            (*(fixed(pods) for pods in (1, 2)), keda(8)),
         ),
         Section(
             "The same waves, when something is short",
             "gpu",
             (MOST, WAVES),
             (
-                keda("gpu", gpu, ", 2 free GPUs", changes=("nodes.devices=2",)),
-                keda("gpu", gpu, ", GPU nodes of a cloud", changes=("nodes.start_s=300", "nodes.idle_s=600")),
-                keda("gpu", gpu, ", 2 pods die at 17:01", disturb=lambda pods: pods.kill(2), at_h=17 + 1 / 60),
-                keda("gpu", gpu, ", rollout at 17:00, maxSurge 0", disturb=lambda pods: pods.roll(0)),
+                keda(GPU_TARGET, ", 2 free GPUs", changes=("nodes.devices=2",)),
+                keda(GPU_TARGET, ", GPU nodes of a cloud", changes=("nodes.start_s=300", "nodes.idle_s=600")),
+                keda(GPU_TARGET, ", 2 pods die at 17:01", disturb=lambda pods: pods.kill(2), at_h=IN_A_WAVE_H),
+                keda(GPU_TARGET, ", rollout at 17:00, maxSurge 0", disturb=lambda pods: pods.roll(0)),
                 keda(
-                    "gpu", gpu, ", rollout at 17:00, maxSurge 0, 1 GPU",
+                    GPU_TARGET, ", rollout at 17:00, maxSurge 0, 1 GPU",
                     changes=("nodes.devices=1", "day.camera_spread_s=900"), disturb=lambda pods: pods.roll(0),
                 ),
             ),
