@@ -15,8 +15,8 @@ from benchmarks.scaling.simulation import Result, Simulation, cpu_device, gpu_de
 SHARE_OF_CPU = 0.8
 PER_TARGET = 2  # containerConcurrency over scaleTarget
 GPU_TARGET = 2  # photos in flight per pod
-SHIPPED = {"cpu": "HPA, 80% of CPU", "gpu": f"KEDA, {GPU_TARGET} in flight"}  # rows
-IN_A_WAVE_H = 17 + 1 / 60
+SHIPPED = {"cpu": f"HPA, {SHARE_OF_CPU:.0%} of CPU", "gpu": f"KEDA, {GPU_TARGET} in flight"}  # rows
+WAVE_H = 17 + 1 / 60  # one is under way
 WAVES = "day.camera_spread_s=180"
 MOST = "autoscaler.max_replicas=4"
 DEVICES = {"cpu": cpu_device, "gpu": gpu_device}
@@ -162,7 +162,7 @@ def sections() -> tuple[Section, ...]:
             (
                 keda(GPU_TARGET, ", 2 free GPUs", changes=("nodes.devices=2",)),
                 keda(GPU_TARGET, ", GPU nodes of a cloud", changes=("nodes.start_s=300", "nodes.idle_s=600")),
-                keda(GPU_TARGET, ", 2 pods die at 17:01", disturb=lambda pods: pods.kill(2), at_h=IN_A_WAVE_H),
+                keda(GPU_TARGET, ", 2 pods die at 17:01", disturb=lambda pods: pods.kill(2), at_h=WAVE_H),
                 keda(GPU_TARGET, ", rollout at 17:00, maxSurge 0", disturb=lambda pods: pods.roll(0)),
                 keda(
                     GPU_TARGET, ", rollout at 17:00, maxSurge 0, 1 GPU",

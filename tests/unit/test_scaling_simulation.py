@@ -6,12 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from benchmarks.scaling import report
+from benchmarks.scaling.__main__ import simulate as simulate_sections
 from benchmarks.scaling.arrivals import HOUR, day, over_uplink, poisson
 from benchmarks.scaling.autoscalers import cpu, hpa, in_flight, knative
 from benchmarks.scaling.events import Events
 from benchmarks.scaling.parameters import Parameters, measured
 from benchmarks.scaling.pods import Deployment, Devices
 from benchmarks.scaling.replicas import CpuDevice, GpuDevice, GpuReplica, Photo
+from benchmarks.scaling.scenarios import SHIPPED, Section, fixed, keda, on_cpu, sections
 from benchmarks.scaling.simulation import Simulation, noise
 from benchmarks.serving.queueing import simulate
 from stocktake.errors import DataError, SettingsError
@@ -248,3 +251,24 @@ def test_a_page_without_results_is_named(tmp_path):
     page.write_text("### shelf-detector\n\nnothing yet\n")
     with pytest.raises(DataError, match=f"^{page}: "):
         measured(page)
+
+
+def test_the_tables_have_each_row_the_shipped_one_marked_and_the_same_figures_each_time():
+    compared = Section("Small", "cpu", ("day.cameras=5",), (fixed(1), keda(2), on_cpu()))
+    first, second = (simulate_sections((compared,), ["day.shops=2"], seed=4) for _ in range(2))
+    text = report.markdown(first)
+    assert first == second
+    for row in ("| fixed, 1 |", "| KEDA, 2 in flight |", "CPU (shipped) |", "| day.shops | 2 |"):
+        assert row in text
+
+
+def test_each_kind_of_pod_has_its_shipped_row_in_the_tables_that_are_plotted():
+    for section in sections()[:3]:
+        assert SHIPPED[section.device] in [scenario.name for scenario in section.scenarios]
+
+
+def test_a_page_without_marks_is_named(tmp_path):
+    page = tmp_path / "scaling.md"
+    page.write_text("nothing\n")
+    with pytest.raises(SystemExit, match="has no <!-- results -->"):
+        report.write({"seed": 0, "changes": [], "sections": [], "parameters": []}, page)
