@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from benchmarks.scaling.scenarios import SHIPPED
+from benchmarks.scaling.scenarios import ADVISED
 from benchmarks.serving.report import BEGIN, END
 from stocktake.markdown import table
 
@@ -58,7 +58,7 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 def write_plot(results: dict[str, Any], path: Path) -> Path:
-    """Latency against hours for all tables but the last, and a day of the shipped setting. Returns `path`."""
+    """Latency against hours for all tables but the last, and a day of the advised setting. Returns `path`."""
     from stocktake.report import PALETTE, new_figure, title_axes
 
     shown = results["sections"][:3]
@@ -66,7 +66,7 @@ def write_plot(results: dict[str, Any], path: Path) -> Path:
     for number, section in enumerate(shown):
         _trade_off(axes[number], section, PALETTE)
         title_axes(axes[number], section["title"])
-        row = next(row for row in section["rows"] if row["name"] == SHIPPED[section["device"]])
+        row = next(row for row in section["rows"] if row["name"] == ADVISED[section["device"]])
         below = axes[len(shown) + number]
         minutes = row["minutes"]
         below.plot(minutes["h"], minutes["photos"], color="#98a2b3", lw=0.7, label="photos per second")
@@ -112,9 +112,9 @@ def _about(section: dict[str, Any]) -> str:
 
 
 def _row(row: dict[str, Any], device: str) -> dict[str, object]:
-    shipped = " (shipped)" if row["name"] == SHIPPED[device] else ""
+    advised = " (advised)" if row["name"] == ADVISED[device] else ""
     return {
-        "policy": row["name"] + shipped,
+        "policy": row["name"] + advised,
         "p50": _seconds(row["p50_s"]),
         "p99": _seconds(row["p99_s"]),
         "in 1 s": f"{row['within_1s']:.2%}",

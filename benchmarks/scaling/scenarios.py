@@ -15,7 +15,7 @@ from benchmarks.scaling.simulation import Result, Simulation, cpu_device, gpu_de
 SHARE_OF_CPU = 0.8
 PER_TARGET = 2  # containerConcurrency over scaleTarget
 GPU_TARGET = 2  # photos in flight per pod
-SHIPPED = {"cpu": f"HPA, {SHARE_OF_CPU:.0%} of CPU", "gpu": f"KEDA, {GPU_TARGET} in flight"}  # rows
+ADVISED = {"cpu": f"HPA, {SHARE_OF_CPU:.0%} of CPU", "gpu": f"KEDA, {GPU_TARGET} in flight"}  # rows
 WAVE_H = 17 + 1 / 60  # one is under way
 WAVES = "day.camera_spread_s=180"
 MOST = "autoscaler.max_replicas=4"

@@ -14,7 +14,7 @@ from benchmarks.scaling.events import Events
 from benchmarks.scaling.parameters import Parameters, measured
 from benchmarks.scaling.pods import Deployment, Devices
 from benchmarks.scaling.replicas import CpuDevice, GpuDevice, GpuReplica, Photo
-from benchmarks.scaling.scenarios import SHIPPED, Section, fixed, keda, on_cpu, sections
+from benchmarks.scaling.scenarios import ADVISED, Section, fixed, keda, on_cpu, sections
 from benchmarks.scaling.simulation import Simulation, noise
 from benchmarks.serving.queueing import simulate
 from stocktake.errors import DataError, SettingsError
@@ -253,18 +253,18 @@ def test_a_page_without_results_is_named(tmp_path):
         measured(page)
 
 
-def test_the_tables_have_each_row_the_shipped_one_marked_and_the_same_figures_each_time():
+def test_the_tables_have_each_row_the_advised_one_marked_and_the_same_figures_each_time():
     compared = Section("Small", "cpu", ("day.cameras=5",), (fixed(1), keda(2), on_cpu()))
     first, second = (simulate_sections((compared,), ["day.shops=2"], seed=4) for _ in range(2))
     text = report.markdown(first)
     assert first == second
-    for row in ("| fixed, 1 |", "| KEDA, 2 in flight |", "CPU (shipped) |", "| day.shops | 2 |"):
+    for row in ("| fixed, 1 |", "| KEDA, 2 in flight |", "CPU (advised) |", "| day.shops | 2 |"):
         assert row in text
 
 
-def test_each_kind_of_pod_has_its_shipped_row_in_the_tables_that_are_plotted():
+def test_each_kind_of_pod_has_its_advised_row_in_the_tables_that_are_plotted():
     for section in sections()[:3]:
-        assert SHIPPED[section.device] in [scenario.name for scenario in section.scenarios]
+        assert ADVISED[section.device] in [scenario.name for scenario in section.scenarios]
 
 
 def test_a_page_without_marks_is_named(tmp_path):
