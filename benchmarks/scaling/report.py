@@ -84,7 +84,7 @@ def write_plot(results: dict[str, Any], path: Path) -> Path:
 
 
 def _trade_off(axes: Any, section: dict[str, Any], palette: Any) -> None:
-    axes.axvline(section["rows"][0]["least_h"], color="#344054", lw=1, ls=":")
+    axes.axvline(section["rows"][0]["least_h"], color="#344054", lw=1, ls=":", label="the work alone")
     for colour, family in zip(palette, FAMILIES, strict=False):
         rows = [row for row in section["rows"] if row["name"].startswith(family)]
         seconds = [min(row["p99_s"], 60) for row in rows]
