@@ -105,7 +105,7 @@ class KubeApi:
     def _run(self, program: str, *flags: str) -> None:
         binary = find(program)
         assert binary
-        environment = {**os.environ, "GOGC": "400"}  # there is memory, and little time
+        environment = {**os.environ, "GOGC": "400", "GOMEMLIMIT": "600MiB"}  # time is dearer than memory
         with (self.folder / f"{program}.log").open("wb") as log:
             started = subprocess.Popen([binary, *flags], stdout=log, stderr=log, env=environment)
             self._processes.append(started)

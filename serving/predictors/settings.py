@@ -70,6 +70,11 @@ class ServerSettings:
                 raise SettingsError(f"--{name} {getattr(self, name)}: give 0 to 3600 seconds")
         if not self.deadline_seconds:
             raise SettingsError("--deadline_seconds 0: give more, or no request can be answered")
+        if self.grace_seconds < self.deadline_seconds:
+            raise SettingsError(
+                f"--grace_seconds {self.grace_seconds:g}: give {self.deadline_seconds:g} or more, which is"
+                " --deadline_seconds, or requests that were accepted are lost when the server ends"
+            )
         if self.workers != 1:
             raise SettingsError(
                 f"--workers {self.workers}: give 1; one process uses all cores, or a GPU that has no room for"

@@ -54,6 +54,8 @@ def test_unknown_flag(capsys):
         (["--model_dir", "{}", "--http_port", "0"], r"error: --http_port 0: give a number from 1 to 65535"),
         (["--model_dir", "{}", "--grpc_port", "70000"], r"error: --grpc_port 70000: give a number"),
         (["--model_dir", "{}", "--threads", "0"], r"error: --threads 0: give 1 or more"),
+        (["--model_dir", "{}", "--grace_seconds", "9"], r"error: --grace_seconds 9: give 30 or more"),
+        (["--model_dir", "{}", "--max_bodies_bytes", "9"], r"error: --max_bodies_bytes 9: give 134217728 or"),
     ],
 )
 def test_mistakes_get_one_line(model_dir, arguments, message):
