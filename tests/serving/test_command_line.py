@@ -2,12 +2,13 @@ import re
 import socket
 import subprocess
 import sys
+from itertools import chain
 
 import pytest
 
 from serving.predictors.__main__ import main
 from stocktake.model_card import MODEL_FILE
-from tests.ports import free_ports
+from tests.ports import free_port, free_ports
 from tests.serving.conftest import ROOT
 from tests.tiny_model import write_model_dir
 
@@ -74,8 +75,9 @@ def test_port_in_use(model_dir, flag):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
+        ports = {"--http_port": free_port(), "--grpc_port": free_port(), flag: port}
 
-        assert run("--model_dir", model_dir, flag, port).startswith(
+        assert run("--model_dir", model_dir, *chain.from_iterable(ports.items())).startswith(
             f"error: {flag} {port}: Address already in use"
         )
 
