@@ -1,8 +1,8 @@
 """Kubernetes manifests against the schemas of API servers and of custom resource definitions, strictly.
 
-A field that nobody knows is an error, also where a server would prune it without a word. What only a server can
-do is left to it: rules in CEL (`x-kubernetes-validations`) and the checks of admission webhooks, some of which
-`stocktake.cluster.lint` knows.
+A field that nobody knows is an error, also where a server would prune it without a word. What only a server
+can do is left to it: rules in CEL (`x-kubernetes-validations`) and the checks of admission webhooks, of which
+`stocktake.cluster.lint` knows those of KServe.
 """
 
 import functools
@@ -26,7 +26,7 @@ OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
 def validate(manifest: dict[str, Any]) -> list[str]:
-    """What an API server would refuse or prune in an object, or in one that it embeds; empty when all is well.
+    """What an API server would refuse or prune in an object and in what it embeds; empty when all is well.
 
     Skips the test where the object is custom and STOCKTAKE_CRDS names no folder of definitions.
 
@@ -56,7 +56,7 @@ def require_crds() -> Path:
     return Path(folder)
 
 
-Validators = list[tuple[str, Any, Any]]  # where a schema comes from, what checks, and the part that is checked
+Validators = list[tuple[str, Any, Any]]  # where a schema comes from, what checks, and what it checks
 
 
 def _builtin(manifest: dict[str, Any]) -> Validators:
@@ -165,17 +165,13 @@ def _int_or_string(
 def _list_type(validator: Any, kind: str, instance: Any, schema: dict[str, Any]) -> Iterator[ValidationError]:
     if not isinstance(instance, list) or kind == "atomic":
         return
-    items = schema.get("items", {}).get("properties", {})
-    keys = schema.get("x-kubernetes-list-map-keys", [])
-    seen = []
-    for item in instance:
-        if kind == "map":
-            key = [item.get(name, items.get(name, {}).get("default")) for name in keys]
-        else:
-            key = item
-        if key in seen:
+    properties = schema.get("items", {}).get("properties", {})
+    names = schema.get("x-kubernetes-list-map-keys", [])
+    defaults = {name: properties.get(name, {}).get("default") for name in names}
+    keys = [[(defaults | item)[name] for name in names] for item in instance] if kind == "map" else instance
+    for number, key in enumerate(keys):
+        if key in keys[:number]:
             yield ValidationError(f"{key!r} comes twice")
-        seen.append(key)
 
 
 Structural = extend(
