@@ -57,7 +57,7 @@ def _names(name: str, spec: Object) -> Iterator[str]:
         slot = (part.get("predictor") or {}).get("name")
         label = "-".join(filter(None, (f"isvc.{name}", slot, "predictor")))
         if len(label) > LABEL_CHARS:
-            yield f"metadata.name: makes the label {label}, {len(label)} characters; {LABEL_CHARS} are allowed"
+            yield f"metadata.name: makes the label {label} of {len(label)} characters; {LABEL_CHARS} may be"
 
 
 def _model(predictor: Object, where: str) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from stocktake.cluster.images import is_fixed
+from stocktake.cluster.images import moves
 from stocktake.cluster.kserve_rules import runtime_problems, service_problems
 
 NAME_CHARS = 63  # what Kubernetes allows for most names, and for all labels that hold one
@@ -52,5 +52,5 @@ def _name(name: str) -> Iterator[str]:
 def _images(manifest: dict[str, Any]) -> Iterator[str]:
     for container in containers(manifest):
         image = container.get("image")
-        if image and not is_fixed(image):
+        if image and moves(image):
             yield f"image {image} of container {container.get('name')}: give a version tag or a digest"
