@@ -44,14 +44,19 @@ def overlay(name: str) -> Objects:
     return render(MANIFESTS / "overlays" / name)
 
 
-def render_with(folder: Path, resources: list[str], components: list[str], **more: Any) -> Objects:
-    """The objects of a kustomization made up in `folder`; paths are below manifests/."""
+def render_with(folder: Path, resources: list[str], components: list[str]) -> Objects:
+    """The objects of a kustomization made up in `folder`; paths are those in it, or below manifests/."""
+
+    def found(paths: list[str]) -> list[str]:
+        return [
+            path if (folder / path).exists() else os.path.relpath(MANIFESTS / path, folder) for path in paths
+        ]
+
     made = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": [os.path.relpath(MANIFESTS / path, folder) for path in resources],
-        "components": [os.path.relpath(MANIFESTS / path, folder) for path in components],
-        **more,
+        "resources": found(resources),
+        "components": found(components),
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(made))
     return render(folder)

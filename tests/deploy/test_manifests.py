@@ -1,0 +1,273 @@
+"""What the overlays put onto a cluster: accepted, linted, locked down, and nothing in it said twice."""
+
+import re
+import shutil
+from collections import Counter
+from dataclasses import fields
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import yaml
+
+from serving.predictors.__main__ import _parser
+from serving.predictors.settings import ServerSettings
+from stocktake.cluster import namespace
+from stocktake.cluster.lint import containers, lint
+from tests.kubernetes_schemas import validate
+from tests.kustomize import MANIFESTS, OVERLAYS, Objects, of_kind, overlay, render, render_with
+from tests.pods import pod_specs, predictor_pod, violations
+
+IMAGES = {f"{name}:{version('stocktake')}" for name in ("stocktake-predictor-cpu", "stocktake-predictor-gpu")}
+MODELS = {"shelf-detector", "bin-counter"}
+API_SERVER = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "ml-pipeline", "namespace": "kubeflow"},
+    "spec": {
+        "selector": {"matchLabels": {"app": "ml-pipeline"}},
+        "template": {
+            "metadata": {"labels": {"app": "ml-pipeline"}},
+            "spec": {"containers": [{"name": "ml-pipeline-api-server", "image": "api-server:2.17.0"}]},
+        },
+    },
+}
+
+
+def slices(folder: Path) -> Objects:
+    return render_with(folder, ["overlays/gpu"], ["components/mig", "components/quota"])
+
+
+def knative_on_gpus(folder: Path) -> Objects:
+    copied = shutil.copytree(MANIFESTS, folder / "manifests") / "overlays/knative"
+    path = copied / "kustomization.yaml"
+    added = yaml.safe_load(path.read_text())
+    added["components"].append("../../components/gpu")
+    path.write_text(yaml.safe_dump(added))
+    return render(copied)
+
+
+def pipelines_in_kubeflow(folder: Path) -> Objects:
+    (folder / "api-server.yaml").write_text(yaml.safe_dump(API_SERVER))
+    made = render_with(folder, ["api-server.yaml"], ["kubeflow-pipelines/api-server"])
+    return made + render(MANIFESTS / "kubeflow-pipelines/runs")
+
+
+VARIANTS = {"mig": slices, "knative on gpus": knative_on_gpus, "kubeflow": pipelines_in_kubeflow}
+
+
+@pytest.fixture(scope="module", params=[*OVERLAYS, *VARIANTS])
+def objects(request, tmp_path_factory) -> Objects:
+    if request.param in OVERLAYS:
+        return overlay(request.param)
+    return VARIANTS[request.param](tmp_path_factory.mktemp("variant"))
+
+
+def predictors(objects: Objects) -> list[tuple[dict, dict]]:
+    """Each InferenceService with the pod that KServe makes of it."""
+    runtimes = of_kind(objects, "ServingRuntime")
+    services = of_kind(objects, "InferenceService").values()
+    return [
+        (made, predictor_pod(made, runtimes[made["spec"]["predictor"]["model"]["runtime"]]))
+        for made in services
+    ]
+
+
+def is_knative(service: dict) -> bool:
+    return service["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Knative"
+
+
+def as_pod(storage: dict) -> dict:
+    """A pod of the container in a ClusterStorageContainer."""
+    container = {"image": "kserve/storage-initializer:v0.21.0", **storage["spec"]["container"]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {"containers": [container]}}
+
+
+def test_an_api_server_takes_every_object_as_it_is(objects):
+    for made in objects:
+        # The definition of this one kind may not be among those given; its container is Kubernetes' own type.
+        unknown = made["kind"] == "ClusterStorageContainer" and "no schema" in str(validate(made))
+        assert validate(as_pod(made) if unknown else made) == []
+    for service, pod in predictors(objects):
+        template = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": service["metadata"]["name"]}}
+        assert validate({**template, "spec": pod}) == []
+
+
+def test_no_rule_of_kserve_is_broken_and_no_image_moves(objects):
+    assert [problem for made in objects for problem in lint(made)] == []
+
+
+def test_every_pod_may_run_where_pods_are_restricted(objects):
+    ours = [made for made in objects if made["metadata"]["name"] != API_SERVER["metadata"]["name"]]
+    pods = [pod for made in ours for pod in pod_specs(made)] + [pod for _, pod in predictors(objects)]
+    assert [fault for pod in pods for fault in violations(pod)] == []
+
+
+def test_nothing_is_described_twice(objects):
+    names = Counter(
+        (made["kind"], made["metadata"].get("namespace"), made["metadata"]["name"]) for made in objects
+    )
+    assert names.most_common(1)[0][1] == 1
+    runtimes = of_kind(objects, "ServingRuntime")
+    for service in of_kind(objects, "InferenceService").values():
+        predictor = service["spec"]["predictor"]
+        (container,) = runtimes[predictor["model"]["runtime"]]["spec"]["containers"]
+        assert predictor["model"].keys() & container.keys() <= {"args"}  # which KServe adds up
+        assert not predictor.keys() & runtimes[predictor["model"]["runtime"]]["spec"].keys()
+
+
+def test_images_are_those_of_this_version(objects):
+    images = {
+        container["image"] for made in objects for container in containers(made) if "image" in container
+    }
+    assert images - {"api-server:2.17.0"} <= IMAGES
+
+
+def test_what_deploy_owns_is_left_to_it(objects):
+    for service in of_kind(objects, "InferenceService").values():
+        spec = service["spec"]
+        assert "canary" not in spec
+        assert not {"name", "canaryTrafficPercent"} & spec["predictor"].keys()
+        assert "storageUri" not in spec["predictor"]["model"]
+        assert not any(key.startswith("stocktake.dev/") for key in service["metadata"]["annotations"])
+
+
+def test_a_predictor_has_the_time_that_it_needs(objects):
+    seconds = {field.name: field.default for field in fields(ServerSettings) if "_seconds" in field.name}
+    for service, pod in predictors(objects):
+        timeout = service["spec"]["predictor"]["timeout"]
+        assert timeout > seconds["deadline_seconds"]
+        (container,) = pod["containers"]
+        pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        given = timeout if is_knative(service) else pod["terminationGracePeriodSeconds"]
+        assert given > pause + seconds["drain_seconds"] + seconds["grace_seconds"]
+        startup = container["startupProbe"]
+        assert startup["periodSeconds"] * startup["failureThreshold"] >= 300
+
+
+def test_the_container_is_the_predictor_as_it_is(objects):
+    for service, pod in predictors(objects):
+        (container,) = pod["containers"]
+        name, cpus = service["metadata"]["name"], container["resources"]["limits"]["cpu"]
+        words = [word.replace("{{.Name}}", name).replace("$(THREADS)", cpus) for word in container["args"]]
+        flags = vars(_parser().parse_args(words))
+        assert (flags["model_name"], flags["model_dir"], flags["threads"]) == (
+            name,
+            Path("/mnt/models"),
+            int(cpus),
+        )
+        variables = {entry["name"]: entry["valueFrom"] for entry in container.get("env", [])}
+        assert variables in ({}, {"THREADS": {"resourceFieldRef": {"resource": "limits.cpu"}}})
+        ports = [port["containerPort"] for port in container["ports"]]
+        assert ports == ([8080] if is_knative(service) else [8080, 8081])
+        for probe in ("startupProbe", "readinessProbe"):
+            assert container[probe]["httpGet"] == {"path": "/v2/models/{{.Name}}/ready", "port": 8080}
+
+
+def test_all_models_are_served_by_one_account_that_fetches_from_the_store(objects):
+    services = of_kind(objects, "InferenceService")
+    if not services:
+        return
+    assert services.keys() == MODELS
+    accounts, fetchers = of_kind(objects, "ServiceAccount"), of_kind(objects, "ClusterStorageContainer")
+    for service in services.values():
+        assert service["spec"]["predictor"]["serviceAccountName"] in accounts
+        assert service["spec"]["predictor"]["storageContainerName"] in fetchers
+
+
+def test_pods_find_what_they_look_for_under_its_name(objects):
+    for made in of_kind(objects, "ConfigMap").values():
+        if made["metadata"]["name"] == namespace.ENDPOINTS:
+            assert made["data"].keys() >= {*namespace.REQUIRED_ENDPOINTS, *namespace.OPTIONAL_ENDPOINTS}
+    for made in of_kind(objects, "ClusterStorageContainer").values():
+        sources = {entry["name"]: entry["valueFrom"] for entry in made["spec"]["container"]["env"]}
+        for key in namespace.S3_KEYS:
+            wanted = {"name": namespace.S3_CREDENTIALS, "key": key, "optional": True}
+            assert sources.pop(key) == {"secretKeyRef": wanted}
+        maps = {source["configMapKeyRef"]["key"] for source in sources.values()}
+        assert maps == set(namespace.OPTIONAL_ENDPOINTS)
+        assert {source["configMapKeyRef"]["name"] for source in sources.values()} == {namespace.ENDPOINTS}
+
+
+def test_selectors_find_predictors(objects):
+    labels = [made["spec"]["labels"] for made in of_kind(objects, "ServingRuntime").values()]
+    for kind in ("NetworkPolicy", "PodDisruptionBudget", "PodMonitor"):
+        for made in of_kind(objects, kind).values():
+            selector = made["spec"].get("podSelector") or made["spec"]["selector"]
+            assert all(selector["matchLabels"].items() <= each.items() for each in labels)
+
+
+def test_credentials_are_in_the_local_overlay_alone(objects):
+    assert of_kind(objects, "Secret").keys() <= {namespace.S3_CREDENTIALS}
+    assert bool(of_kind(objects, "Secret")) == (objects == overlay("local"))
+    assert "SecretAccessKey" not in str(of_kind(objects, "ConfigMap"))
+
+
+def test_the_namespace_takes_restricted_pods_and_is_watched_by_katib():
+    labels = of_kind(overlay("gpu"), "Namespace")["stocktake"]["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert labels["katib.kubeflow.org/metrics-collector-injection"] == "enabled"
+
+
+def test_each_endpoint_is_written_once():
+    written = {path: path.read_text() for path in MANIFESTS.rglob("*") if path.is_file()}
+    endpoints = written.pop(MANIFESTS / "pipelines/endpoints.env")
+    for line in endpoints.splitlines():
+        key, _, value = line.partition("=")
+        said = value.removeprefix("http://")
+        assert [str(path) for path, text in written.items() if said in text] == [], key
+
+
+def test_the_list_of_images_is_one():
+    holders = [
+        path for path in MANIFESTS.rglob("*.yaml") if re.search(r"newTag:|image: \S+:", path.read_text())
+    ]
+    assert holders == [MANIFESTS / "base/kustomization.yaml"]
+
+
+def test_gpus_are_asked_for_and_found():
+    for service, pod in predictors(overlay("gpu")):
+        (container,) = pod["containers"]
+        assert container["image"] in {image for image in IMAGES if "gpu" in image}
+        assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+        assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+        assert pod["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
+        rolling = service["spec"]["predictor"]["deploymentStrategy"]["rollingUpdate"]
+        assert (rolling["maxSurge"] == 0) == (service["spec"]["predictor"]["minReplicas"] > 1)
+
+
+def test_slices_take_the_place_of_gpus(tmp_path):
+    for _, pod in predictors(slices(tmp_path)):
+        resources = pod["containers"][0]["resources"]
+        for kind in ("limits", "requests"):
+            assert "nvidia.com/gpu" not in resources[kind]
+            assert resources[kind]["nvidia.com/mig-1g.18gb"] == "1"
+
+
+def test_keda_asks_for_the_photos_of_each_model():
+    objects = overlay("gpu")
+    for name, service in of_kind(objects, "InferenceService").items():
+        (metric,) = service["spec"]["predictor"]["autoScaling"]["metrics"]
+        asked = metric["external"]["metric"]
+        labels = f'namespace="stocktake",model="{name}"'
+        assert asked["query"] == f'sum({{__name__=~"stocktake_photos_(waiting|working)",{labels}}})'
+        assert asked["serverAddress"] == of_kind(objects, "ConfigMap")["endpoints"]["data"]["PROMETHEUS_URL"]
+
+
+def test_knative_scales_to_zero():
+    for service, _ in predictors(overlay("knative")):
+        predictor = service["spec"]["predictor"]
+        assert (predictor["minReplicas"], predictor["scaleMetric"]) == (0, "concurrency")
+        assert predictor["scaleTarget"] > 0
+
+
+def test_kubeflow_pipelines_names_no_mlflow(tmp_path):
+    objects = pipelines_in_kubeflow(tmp_path)
+    (name,) = (name for name in of_kind(objects, "ConfigMap") if name.startswith("ml-pipeline-config"))
+    config = yaml.safe_load(of_kind(objects, "ConfigMap")[name]["data"]["config.json"])
+    assert "plugins" not in config
+    assert config["InitConnectionTimeout"]
+    pod = of_kind(objects, "Deployment")["ml-pipeline"]["spec"]["template"]["spec"]
+    assert pod["volumes"] == [{"name": "config", "configMap": {"name": name}}]
+    (mount,) = pod["containers"][0]["volumeMounts"]
+    assert mount == {"name": "config", "mountPath": "/config/config.json", "subPath": "config.json"}
