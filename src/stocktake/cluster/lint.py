@@ -53,4 +53,4 @@ def _images(manifest: dict[str, Any]) -> Iterator[str]:
     for container in containers(manifest):
         image = container.get("image")
         if image and moves(image):
-            yield f"image {image} of container {container.get('name')}: give a version tag or a digest"
+            yield f"image {image}: may change under its name; give a version tag or a digest"
