@@ -1,4 +1,4 @@
-"""Alerts fire for what they are for; what they, dashboard and autoscaler ask for is what predictors export."""
+"""Alerts fire for what they are for, and whatever is asked of Prometheus is what predictors export."""
 
 import inspect
 import json
