@@ -44,7 +44,7 @@ class TrialPod:
 
 def trial_job(space: SearchSpace, pod: TrialPod) -> dict[str, Any]:
     """The Job of a trial; Katib names it and puts the parameters in."""
-    disrupted = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}
+    disrupted = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
