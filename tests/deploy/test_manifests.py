@@ -1,11 +1,14 @@
 """What the overlays put onto a cluster: accepted, linted, locked down, and nothing in it said twice."""
 
+import functools
 import re
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -56,11 +59,20 @@ def pipelines_in_kubeflow(folder: Path) -> Objects:
 VARIANTS = {"mig": slices, "knative on gpus": knative_on_gpus, "kubeflow": pipelines_in_kubeflow}
 
 
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory) -> Callable[[str], Objects]:
+    """An overlay or a variant by its name, rendered once."""
+
+    @functools.cache
+    def make(name: str) -> Objects:
+        return overlay(name) if name in OVERLAYS else VARIANTS[name](tmp_path_factory.mktemp("variant"))
+
+    return make
+
+
 @pytest.fixture(scope="module", params=[*OVERLAYS, *VARIANTS])
-def objects(request, tmp_path_factory) -> Objects:
-    if request.param in OVERLAYS:
-        return overlay(request.param)
-    return VARIANTS[request.param](tmp_path_factory.mktemp("variant"))
+def objects(request, rendered) -> Objects:
+    return rendered(request.param)
 
 
 def predictors(objects: Objects) -> list[tuple[dict, dict]]:
@@ -197,6 +209,13 @@ def test_selectors_find_predictors(objects):
             assert all(selector["matchLabels"].items() <= each.items() for each in labels)
 
 
+def test_predictors_may_reach_the_store(objects):
+    (policy,) = of_kind(objects, "NetworkPolicy").values() or [None]
+    if policy:
+        store = urlsplit(of_kind(objects, "ConfigMap")[namespace.ENDPOINTS]["data"]["S3_ENDPOINT_URL"])
+        assert store.port in {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
+
+
 def test_credentials_are_in_the_local_overlay_alone(objects):
     assert of_kind(objects, "Secret").keys() <= {namespace.S3_CREDENTIALS}
     assert bool(of_kind(objects, "Secret")) == (objects == overlay("local"))
@@ -236,8 +255,8 @@ def test_gpus_are_asked_for_and_found():
         assert (rolling["maxSurge"] == 0) == (service["spec"]["predictor"]["minReplicas"] > 1)
 
 
-def test_slices_take_the_place_of_gpus(tmp_path):
-    for _, pod in predictors(slices(tmp_path)):
+def test_slices_take_the_place_of_gpus(rendered):
+    for _, pod in predictors(rendered("mig")):
         resources = pod["containers"][0]["resources"]
         for kind in ("limits", "requests"):
             assert "nvidia.com/gpu" not in resources[kind]
@@ -261,8 +280,8 @@ def test_knative_scales_to_zero():
         assert predictor["scaleTarget"] > 0
 
 
-def test_kubeflow_pipelines_names_no_mlflow(tmp_path):
-    objects = pipelines_in_kubeflow(tmp_path)
+def test_kubeflow_pipelines_names_no_mlflow(rendered):
+    objects = rendered("kubeflow")
     (name,) = (name for name in of_kind(objects, "ConfigMap") if name.startswith("ml-pipeline-config"))
     config = yaml.safe_load(of_kind(objects, "ConfigMap")[name]["data"]["config.json"])
     assert "plugins" not in config
