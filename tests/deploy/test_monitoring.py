@@ -89,7 +89,7 @@ def queries() -> dict[str, str]:
 def test_all_that_is_asked_for_is_exported(exported):
     asked = queries()
     named = {name for query in asked.values() for name in re.findall(r"\bstocktake_\w+", query)}
-    assert {name for name in named if not name.startswith("stocktake_photos_")} <= exported.keys()
+    assert named - {"stocktake_photos_"} <= exported.keys()  # what KEDA asks for is a pattern, see below
     for what, query in asked.items():
         names = re.findall(r"\bstocktake_\w+", query) + [
             f"stocktake_photos_{end}" for end in ("waiting", "working")
