@@ -32,11 +32,25 @@ class Conflict(ClusterError):
     """Somebody else owns a field that was applied, or changed the object meanwhile."""
 
 
+class Forbidden(ClusterError):
+    """This account has no right to do that."""
+
+
 class Kind(NamedTuple):
     """A kind of object, as the first two lines of its YAML say it."""
 
     api_version: str
     kind: str
+
+    @property
+    def group(self) -> str:
+        """Of its API; empty for the core one."""
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def version(self) -> str:
+        """Of its API, such as v1beta1."""
+        return self.api_version.rpartition("/")[2]
 
 
 INFERENCE_SERVICE = Kind("serving.kserve.io/v1beta1", "InferenceService")
@@ -45,7 +59,6 @@ EXPERIMENT = Kind("kubeflow.org/v1beta1", "Experiment")
 TRIAL = Kind("kubeflow.org/v1beta1", "Trial")
 TRAIN_JOB = Kind("trainer.kubeflow.org/v1alpha1", "TrainJob")
 CUSTOM_RESOURCE_DEFINITION = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition")
-ACCESS_REVIEW = Kind("authorization.k8s.io/v1", "SelfSubjectAccessReview")
 
 
 class Cluster:
@@ -88,6 +101,14 @@ class Cluster:
                 return resource.get(name=name, **self._where(resource)).to_dict()
         except NotFoundError:
             return None
+
+    def read(self, path: str) -> Object | None:
+        """What the API server has at a path such as /apis/apps/v1/deployments, or None; threads may share it.
+
+        Unlike `get` it needs no discovery, and so sees what is served now, of all namespaces where the path
+        names none.
+        """
+        return self._ask("get", path)
 
     def list(self, kind: Kind, labels: str = "") -> list[Object]:
         """The objects of a kind in the namespace, or all of a kind without namespaces.
@@ -172,24 +193,43 @@ class Cluster:
                 return None
             time.sleep(poll_s)
 
-    def may(self, verb: str, group: str, resource: str) -> bool:
-        """Whether we may do `verb` to a resource in this namespace.
+    def may(self, verb: str, group: str, resource: str, account: str | None = None) -> bool:
+        """Whether we, or a service account of this namespace, may do `verb` to a resource in it.
 
         Args:
             verb: such as get or patch.
             group: of the API, such as serving.kserve.io; empty for the core one.
             resource: its plural, such as inferenceservices; with /status or /log for a part of it.
+            account: the service account; to ask for others takes rights of its own.
         """
         whole, _, part = resource.partition("/")
         attributes = {"namespace": self.namespace, "verb": verb, "group": group, "resource": whole}
         if part:
             attributes["subresource"] = part
-        review = {
-            "apiVersion": ACCESS_REVIEW.api_version,
-            "kind": ACCESS_REVIEW.kind,
-            "spec": {"resourceAttributes": attributes},
-        }
-        return bool(self.create(review)["status"]["allowed"])
+        spec: Object = {"resourceAttributes": attributes}
+        path, kind = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "SelfSubjectAccessReview"
+        if account:
+            spec["user"] = f"system:serviceaccount:{self.namespace}:{account}"
+            spec["groups"] = ["system:serviceaccounts", f"system:serviceaccounts:{self.namespace}"]
+            path = f"/apis/authorization.k8s.io/v1/namespaces/{self.namespace}/localsubjectaccessreviews"
+            kind = "LocalSubjectAccessReview"
+        review: Object = {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec}
+        if account:
+            review["metadata"] = {"namespace": self.namespace}
+        answer = self._ask("post", path, review)
+        return bool(answer and answer["status"]["allowed"])
+
+    def _ask(self, method: str, path: str, body: Object | None = None) -> Object | None:
+        from kubernetes.dynamic.exceptions import NotFoundError
+
+        try:
+            with _explained(path):
+                answer = self._client.request(
+                    method, path, body, serializer=_as_it_is, _request_timeout=REQUEST_TIMEOUT_S
+                )
+        except NotFoundError:
+            return None
+        return dict(answer)
 
     def _resource(self, kind: Kind) -> Any:
         from kubernetes.dynamic.exceptions import ResourceNotFoundError
@@ -257,6 +297,10 @@ def _context(contexts: tuple[list[Object], Object], wanted: str | None) -> Objec
     return dict(entry.get("context") or {})
 
 
+def _as_it_is(_client: Any, answer: Any) -> Any:
+    return answer
+
+
 def _kind_of(manifest: Mapping[str, Any]) -> Kind:
     return Kind(manifest["apiVersion"], manifest["kind"])
 
@@ -276,7 +320,7 @@ def _explained(what: str) -> Iterator[None]:
     except NotFoundError:
         raise
     except DynamicApiError as error:
-        raised = Conflict if error.status == 409 else ClusterError
+        raised = {403: Forbidden, 409: Conflict}.get(error.status, ClusterError)
         raise raised(f"{what}: {error.status} {_reason(error)}") from error
     except (HTTPError, OSError) as error:
         raise ClusterError(

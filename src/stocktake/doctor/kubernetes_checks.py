@@ -1,0 +1,151 @@
+"""Kubernetes itself: its version, the APIs that were added to it, our namespace, and what we may do there."""
+
+import re
+from typing import NamedTuple
+
+from stocktake.cluster.api import (
+    EXPERIMENT,
+    INFERENCE_SERVICE,
+    SERVING_RUNTIME,
+    TRAIN_JOB,
+    Kind,
+    Object,
+)
+from stocktake.doctor.finding import Finding, Status, fail, ok, warn
+from stocktake.doctor.site import Site
+
+OLDEST, NEWEST = 33, 36  # minor versions of Kubernetes that our manifests are validated against
+ENFORCED = "pod-security.kubernetes.io/enforce"
+COLLECTED = "katib.kubeflow.org/metrics-collector-injection"
+UNTOUCHED = "control-plane"  # KServe's webhook leaves namespaces with this label alone
+RUNNER = "pipeline-runner"  # the service account of pipeline steps
+
+KSERVE_APIS = (INFERENCE_SERVICE, SERVING_RUNTIME)
+MONITORING_APIS = (
+    Kind("monitoring.coreos.com/v1", "PodMonitor"),
+    Kind("monitoring.coreos.com/v1", "PrometheusRule"),
+)
+
+
+class Right(NamedTuple):
+    """Something that may be done to the objects of a namespace."""
+
+    verb: str
+    group: str
+    resource: str
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource}{self.group and '.'}{self.group}"
+
+
+def _rights(group: str, resource: str, *verbs: str) -> tuple[Right, ...]:
+    return tuple(Right(verb, group, resource) for verb in verbs)
+
+
+DEPLOY = (
+    *_rights(INFERENCE_SERVICE.group, "inferenceservices", "get", "list", "patch"),
+    *_rights(SERVING_RUNTIME.group, "servingruntimes", "get"),
+    *_rights("", "configmaps", "get"),
+    *_rights("", "pods", "get", "list"),
+    *_rights("", "pods/log", "get"),
+)
+SEARCH = (
+    *_rights(EXPERIMENT.group, "experiments", "get", "create", "patch", "delete"),
+    *_rights(EXPERIMENT.group, "trials", "list"),
+)
+TRAIN = (
+    *_rights(TRAIN_JOB.group, "trainjobs", "get", "create", "patch", "delete"),
+    *_rights("", "pods", "list"),
+    *_rights("", "pods/log", "get"),
+)
+
+
+def version(site: Site) -> Finding:
+    """Whether Kubernetes is a version that our manifests were validated against."""
+    found = str((site.cluster.read("/version") or {}).get("gitVersion", ""))
+    match = re.match(r"v1\.(\d+)\.", found)
+    where = f"{found} at {site.cluster.address}"
+    if not match or int(match[1]) < OLDEST:
+        return fail(where, f"upgrade to 1.{OLDEST} or later")
+    if int(match[1]) > NEWEST:
+        return warn(f"{where} is newer than our manifests were validated against (1.{OLDEST} to 1.{NEWEST})")
+    return ok(where)
+
+
+def missing(site: Site, kind: Kind) -> str:
+    """Why there can be no objects of a kind; empty where there can."""
+    served = site.cluster.read(f"/apis/{kind.api_version}")
+    if served is None:
+        group = site.cluster.read(f"/apis/{kind.group}")
+        versions = ", ".join(each["version"] for each in (group or {}).get("versions", ()))
+        return f"{kind.group} is served as {versions}, not {kind.version}" if versions else f"no {kind.group}"
+    if kind.kind not in {each["kind"] for each in served["resources"]}:
+        return f"{kind.api_version} without {kind.kind}"
+    return ""
+
+
+def apis(site: Site, kinds: tuple[Kind, ...], status: Status, without: str, mend: str) -> Finding:
+    """Whether the API server knows these kinds in the versions that we write; `without` says what fails."""
+    lacking = [why for why in (missing(site, kind) for kind in kinds) if why]
+    if lacking:
+        return Finding(status, f"{'; '.join(dict.fromkeys(lacking))}: {without}", mend)
+    return ok(", ".join(f"{kind.kind} {kind.version}" for kind in kinds))
+
+
+def namespace(site: Site) -> Finding:
+    """Whether our namespace is there, with labels that let KServe in and hold pods back."""
+    found = _namespace(site)
+    if found is None:
+        return fail(f"there is no namespace {site.namespace}", f"kubectl create namespace {site.namespace}")
+    labels = found["metadata"].get("labels") or {}
+    change = f"kubectl label namespace {site.namespace}"
+    if UNTOUCHED in labels:
+        return fail(
+            f"{site.namespace} has the label {UNTOUCHED}, so KServe fetches no models for its pods",
+            f"{change} {UNTOUCHED}-",
+        )
+    if labels.get(ENFORCED) != "restricted":
+        return warn(
+            f"{site.namespace} enforces pod security {labels.get(ENFORCED, 'of no level')}",
+            f"{change} --overwrite {ENFORCED}=restricted",
+        )
+    return ok(f"{site.namespace}, pod security restricted")
+
+
+def collector_label(site: Site) -> Finding:
+    """Whether Katib adds its collector of metrics to the pods of trials here."""
+    labels = ((_namespace(site) or {}).get("metadata") or {}).get("labels") or {}
+    if labels.get(COLLECTED) == "enabled":
+        return ok(f"{site.namespace} is labelled for Katib's metrics collector")
+    return warn(
+        f"{site.namespace} has no label {COLLECTED}: a search would never see a figure of its trials",
+        f"kubectl label namespace {site.namespace} --overwrite {COLLECTED}=enabled",
+    )
+
+
+def rights(site: Site, wanted: tuple[Right, ...]) -> Finding:
+    """Whether we may do all of it."""
+    denied = [str(right) for right in wanted if not site.cluster.may(*right)]
+    if denied:
+        return fail(f"you may not {', '.join(denied)}", f"have a Role bound to you in {site.namespace}")
+    return ok(f"you may do all {len(wanted)} things that it takes")
+
+
+def runner_rights(site: Site) -> Finding:
+    """Whether pipeline steps may do what the last steps of our pipelines do."""
+    if site.cluster.read(site.ours("/api/v1", "serviceaccounts", RUNNER)) is None:
+        return warn(
+            f"no service account {RUNNER} in {site.namespace}: no pipeline runs here", "docs/install.md"
+        )
+    wanted = tuple(dict.fromkeys((*DEPLOY, *SEARCH, *TRAIN)))
+    denied = [str(right) for right in wanted if not site.cluster.may(*right, account=RUNNER)]
+    if denied:
+        return fail(
+            f"{RUNNER} may not {', '.join(denied)}: those steps of pipelines fail",
+            "apply the overlay, which binds the Role",
+        )
+    return ok(f"{RUNNER} may deploy, search and train")
+
+
+def _namespace(site: Site) -> Object | None:
+    return site.cluster.read(f"/api/v1/namespaces/{site.namespace}")
