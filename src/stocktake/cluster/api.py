@@ -194,13 +194,13 @@ class Cluster:
             time.sleep(poll_s)
 
     def may(self, verb: str, group: str, resource: str, account: str | None = None) -> bool:
-        """Whether we, or a service account of this namespace, may do `verb` to a resource in it.
+        """Whether we, or a service account, may do `verb` to a resource in it.
 
         Args:
             verb: such as get or patch.
             group: of the API, such as serving.kserve.io; empty for the core one.
             resource: its plural, such as inferenceservices; with /status or /log for a part of it.
-            account: the service account; to ask for others takes rights of its own.
+            account: namespace:name of the service account; to ask for others takes rights of its own.
         """
         whole, _, part = resource.partition("/")
         attributes = {"namespace": self.namespace, "verb": verb, "group": group, "resource": whole}
@@ -209,8 +209,9 @@ class Cluster:
         spec: Object = {"resourceAttributes": attributes}
         path, kind = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "SelfSubjectAccessReview"
         if account:
-            spec["user"] = f"system:serviceaccount:{self.namespace}:{account}"
-            spec["groups"] = ["system:serviceaccounts", f"system:serviceaccounts:{self.namespace}"]
+            home = account.partition(":")[0]
+            spec["user"] = f"system:serviceaccount:{account}"
+            spec["groups"] = ["system:serviceaccounts", f"system:serviceaccounts:{home}"]
             path = f"/apis/authorization.k8s.io/v1/namespaces/{self.namespace}/localsubjectaccessreviews"
             kind = "LocalSubjectAccessReview"
         review: Object = {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec}

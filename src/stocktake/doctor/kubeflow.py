@@ -6,19 +6,17 @@ from stocktake.cluster.api import Object
 from stocktake.doctor.finding import Finding, ok, warn
 from stocktake.doctor.site import Site
 
-API_SERVER = "/apis/apps/v1/deployments?labelSelector=app%3Dml-pipeline"
 CONFIG = "/config"  # of the API server: config.json lies there
 BAKED_IN = r":v?2\.17\.0\b"  # whose config.json names the MLflow of somebody's own installation
 
 
 def pipelines(site: Site) -> Finding:
     """Whether Kubeflow Pipelines runs, and does not ask an MLflow that is not ours before each run."""
-    servers = site.items(API_SERVER)
-    if not servers:
+    if not site.pipeline_servers:
         return warn(
             "Kubeflow Pipelines is not installed: pipelines run on this machine only", "docs/install.md"
         )
-    server = servers[0]
+    server = site.pipeline_servers[0]
     where = f"ml-pipeline in {server['metadata']['namespace']}"
     if not (server.get("status") or {}).get("availableReplicas"):
         return warn(f"{where} does not run", f"kubectl -n {server['metadata']['namespace']} get pods")
@@ -29,7 +27,7 @@ def pipelines(site: Site) -> Finding:
         return warn(
             f"{where} ({_version(container)}) has another installation's MLflow built in: each run waits a "
             "minute for it and is marked as failed there",
-            "mount a config.json of your own: docs/install.md",
+            "add manifests/kubeflow-pipelines/api-server to what installs it",
         )
     return ok(f"{where}, {_version(container)}{', config.json of its own' if mounted else ''}")
 

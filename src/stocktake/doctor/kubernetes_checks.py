@@ -43,20 +43,20 @@ def _rights(group: str, resource: str, *verbs: str) -> tuple[Right, ...]:
 
 
 DEPLOY = (
-    *_rights(INFERENCE_SERVICE.group, "inferenceservices", "get", "list", "patch"),
+    *_rights(INFERENCE_SERVICE.group, "inferenceservices", "get", "create", "patch", "delete"),
     *_rights(SERVING_RUNTIME.group, "servingruntimes", "get"),
-    *_rights("", "configmaps", "get"),
-    *_rights("", "pods", "get", "list"),
-    *_rights("", "pods/log", "get"),
+    *_rights("gateway.networking.k8s.io", "httproutes", "get"),
+    *_rights("apps", "deployments", "get"),
+    *_rights("", "pods", "list"),
+    *_rights("coordination.k8s.io", "leases", "get", "create", "patch"),
 )
 SEARCH = (
-    *_rights(EXPERIMENT.group, "experiments", "get", "create", "patch", "delete"),
+    *_rights(EXPERIMENT.group, "experiments", "get", "create", "patch"),
     *_rights(EXPERIMENT.group, "trials", "list"),
 )
 TRAIN = (
     *_rights(TRAIN_JOB.group, "trainjobs", "get", "create", "patch", "delete"),
-    *_rights("", "pods", "list"),
-    *_rights("", "pods/log", "get"),
+    *_rights(TRAIN_JOB.group, "trainingruntimes", "get", "create", "patch"),
 )
 
 
@@ -133,18 +133,19 @@ def rights(site: Site, wanted: tuple[Right, ...]) -> Finding:
 
 def runner_rights(site: Site) -> Finding:
     """Whether pipeline steps may do what the last steps of our pipelines do."""
-    if site.cluster.read(site.ours("/api/v1", "serviceaccounts", RUNNER)) is None:
-        return warn(
-            f"no service account {RUNNER} in {site.namespace}: no pipeline runs here", "docs/install.md"
-        )
-    wanted = tuple(dict.fromkeys((*DEPLOY, *SEARCH, *TRAIN)))
-    denied = [str(right) for right in wanted if not site.cluster.may(*right, account=RUNNER)]
+    homes = [site.namespace, *(each["metadata"]["namespace"] for each in site.pipeline_servers)]
+    paths = {home: f"/api/v1/namespaces/{home}/serviceaccounts/{RUNNER}" for home in homes}
+    home = next((home for home, path in paths.items() if site.cluster.read(path)), None)
+    if home is None:
+        return warn(f"no service account {RUNNER}: no pipeline runs for {site.namespace}", "docs/install.md")
+    account, wanted = f"{home}:{RUNNER}", (*DEPLOY, *SEARCH, *TRAIN)
+    denied = [str(right) for right in wanted if not site.cluster.may(*right, account=account)]
     if denied:
         return fail(
-            f"{RUNNER} may not {', '.join(denied)}: those steps of pipelines fail",
+            f"{RUNNER} of {home} may not {', '.join(denied)} here: those steps of pipelines fail",
             "apply the overlay, which binds the Role",
         )
-    return ok(f"{RUNNER} may deploy, search and train")
+    return ok(f"{RUNNER} of {home} may deploy, search and train here")
 
 
 def _namespace(site: Site) -> Object | None:

@@ -27,7 +27,7 @@ KNOWN_S3 = re.compile(
 )
 PREDICTOR = "predictor"  # the service account whose Secret KServe fetches models with
 REDIS = "REDIS_URL"
-CREATE = "kubectl -n {} create configmap endpoints --from-literal=MLFLOW_TRACKING_URI=… --from-literal=…"
+PROMETHEUS = "PROMETHEUS_URL"
 
 
 def endpoints(site: Site) -> Finding:
@@ -54,7 +54,7 @@ def endpoints(site: Site) -> Finding:
 
 
 def credentials(site: Site) -> Finding:
-    """Whether the Secret has a key, and says to KServe where the store is."""
+    """Whether there is a key for the store."""
     if site.secret is None:
         return warn(
             f"no Secret {S3_CREDENTIALS}: pods need an identity of their own",
@@ -65,6 +65,17 @@ def credentials(site: Site) -> Finding:
             f"Secret {S3_CREDENTIALS} without {', '.join(lacking)}",
             f"kubectl -n {site.namespace} edit secret {S3_CREDENTIALS}",
         )
+    return ok(f"Secret {S3_CREDENTIALS} has a key")
+
+
+def fetching(site: Site) -> Finding:
+    """Whether KServe is told where the models' store is, by a container of ours or by annotations."""
+    containers = {each["spec"]["predictor"].get("storageContainerName") for each in site.inference_services}
+    path = "/apis/serving.kserve.io/v1alpha1/clusterstoragecontainers/"
+    if lacking := [name for name in containers if name and site.cluster.read(path + name) is None]:
+        return fail(f"no ClusterStorageContainer {', '.join(lacking)}", "kubectl apply -k manifests/cluster")
+    if None not in containers:
+        return ok(f"by ClusterStorageContainer {', '.join(sorted(containers)) or 'of the overlays'}")
     if wrong := list(_wrong_annotations(site)):
         return fail(
             f"Secret {S3_CREDENTIALS}: {'; '.join(wrong)}: KServe cannot fetch models",
@@ -74,9 +85,9 @@ def credentials(site: Site) -> Finding:
     if S3_CREDENTIALS not in [each["name"] for each in (account or {}).get("secrets", ())]:
         return fail(
             f"service account {PREDICTOR} does not list the Secret {S3_CREDENTIALS}: KServe has no key",
-            "apply the overlay, which attaches it",
+            "name storageContainerName stocktake-s3, as the overlays do, or list it",
         )
-    return ok(f"a key, the endpoint for KServe, attached to the service account {PREDICTOR}")
+    return ok(f"by annotations of {S3_CREDENTIALS}, attached to the service account {PREDICTOR}")
 
 
 def mlflow(site: Site) -> Finding:
@@ -115,6 +126,18 @@ def redis(site: Site) -> Finding:
     if answer.startswith((b"+PONG", b"-NOAUTH")):
         return ok(f"{url} answers{' and wants a password' if answer.startswith(b'-') else ''}")
     return fail(f"{url} does not answer as Redis does", "mend the address")
+
+
+def prometheus(site: Site) -> Finding:
+    """Whether Prometheus answers, where autoscaling looks for it."""
+    if not (url := site.endpoints.get(PROMETHEUS)):
+        return warn(f"{ENDPOINTS} has no {PROMETHEUS}: nothing scales by waiting photos", "docs/install.md")
+    here = site.from_here(url, PROMETHEUS).rstrip("/")
+    try:
+        status = urllib3.request("GET", f"{here}/-/ready", timeout=ANSWER_TIMEOUT_S, retries=False).status
+    except urllib3.exceptions.HTTPError as error:
+        return fail(f"{here} does not answer ({error})", "look whether Prometheus runs")
+    return ok(f"{url} is ready") if status == 200 else fail(f"{url} answered {status}", "mend the address")
 
 
 def ask_mlflow(site: Site, path: str) -> tuple[int, str]:

@@ -19,6 +19,7 @@ KSERVE_NAMESPACE = "kserve"  # where we may not look for it
 DEPLOYMENT_MODE = "serving.kserve.io/deploymentMode"
 LEGACY_MODES = {"RawDeployment": "Standard", "Serverless": "Knative"}
 INSIDE = re.compile(r"[^.]+|.*\.svc(\..*)?")  # host names that only pods can resolve
+SHORT = re.compile(r"[^.]+\.[^.]*[a-z][^.]*")  # name.namespace, or a host of the world
 
 
 class Site:
@@ -52,6 +53,11 @@ class Site:
     def nodes(self) -> list[Object]:
         """Of the cluster."""
         return self.items("/api/v1/nodes")
+
+    @cached_property
+    def pipeline_servers(self) -> list[Object]:
+        """The Deployments of Kubeflow Pipelines' API server, where we may look for them."""
+        return self.items("/apis/apps/v1/deployments?labelSelector=app%3Dml-pipeline")
 
     @cached_property
     def endpoints(self) -> dict[str, str]:
@@ -121,16 +127,21 @@ class Site:
             Unseen: pods can reach it and we cannot; says how to forward it.
         """
         parts = urlsplit(url)
-        if "KUBERNETES_SERVICE_HOST" in os.environ or not INSIDE.fullmatch(parts.hostname or ""):
+        host = parts.hostname or ""
+        name, namespace = [*host.split("."), self.namespace][:2]
+        inside = INSIDE.fullmatch(host) or (SHORT.fullmatch(host) and self._is_service(name, namespace))
+        if "KUBERNETES_SERVICE_HOST" in os.environ or not inside:
             return url
         if forwarded := os.environ.get(variable):
             return forwarded
-        name, namespace = [*(parts.hostname or "").split("."), self.namespace][:2]
         port = parts.port or (443 if parts.scheme == "https" else 80)
         raise Unseen(
             f"{url} is a name within the cluster; `kubectl -n {namespace} port-forward svc/{name} {port}`, "
             f"then run this with {variable}={parts.scheme}://localhost:{port}"
         )
+
+    def _is_service(self, name: str, namespace: str) -> bool:
+        return self.cluster.read(f"/api/v1/namespaces/{namespace}/services/{name}") is not None
 
 
 def gpus_of(quantities: Object | None) -> dict[str, int]:
