@@ -5,6 +5,7 @@ from functools import partial
 
 from stocktake.cluster.api import EXPERIMENT, TRAIN_JOB, ClusterError, Kind, connect
 from stocktake.doctor import (
+    bucket,
     kubeflow,
     kubernetes_checks,
     machine,
@@ -46,8 +47,8 @@ CLUSTER: dict[str, Callable[[Site], Finding]] = {
     "may train": partial(_rights, wanted=kubernetes_checks.TRAIN),
     "pipeline-runner": kubernetes_checks.runner_rights,
     "endpoints": services.endpoints,
-    "s3-credentials": services.credentials,
-    "s3 store": services.store,
+    "s3-credentials": bucket.credentials,
+    "s3 store": bucket.store,
     "mlflow": services.mlflow,
     "prometheus": services.prometheus,
     "redis": services.redis,
@@ -67,7 +68,7 @@ CLUSTER: dict[str, Callable[[Site], Finding]] = {
     "gateway": serving.gateway,
     "keda": serving.keda,
     "runtimes": predictors.runtimes,
-    "model fetching": services.fetching,
+    "model fetching": bucket.fetching,
     "predictors": predictors.predictors,
     "names": predictors.names,
     "images": predictors.images,

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+from stocktake.doctor.bucket import open_here
 from stocktake.doctor.finding import Finding, fail, ok, warn
-from stocktake.doctor.services import ask_mlflow, open_here
+from stocktake.doctor.services import ask_mlflow
 from stocktake.doctor.site import Site
 from stocktake.errors import StoreError
 from stocktake.model_card import SUMS_FILE, read_sums
