@@ -104,11 +104,10 @@ def settings(cluster: Cluster, mode: str, gateway_api: str) -> None:
 
 
 def node(cluster: Cluster, name: str, gpus: dict[str, str], *taints: tuple[str, str]) -> None:
-    """A node; kubelet writes its status when it registers it."""
-    put(
-        cluster, "v1", "Node", name,
-        spec={"taints": [{"key": key, "effect": effect} for key, effect in taints]},
-    )  # fmt: skip
+    """A node that is ready: of a new one the API server says by a taint that it is not."""
+    wanted = [{"key": key, "effect": effect} for key, effect in taints]
+    put(cluster, "v1", "Node", name)
+    put(cluster, "v1", "Node", name, spec={"taints": wanted})
     state(cluster, f"/api/v1/nodes/{name}", {"allocatable": gpus or None, "capacity": gpus or None})
 
 
@@ -119,7 +118,7 @@ def secret(cluster: Cluster, annotations: dict[str, str] | None = None, **values
 
 
 def predictor(cluster: Cluster, name: str = "shelf-detector", **changes: Any) -> None:
-    """An InferenceService that is ready; `mode`, `uri` and `ready` aside, changes are of its predictor."""
+    """An InferenceService that is ready; changes are of its predictor but for a few."""
     mode, uri, ready = (
         changes.pop("mode", "Standard"),
         changes.pop("uri", "s3://a/b/"),
@@ -133,6 +132,8 @@ def predictor(cluster: Cluster, name: str = "shelf-detector", **changes: Any) ->
     spec = {"minReplicas": 1, "storageContainerName": "stocktake-s3", "model": model, **changes}
     spec = {key: value for key, value in spec.items() if value is not None}
     notes = {"serving.kserve.io/deploymentMode": mode} if mode else {}
+    if autoscaler:
+        notes["serving.kserve.io/autoscalerClass"] = autoscaler
     put(
         cluster, "serving.kserve.io/v1beta1", "InferenceService", name,
         annotations=notes, spec={"predictor": spec},
@@ -142,7 +143,7 @@ def predictor(cluster: Cluster, name: str = "shelf-detector", **changes: Any) ->
 
 
 def _define_storage_containers(cluster: Cluster) -> None:
-    """KServe's ClusterStorageContainer, whose definition is not among those that manifests are held against."""
+    """KServe's ClusterStorageContainer, for its definition is not in STOCKTAKE_CRDS."""
     name = "clusterstoragecontainers.serving.kserve.io"
     if cluster.get(CUSTOM_RESOURCE_DEFINITION, name):
         return

@@ -1,5 +1,6 @@
 """Tracking and registry against a real MLflow server, which also proxies the artefacts."""
 
+import base64
 import os
 import signal
 import subprocess
@@ -12,6 +13,10 @@ import mlflow
 import pytest
 
 from stocktake import tracking
+from stocktake.cluster.api import Cluster
+from stocktake.doctor import machine, models, services
+from stocktake.doctor.finding import Status
+from stocktake.doctor.site import Site
 from stocktake.errors import SettingsError
 from stocktake.mlflow_server import configure
 from stocktake.registry import champion, fetch_model, gate, register
@@ -130,3 +135,39 @@ def test_a_server_that_dies_in_training_costs_a_warning_and_no_epoch(tracked, ca
 def test_a_host_that_the_server_refuses_says_what_to_change(tracked):
     with pytest.raises(SettingsError, match=r"http://localhost:\d+.*--allowed-hosts"):
         configure(f"http://localhost:{tracked.port}")
+
+
+def told(**endpoints: str) -> Site:
+    """A namespace whose pods are told these addresses; the environment says what is behind them."""
+    site = Site(Cluster(None, "stocktake"))
+    site.endpoints = endpoints
+    return site
+
+
+def test_the_doctor_sees_the_host_that_is_refused(tracked):
+    assert machine.mlflow().status is Status.OK
+    assert services.mlflow(told(MLFLOW_TRACKING_URI=tracked.uri)).status is Status.OK
+    refused = services.mlflow(told(MLFLOW_TRACKING_URI="http://mlflow.tools.svc:5000"))
+    assert refused.status is Status.FAIL
+    assert "refuses its own name mlflow.tools.svc:5000" in refused.found
+    assert "mlflow.tools.svc:*" in refused.mend
+
+
+def test_the_doctor_sees_champions_that_are_missing_or_damaged(tracked, tmp_path, s3, store):
+    site = told(MLFLOW_TRACKING_URI=tracked.uri, STOCKTAKE_STORE=store.uri, S3_ENDPOINT_URL=s3.url)
+    values = {"AWS_ACCESS_KEY_ID": s3.key, "AWS_SECRET_ACCESS_KEY": s3.secret}
+    site.secret = {"data": {name: base64.b64encode(text.encode()) for name, text in values.items()}}
+    site.inference_services = [{"metadata": {"name": "shelf-served"}}]
+    missing = models.champions(site)
+    assert missing.status is Status.WARN
+    assert "no version of shelf-served has the alias champion" in missing.found
+    index = index_of("a.jpg")
+    version = register(write_model(tmp_path / "1", "w"), index, figures(0.9, 0.9), store.uri, "shelf-served")
+    assert gate(index, "shelf-served").promoted
+    assert models.champions(site).found == f"shelf-served {version.digest[:12]}"
+    store.put(f"models/shelf-served/{version.digest}/model.onnx", b"other")
+    damaged = models.champions(site)
+    assert damaged.status is Status.FAIL
+    assert "model.onnx has another SHA-256 than SHA256SUMS says" in damaged.found
+    store.put(f"models/shelf-served/{version.digest}/SHA256SUMS", b"other")
+    assert "SHA256SUMS has another SHA-256 than the version" in models.champions(site).found

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from stocktake.errors import StocktakeError
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")  # in a pod
+POOL_SIZE = 64  # threads that may ask at the same time; beyond it the client complains of each
 REQUEST_TIMEOUT_S = (10, 60)  # to connect; to be answered
 BUSY_TRIES = 10
 NO_CACHE = (
@@ -269,6 +270,7 @@ def connect(namespace: str | None = None, context: str | None = None) -> Cluster
     from urllib3 import Retry
 
     settings = client.Configuration()
+    settings.connection_pool_maxsize = POOL_SIZE
     try:
         if context is None and "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ:
             config.load_incluster_config(client_configuration=settings)

@@ -1,0 +1,109 @@
+"""The checks of the S3 store and of Redis, as pods are told of them, against real servers."""
+
+import base64
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from stocktake.cluster.api import Cluster
+from stocktake.doctor import bucket as checks
+from stocktake.doctor import services
+from stocktake.doctor.examination import examine
+from stocktake.doctor.finding import Status
+from stocktake.doctor.site import Site
+from tests.ports import free_port
+
+
+def site_with(endpoints: dict[str, str], key: str = "", secret: str = "") -> Site:
+    """What the namespace says, with no need to ask an API for it."""
+    site = Site(Cluster(None, "stocktake"))
+    site.endpoints = endpoints
+    values = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
+    site.secret = {"data": {name: base64.b64encode(text.encode()).decode() for name, text in values.items()}}
+    return site
+
+
+def look(check, site):
+    [(_, finding)] = examine({"check": lambda: check(site)})
+    return finding
+
+
+@pytest.fixture
+def told(bucket):
+    """The store's address as pods have it; the environment names the server behind it."""
+    return {
+        "STOCKTAKE_STORE": f"s3://{bucket}/some/prefix",
+        "S3_ENDPOINT_URL": "http://minio.tools.svc:9000",
+    }
+
+
+def test_a_bucket_that_is_there_and_its_key(told, s3, store):
+    assert look(checks.store, site_with(told, s3.key, s3.secret)).found.endswith("has no models")
+    store.put("models/shelf-detector/a/model.onnx", b"weights")
+    assert look(checks.store, site_with(told, s3.key, s3.secret)).found.endswith("has models")
+
+
+def test_a_bucket_that_is_not_there(told, s3):
+    finding = look(checks.store, site_with({**told, "STOCKTAKE_STORE": "s3://nowhere"}, s3.key, s3.secret))
+    assert finding.status is Status.FAIL
+    assert "there is no bucket 'nowhere'" in finding.found
+
+
+@pytest.mark.parametrize(("key", "secret"), [(None, "gone"), ("gone", None)])
+def test_a_key_that_is_no_longer_good(told, s3, key, secret):
+    key, secret = (
+        (s3.key if expired[0] == "key" else "gone"),
+        (s3.secret if expired[1] == "secret" else "gone!!!!"),
+    )
+    finding = look(checks.store, site_with(told, key, secret))
+    assert finding.status is Status.FAIL
+    assert "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in finding.found
+
+
+def test_no_key_at_all(told):
+    finding = look(checks.store, site_with(told))
+    assert finding.status is Status.WARN
+    assert "identity" in finding.found
+
+
+@pytest.fixture
+def redis(tmp_path):
+    binary = shutil.which("redis-server")
+    if binary is None:
+        reason = "there is no redis-server; `make services` installs it"
+        if os.environ.get("STOCKTAKE_REQUIRE_SERVICES") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    port = free_port()
+    flags = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    with (tmp_path / "redis.log").open("wb") as log:
+        process = subprocess.Popen([binary, *flags, "--requirepass", "a-password"], stdout=log)
+    deadline = time.monotonic() + 30
+    while "Ready to accept" not in (Path(tmp_path) / "redis.log").read_text():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    yield port
+    process.kill()
+    process.wait()
+
+
+def test_redis(redis, s3):
+    answers = site_with({"REDIS_URL": f"redis://127.0.0.1:{redis}/0"})
+    assert look(services.redis, answers).found.endswith("answers and wants a password")
+    other = look(services.redis, site_with({"REDIS_URL": f"redis://127.0.0.1:{s3.port}/0"}))
+    assert "not answer as Redis does" in other.found
+    nobody = look(services.redis, site_with({"REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}))
+    assert nobody.status is Status.FAIL
+    assert look(services.redis, site_with({"MLFLOW_TRACKING_URI": "http://a"})).status is Status.OK
+
+
+def test_prometheus_that_does_not_answer_as_it_should(s3):
+    told = {"PROMETHEUS_URL": "http://prometheus.monitoring.svc:9090"}
+    assert "port-forward svc/prometheus 9090" in look(services.prometheus, site_with(told)).found
+    there = look(services.prometheus, site_with({"PROMETHEUS_URL": s3.url}))
+    assert there.status is Status.FAIL
