@@ -119,11 +119,8 @@ def secret(cluster: Cluster, annotations: dict[str, str] | None = None, **values
 
 def predictor(cluster: Cluster, name: str = "shelf-detector", **changes: Any) -> None:
     """An InferenceService that is ready; changes are of its predictor but for a few."""
-    mode, uri, ready = (
-        changes.pop("mode", "Standard"),
-        changes.pop("uri", "s3://a/b/"),
-        changes.pop("ready", "True"),
-    )
+    mode, autoscaler = changes.pop("mode", "Standard"), changes.pop("autoscaler", None)
+    uri, ready = changes.pop("uri", "s3://a/b/"), changes.pop("ready", "True")
     model = {
         "modelFormat": {"name": "stocktake"}, "runtime": changes.pop("runtime", "stocktake-gpu"),
         "resources": {"limits": {changes.pop("resource", "nvidia.com/gpu"): "1"}},

@@ -2,12 +2,14 @@
 
 import re
 
-from stocktake.cluster.api import Object
+from stocktake.cluster.api import Kind, Object
 from stocktake.doctor.finding import Finding, fail, ok, warn
+from stocktake.doctor.kubernetes_checks import missing
 from stocktake.doctor.predictors import APPLY
 from stocktake.doctor.site import DEPLOYMENT_MODE, KSERVE, Site, conditions
 
 CANARY_SINCE = (0, 21)  # weights of spec.canary on the HTTPRoute
+SCALED_OBJECT = Kind("keda.sh/v1alpha1", "ScaledObject")
 AUTOSCALER = "serving.kserve.io/autoscalerClass"
 GATEWAYS = "/apis/gateway.networking.k8s.io/v1"
 SETTINGS = "kubectl -n {} edit configmap inferenceservice-config"
@@ -91,11 +93,12 @@ def keda(site: Site) -> Finding:
         for each in site.inference_services
         if each["metadata"].get("annotations", {}).get(AUTOSCALER) in ("keda", "external")
     ]
-    if site.cluster.read("/apis/keda.sh/v1alpha1") is not None:
+    why = missing(site, SCALED_OBJECT)
+    if not why:
         return ok(f"installed{', scales ' if scaled else ''}{', '.join(scaled)}")
     if scaled:
-        return fail(f"KEDA is not installed, so {', '.join(scaled)} never scales", "docs/install.md")
-    return warn("KEDA is not installed; the overlay gpu scales by it", "docs/install.md")
+        return fail(f"{why}: {', '.join(scaled)} never scales", "docs/install.md")
+    return warn(f"{why}: the overlay gpu scales by KEDA", "docs/install.md")
 
 
 def _has_canary(schema: Object) -> bool:
