@@ -38,6 +38,7 @@ def healthy(cluster: Cluster) -> Site:
     deployment(
         Cluster(cluster._client, "kubeflow"), "ml-pipeline", "kfp-api-server:2.17.1", {"app": "ml-pipeline"}
     )
+    put(Cluster(cluster._client, "kubeflow"), "v1", "ConfigMap", "endpoints", data={})
     node(cluster, "gpu-0", {"nvidia.com/gpu": "4"})
     put(
         cluster, "v1", "ConfigMap", "endpoints",

@@ -3,15 +3,19 @@
 import io
 import socket
 import threading
+from pathlib import Path
 
 import pytest
+import yaml
 
 from pipelines.__main__ import main
-from stocktake.doctor import machine
+from stocktake.doctor import kubernetes_checks, machine
 from stocktake.doctor.checks import CLUSTER, MACHINE
 from stocktake.doctor.examination import examine, report
 from stocktake.doctor.finding import Status, Unseen, fail, ok, warn
 from stocktake.errors import StoreError
+
+ROOT = Path(__file__).parents[2]
 
 
 class Terminal(io.StringIO):
@@ -84,6 +88,18 @@ def test_the_command_line_for_this_machine(capsys, monkeypatch, tmp_path):
 
 def test_every_check_has_a_name_that_fits_its_column():
     assert max(map(len, [*MACHINE, *CLUSTER])) <= 22
+
+
+def test_the_role_of_pipelines_gives_what_the_doctor_asks_for():
+    role = next(yaml.safe_load_all((ROOT / "manifests/pipelines/rbac.yaml").read_text()))
+    given = {
+        (verb, group, resource)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert {*kubernetes_checks.DEPLOY, *kubernetes_checks.SEARCH, *kubernetes_checks.TRAIN} - given == set()
 
 
 def test_packages_of_another_version(tmp_path, monkeypatch):

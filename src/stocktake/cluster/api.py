@@ -207,17 +207,18 @@ class Cluster:
         attributes = {"namespace": self.namespace, "verb": verb, "group": group, "resource": whole}
         if part:
             attributes["subresource"] = part
-        spec: Object = {"resourceAttributes": attributes}
-        path, kind = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", "SelfSubjectAccessReview"
+        review: Object = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "LocalSubjectAccessReview" if account else "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         if account:
             home = account.partition(":")[0]
-            spec["user"] = f"system:serviceaccount:{account}"
-            spec["groups"] = ["system:serviceaccounts", f"system:serviceaccounts:{home}"]
-            path = f"/apis/authorization.k8s.io/v1/namespaces/{self.namespace}/localsubjectaccessreviews"
-            kind = "LocalSubjectAccessReview"
-        review: Object = {"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec}
-        if account:
+            groups = ["system:serviceaccounts", f"system:serviceaccounts:{home}", "system:authenticated"]
             review["metadata"] = {"namespace": self.namespace}
+            review["spec"] |= {"user": f"system:serviceaccount:{account}", "groups": groups}
+            path = f"/apis/authorization.k8s.io/v1/namespaces/{self.namespace}/localsubjectaccessreviews"
         answer = self._ask("post", path, review)
         return bool(answer and answer["status"]["allowed"])
 

@@ -1,8 +1,9 @@
-"""Kubeflow Pipelines and the Trainer: what their defaults would do to our runs."""
+"""Kubeflow Pipelines: what its defaults would do to our runs."""
 
 import re
 
 from stocktake.cluster.api import Object
+from stocktake.cluster.namespace import ENDPOINTS
 from stocktake.doctor.finding import Finding, ok, warn
 from stocktake.doctor.site import Site
 
@@ -28,6 +29,12 @@ def pipelines(site: Site) -> Finding:
             f"{where} ({_version(container)}) has another installation's MLflow built in: each run waits a "
             "minute for it and is marked as failed there",
             "add manifests/kubeflow-pipelines/api-server to what installs it",
+        )
+    home = server["metadata"]["namespace"]
+    if site.cluster.read(f"/api/v1/namespaces/{home}/configmaps/{ENDPOINTS}") is None:
+        return warn(
+            f"no ConfigMap {ENDPOINTS} in {home}: no step of a run there can start",
+            "kubectl apply --server-side -k manifests/kubeflow-pipelines/runs, or the same for where runs are",
         )
     return ok(f"{where}, {_version(container)}{', config.json of its own' if mounted else ''}")
 
