@@ -34,7 +34,7 @@ def pipelines(site: Site) -> Finding:
     if site.cluster.read(f"/api/v1/namespaces/{home}/configmaps/{ENDPOINTS}") is None:
         return warn(
             f"no ConfigMap {ENDPOINTS} in {home}: no step of a run there can start",
-            "kubectl apply --server-side -k manifests/kubeflow-pipelines/runs, or the same for where runs are",
+            "kubectl apply --server-side -k manifests/kubeflow-pipelines/runs",
         )
     return ok(f"{where}, {_version(container)}{', config.json of its own' if mounted else ''}")
 
