@@ -223,7 +223,7 @@ def test_predictors_that_cannot_serve(site):
     healthy.predictor(site.cluster, ready="False")
     fails(predictors.predictors, site, "not ready: shelf-detector (no GPU is free)")
     healthy.predictor(site.cluster, runtime="triton")
-    fails(predictors.runtimes, site, "no ServingRuntime triton", "kubectl apply -k")
+    fails(predictors.runtimes, site, "no ServingRuntime triton", "kubectl apply --server-side -k")
 
 
 def test_images_that_move(site):

@@ -8,7 +8,7 @@ from stocktake.doctor.site import Site, conditions
 from stocktake.errors import SettingsError
 
 LONGEST_NAME = 63  # of a Service, and of each part of a host name
-APPLY = "kubectl apply -k manifests/overlays/gpu"
+APPLY = "kubectl apply --server-side -k manifests/overlays/gpu"
 
 
 def runtimes(site: Site) -> Finding:
