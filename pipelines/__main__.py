@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines import doctor_verb
 from pipelines.catalogue import PIPELINES, Pipeline, find
 from pipelines.parameters import read_file, split_assignments
 from stocktake.errors import StocktakeError
@@ -69,19 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     submitting.add_argument("--experiment", default="stocktake", help="default %(default)s")
     submitting.add_argument("--namespace", help="of a multi-user installation")
     submitting.set_defaults(verb=submit)
-
-    examining = verbs.add_parser(
-        "doctor",
-        help="check a cluster and this machine",
-        description="Check a cluster and this machine: a line for each thing, with what was found and how to "
-        "mend it. Changes nothing. The exit status is 1 where a check fails.",
-    )
-    examining.add_argument("--context", help="of the kubeconfig; the current one if not given")
-    examining.add_argument("--namespace", help="of stocktake; that of the context if not given")
-    only = examining.add_mutually_exclusive_group()
-    only.add_argument("--machine", action="store_true", help="this machine only")
-    only.add_argument("--cluster", action="store_true", help="the cluster only")
-    examining.set_defaults(verb=doctor)
+    doctor_verb.add_to(verbs)
     return parser
 
 
@@ -126,20 +115,6 @@ def submit(options: argparse.Namespace) -> None:
     target = Target(options.host, options.experiment, options.namespace, token)
     submission = start(pipeline.definition, arguments, target)
     print(f"version {submission.version} uploaded and started: {submission.link}")
-
-
-def doctor(options: argparse.Namespace) -> None:
-    """Run all checks; print a line for each."""
-    from stocktake.doctor.checks import MACHINE, cluster_checks
-    from stocktake.doctor.examination import report
-
-    failures = 0
-    if not options.cluster:
-        failures += report(MACHINE, sys.stdout)
-    if not options.machine:
-        failures += report(cluster_checks(options.namespace, options.context), sys.stdout)
-    if failures:
-        raise StocktakeError(f"{failures} checks failed" if failures > 1 else "a check failed")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
