@@ -38,7 +38,10 @@ def fetching(site: Site) -> Finding:
     containers = {each["spec"]["predictor"].get("storageContainerName") for each in site.inference_services}
     path = f"{KSERVE}/v1alpha1/clusterstoragecontainers/"
     if lacking := [name for name in containers if name and site.cluster.read(path + name) is None]:
-        return fail(f"no ClusterStorageContainer {', '.join(lacking)}", "kubectl apply --server-side -k manifests/cluster")
+        return fail(
+            f"no ClusterStorageContainer {', '.join(lacking)}",
+            "kubectl apply --server-side -k manifests/cluster",
+        )
     if not containers:
         return ok("no InferenceService asks for a model yet")
     if None not in containers:
