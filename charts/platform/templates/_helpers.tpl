@@ -141,23 +141,24 @@ spec:
 {{ .Values.redis.existingSecret | default (include "platform.name" (list . "redis")) }}
 {{- end }}
 
-{{/* The Secrets that are read, as JSON: who names each, its name, its keys and whether it may be generated. */}}
+{{/* The Secrets that are read, as JSON: which value names each, its name, what to call it, its keys, and whether the
+server that asks for it is of this release. */}}
 {{- define "platform.secrets" -}}
 {{- $all := list -}}
 {{- if .Values.mlflow.enabled -}}
 {{- $all = append $all (dict "field" "mlflow.database.existingSecret" "given" .Values.mlflow.database.existingSecret
-    "name" (include "platform.databaseSecret" .) "keys" (list .Values.mlflow.database.passwordKey)
+    "name" (include "platform.databaseSecret" .) "suggested" (include "platform.databaseSecret" .) "keys" (list .Values.mlflow.database.passwordKey)
     "ours" .Values.postgresql.enabled) -}}
 {{- end -}}
 {{- if and (include "platform.usesS3" .) (not .Values.objectStore.podIdentity) -}}
 {{- $all = append $all (dict "field" "objectStore.existingSecret" "given" .Values.objectStore.existingSecret
-    "name" (include "platform.s3Secret" .)
+    "name" (include "platform.s3Secret" .) "suggested" (.Values.objectStore.existingSecret | default "s3-credentials")
     "keys" (list .Values.objectStore.accessKeyIdKey .Values.objectStore.secretAccessKeyKey)
     "ours" .Values.objectStore.enabled) -}}
 {{- end -}}
 {{- if .Values.redis.enabled -}}
 {{- $all = append $all (dict "field" "redis.existingSecret" "given" .Values.redis.existingSecret
-    "name" (include "platform.redisSecret" .) "keys" (list .Values.redis.passwordKey) "ours" true) -}}
+    "name" (include "platform.redisSecret" .) "suggested" (include "platform.redisSecret" .) "keys" (list .Values.redis.passwordKey) "ours" true) -}}
 {{- end -}}
 {{ dict "secrets" $all | toJson }}
 {{- end }}

@@ -1,0 +1,170 @@
+"""What the chart of the platform renders, in every profile."""
+
+import pytest
+import yaml
+from helm_python import lint
+
+from tests.kubernetes_schemas import validate
+from tests.platform_chart import CHART, PROFILES, find, pods, profile, render
+
+
+@pytest.fixture(params=PROFILES)
+def objects(request):
+    return render(profile(request.param))
+
+
+def test_every_object_fits_the_schemas_of_kubernetes(objects):
+    assert [fault for each in objects for fault in validate(each)] == []
+
+
+def test_a_route_of_the_gateway_api_fits_its_definition():
+    values = profile(
+        "external", mlflow__ingress={}, mlflow__httpRoute={"enabled": True, "parentRefs": [{"name": "public"}]}
+    )
+    route = find(render(values), "HTTPRoute", "mlflow")
+    assert validate(route) == []
+    assert route["spec"]["hostnames"] == ["mlflow.example.com"]
+
+
+@pytest.mark.parametrize("values", [None, *map(profile, PROFILES)], ids=["defaults", *PROFILES])
+def test_helm_has_no_fault_to_find(values):
+    report = lint(CHART, values, strict=True)
+    assert report["errors"] == []
+    assert [each for each in report["messages"] if each["severity"] > 1] == []
+
+
+def test_every_pod_passes_the_restricted_standard(objects):
+    assert len(pods(objects)) >= 3
+    for holder, pod in pods(objects):
+        spec = pod["spec"]
+        assert spec["securityContext"]["runAsNonRoot"], holder
+        assert spec["securityContext"]["runAsUser"] > 0, holder
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, holder
+        assert not spec["automountServiceAccountToken"], holder
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys(), holder
+        for container in spec["containers"] + spec.get("initContainers", []):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, holder
+        assert {kind for volume in spec.get("volumes", []) for kind in volume} <= {"name", "emptyDir", "configMap"}
+
+
+def test_every_container_says_what_it_needs_and_which_image(objects):
+    for holder, pod in pods(objects):
+        for container in pod["spec"]["containers"] + pod["spec"].get("initContainers", []):
+            resources = container["resources"]
+            assert {"cpu", "memory"} <= resources["requests"].keys(), holder
+            assert "memory" in resources["limits"], holder
+            _, _, tag = container["image"].rpartition(":")
+            assert tag[0] in "v0123456789", container["image"]
+
+
+def test_every_server_is_probed(objects):
+    servers = [each for each in objects if each["kind"] in ("Deployment", "StatefulSet")]
+    for server in servers:
+        for container in server["spec"]["template"]["spec"]["containers"]:
+            assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys()
+
+
+def test_selectors_find_the_pods_of_one_component(objects):
+    labels = {holder: pod["metadata"]["labels"] for holder, pod in pods(objects)}
+    selectors = {
+        f"{each['kind']}/{each['metadata']['name']}": each["spec"].get("selector")
+        or each["spec"].get("podSelector")
+        for each in objects
+        if each["kind"] in ("Service", "PodDisruptionBudget", "NetworkPolicy", "Deployment", "StatefulSet")
+    }
+    for owner, selector in selectors.items():
+        wanted = selector.get("matchLabels", selector).items()
+        found = [holder for holder, given in labels.items() if wanted <= given.items()]
+        assert [holder.partition("/")[2] for holder in found] == [owner.partition("/")[2]], owner
+
+
+def test_no_credentials_are_written_down(objects):
+    secrets = {each["metadata"]["name"]: each["data"] for each in objects if each["kind"] == "Secret"}
+    for holder, pod in pods(objects):
+        for container in pod["spec"]["containers"] + pod["spec"].get("initContainers", []):
+            for entry in container.get("env", []):
+                if "PASSWORD" in entry["name"] or "SECRET" in entry["name"] or entry["name"].endswith("AUTH"):
+                    assert entry["valueFrom"]["secretKeyRef"].keys() == {"name", "key"}, holder
+    everything = yaml.safe_dump([each for each in objects if each["kind"] != "Secret"])
+    for data in secrets.values():
+        assert not any(value in everything for value in data.values())
+
+
+def test_only_the_demonstration_makes_secrets_and_no_two_are_alike():
+    for name in PROFILES[:-1]:
+        assert "Secret" not in {each["kind"] for each in render(profile(name))}
+    made = [each for _ in range(2) for each in render(profile("demo")) if each["kind"] == "Secret"]
+    values = [value for each in made for value in each["data"].values()]
+    assert len(values) == 8
+    assert len(set(values)) == 8
+
+
+def test_what_is_off_leaves_nothing_behind():
+    off = {"enabled": False}
+    assert render({"mlflow": off, "objectStore": off, "redis": off}) == []
+
+
+def test_own_servers_take_the_place_of_ours():
+    names = {each["metadata"]["name"] for each in render(profile("external"))}
+    assert not {"platform-postgresql", "platform-object-store", "platform-redis"} & names
+    kubeflow = {each["metadata"]["name"] for each in render(profile("kubeflow"))}
+    assert "platform-object-store" not in kubeflow
+    assert {"platform-postgresql", "platform-redis"} <= kubeflow
+
+
+def test_pods_with_an_identity_read_no_credentials():
+    values = profile("external", objectStore__existingSecret="", objectStore__podIdentity=True, objectStore__endpoint="")
+    objects = render(values)
+    names = [
+        entry["name"]
+        for _, pod in pods(objects)
+        for container in pod["spec"]["containers"]
+        for entry in container["env"]
+    ]
+    assert not {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3"} & set(names)
+    accounts = {pod["spec"].get("serviceAccountName") for _, pod in pods(objects)}
+    assert "platform-s3-client" in accounts
+
+
+def test_a_private_authority_reaches_everything_that_asks_the_store():
+    objects = render(profile("external", objectStore__caConfigMap="company-ca"))
+    for name in ("Deployment/platform-mlflow", "Job/platform-buckets", "Pod/platform-test-object-store"):
+        spec = dict(pods(objects))[name]["spec"]
+        assert {"name": "ca", "configMap": {"name": "company-ca"}} in spec["volumes"]
+        assert {"name": "AWS_CA_BUNDLE", "value": "/ca/ca.crt"} in spec["containers"][0]["env"]
+
+
+def test_an_image_goes_by_digest_and_by_mirror():
+    digest = "sha256:" + "a" * 64
+    values = profile("in-cluster", imageRegistry="mirror.example.com", redis__image={"tag": "", "digest": digest})
+    images = {
+        container["image"] for _, pod in pods(render(values)) for container in pod["spec"]["containers"]
+    }
+    assert all(image.startswith("mirror.example.com/") for image in images)
+    assert f"mirror.example.com/library/redis@{digest}" in images
+
+
+def test_only_mlflow_reaches_the_database():
+    policy = find(render(profile("kubeflow")), "NetworkPolicy", "postgresql")["spec"]
+    (rule,) = policy["ingress"]
+    selected = rule["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/name"]
+    assert (len(rule["from"]), selected) == (1, "mlflow")
+    clients = find(render(profile("kubeflow")), "NetworkPolicy", "mlflow")["spec"]["ingress"][0]["from"]
+    assert clients[1]["namespaceSelector"]["matchExpressions"][0]["values"] == ["kubeflow"]
+
+
+def test_the_schema_changes_only_when_no_old_server_runs():
+    plain = find(render(profile("in-cluster")), "Deployment", "mlflow")["spec"]
+    upgrade = find(render(profile("in-cluster", mlflow__database__upgrade=True)), "Deployment", "mlflow")["spec"]
+    assert plain["strategy"]["type"] == "RollingUpdate"
+    assert upgrade["strategy"] == {"type": "Recreate"}
+
+
+def test_a_budget_comes_with_the_second_server():
+    kinds = [each["kind"] for each in render(profile("in-cluster"))]
+    assert "PodDisruptionBudget" not in kinds
+    find(render(profile("in-cluster", mlflow__replicas=2)), "PodDisruptionBudget", "mlflow")
