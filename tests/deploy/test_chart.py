@@ -19,7 +19,9 @@ def test_every_object_fits_the_schemas_of_kubernetes(objects):
 
 def test_a_route_of_the_gateway_api_fits_its_definition():
     values = profile(
-        "external", mlflow__ingress={}, mlflow__httpRoute={"enabled": True, "parentRefs": [{"name": "public"}]}
+        "external",
+        mlflow__ingress={},
+        mlflow__httpRoute={"enabled": True, "parentRefs": [{"name": "public"}]},
     )
     route = find(render(values), "HTTPRoute", "mlflow")
     assert validate(route) == []
@@ -48,7 +50,11 @@ def test_every_pod_passes_the_restricted_standard(objects):
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
             }, holder
-        assert {kind for volume in spec.get("volumes", []) for kind in volume} <= {"name", "emptyDir", "configMap"}
+        assert {kind for volume in spec.get("volumes", []) for kind in volume} <= {
+            "name",
+            "emptyDir",
+            "configMap",
+        }
 
 
 def test_every_container_says_what_it_needs_and_which_image(objects):
@@ -117,7 +123,9 @@ def test_own_servers_take_the_place_of_ours():
 
 
 def test_pods_with_an_identity_read_no_credentials():
-    values = profile("external", objectStore__existingSecret="", objectStore__podIdentity=True, objectStore__endpoint="")
+    values = profile(
+        "external", objectStore__existingSecret="", objectStore__podIdentity=True, objectStore__endpoint=""
+    )
     objects = render(values)
     names = [
         entry["name"]
@@ -140,7 +148,9 @@ def test_a_private_authority_reaches_everything_that_asks_the_store():
 
 def test_an_image_goes_by_digest_and_by_mirror():
     digest = "sha256:" + "a" * 64
-    values = profile("in-cluster", imageRegistry="mirror.example.com", redis__image={"tag": "", "digest": digest})
+    values = profile(
+        "in-cluster", imageRegistry="mirror.example.com", redis__image={"tag": "", "digest": digest}
+    )
     images = {
         container["image"] for _, pod in pods(render(values)) for container in pod["spec"]["containers"]
     }
@@ -159,7 +169,9 @@ def test_only_mlflow_reaches_the_database():
 
 def test_the_schema_changes_only_when_no_old_server_runs():
     plain = find(render(profile("in-cluster")), "Deployment", "mlflow")["spec"]
-    upgrade = find(render(profile("in-cluster", mlflow__database__upgrade=True)), "Deployment", "mlflow")["spec"]
+    upgrade = find(render(profile("in-cluster", mlflow__database__upgrade=True)), "Deployment", "mlflow")[
+        "spec"
+    ]
     assert plain["strategy"]["type"] == "RollingUpdate"
     assert upgrade["strategy"] == {"type": "Recreate"}
 

@@ -73,7 +73,9 @@ def test_the_api_takes_every_object(helm, cluster):
     make_secret(cluster, "platform-redis", "password")
     make_secret(cluster, "s3-credentials", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     helm.install(chart(), RELEASE, profile("in-cluster", **NO_JOB), namespace=cluster.namespace)
-    helm.upgrade(chart(), RELEASE, profile("in-cluster", **NO_JOB, mlflow__replicas=2), namespace=cluster.namespace)
+    helm.upgrade(
+        chart(), RELEASE, profile("in-cluster", **NO_JOB, mlflow__replicas=2), namespace=cluster.namespace
+    )
     assert {each["metadata"]["name"] for each in cluster.list(STATEFUL_SET)} == {
         "platform-postgresql",
         "platform-object-store",
@@ -84,8 +86,12 @@ def test_the_api_takes_every_object(helm, cluster):
 
 def test_generated_passwords_outlive_an_upgrade(helm, cluster):
     helm.install(chart(), RELEASE, profile("demo", **NO_JOB), namespace=cluster.namespace)
-    first = {each["metadata"]["name"]: each["data"] for each in cluster.list(SECRET, "app.kubernetes.io/name")}
+    first = {
+        each["metadata"]["name"]: each["data"] for each in cluster.list(SECRET, "app.kubernetes.io/name")
+    }
     helm.upgrade(chart(), RELEASE, profile("demo", **NO_JOB), namespace=cluster.namespace)
-    again = {each["metadata"]["name"]: each["data"] for each in cluster.list(SECRET, "app.kubernetes.io/name")}
+    again = {
+        each["metadata"]["name"]: each["data"] for each in cluster.list(SECRET, "app.kubernetes.io/name")
+    }
     assert len(first) == 3
     assert again == first

@@ -10,10 +10,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
-from tests.platform_chart import find, pods, profile, render, environment
+from tests.platform_chart import environment, find, pods, profile, render
 from tests.ports import free_port
 from tests.postgres_server import PostgresServer, find_postgres
 from tests.s3_server import S3Server, find_minio
@@ -169,7 +170,9 @@ def healthy(url):
 
 def search(url, **headers):
     headers = {"Content-Type": "application/json", **headers}
-    request = urllib.request.Request(url + SEARCH, data=json.dumps({"max_results": 1}).encode(), headers=headers)
+    request = urllib.request.Request(
+        url + SEARCH, data=json.dumps({"max_results": 1}).encode(), headers=headers
+    )
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.status
@@ -245,7 +248,9 @@ def test_redis_takes_jobs_from_those_who_know_the_password(tmp_path):
     host = "127." + ".".join(str(secrets.randbelow(254) + 1) for _ in range(3))
     configuration = find(objects, "ConfigMap", "redis")["data"]["redis.conf"]
     assert "dir /data\n" in configuration
-    (tmp_path / "redis.conf").write_text(configuration.replace("dir /data\n", f"dir {tmp_path}\nbind {host}\n"))
+    (tmp_path / "redis.conf").write_text(
+        configuration.replace("dir /data\n", f"dir {tmp_path}\nbind {host}\n")
+    )
     containers = {holder: pod["spec"]["containers"][0] for holder, pod in pods(objects)}
     server, test = containers["StatefulSet/platform-redis"], containers["Pod/platform-test-redis"]
     known = {"PATH": os.environ["PATH"], **environment(server, {"platform-redis": {"password": password}})}
@@ -261,9 +266,12 @@ def test_redis_takes_jobs_from_those_who_know_the_password(tmp_path):
         stranger = subprocess.run(["redis-cli", "-h", host, "ping"], capture_output=True, text=True)
         assert "NOAUTH" in stranger.stdout + stranger.stderr
         assert password not in (tmp_path / "redis.conf").read_text()
-        assert password.encode() not in open(f"/proc/{process.pid}/cmdline", "rb").read()
+        assert password not in Path(f"/proc/{process.pid}/cmdline").read_text()
         kept = subprocess.run(
-            ["redis-cli", "-h", host, "config", "get", "maxmemory*"], env=known, capture_output=True, text=True
+            ["redis-cli", "-h", host, "config", "get", "maxmemory*"],
+            env=known,
+            capture_output=True,
+            text=True,
         )
         assert "noeviction" in kept.stdout
         assert str(384 * 1024 * 1024) in kept.stdout

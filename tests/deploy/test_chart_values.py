@@ -9,6 +9,7 @@ from helm_python import HelmError
 from charts.readme import renewed
 from tests.platform_chart import CHART, profile, render
 
+CREATE = "kubectl --namespace stocktake create secret generic"
 OPENSSL = '"$(openssl rand -hex 24)"'
 
 
@@ -23,16 +24,16 @@ def refusal(values, name="platform"):
     [
         (
             "mlflow.database.existingSecret",
-            f"kubectl --namespace stocktake create secret generic platform-postgresql --from-literal=password={OPENSSL}",
+            f"{CREATE} platform-postgresql --from-literal=password={OPENSSL}",
         ),
         (
             "objectStore.existingSecret",
-            "kubectl --namespace stocktake create secret generic s3-credentials "
+            f"{CREATE} s3-credentials "
             f"--from-literal=AWS_ACCESS_KEY_ID={OPENSSL} --from-literal=AWS_SECRET_ACCESS_KEY={OPENSSL}",
         ),
         (
             "redis.existingSecret",
-            f"kubectl --namespace stocktake create secret generic platform-redis --from-literal=password={OPENSSL}",
+            f"{CREATE} platform-redis --from-literal=password={OPENSSL}",
         ),
     ],
 )
@@ -55,8 +56,14 @@ IMPOSSIBLE = {
     "no database": ({"postgresql__enabled": False}, "MLflow has no database"),
     "two stores": ({"objectStore__endpoint": "http://s3.example.com"}, "one store too many"),
     "identity": ({"objectStore__podIdentity": True}, "SeaweedFS knows no pod identities"),
-    "ingress": ({"mlflow__ingress__enabled": True}, "mlflow.host is empty and mlflow.ingress.enabled is true"),
-    "route": ({"mlflow__httpRoute__enabled": True}, "mlflow.host is empty and mlflow.httpRoute.enabled is true"),
+    "ingress": (
+        {"mlflow__ingress__enabled": True},
+        "mlflow.host is empty and mlflow.ingress.enabled is true",
+    ),
+    "route": (
+        {"mlflow__httpRoute__enabled": True},
+        "mlflow.host is empty and mlflow.httpRoute.enabled is true",
+    ),
     "gateway": ({"mlflow__httpRoute__enabled": True}, "mlflow.httpRoute.parentRefs is empty"),
     "closed": (
         {"mlflow__ingress__enabled": True, "mlflow__host": "m.example.com"},

@@ -28,11 +28,16 @@ def main() -> int:
 
 
 def _expect(
-    status: int, what: str, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    status: int,
+    what: str,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
 ) -> bytes:
-    headers = {"Content-Type": "application/json" if path.endswith("search") else "application/octet-stream"} | (
-        headers or {}
-    )
+    headers = {
+        "Content-Type": "application/json" if path.endswith("search") else "application/octet-stream"
+    } | (headers or {})
     url = os.environ["MLFLOW_TRACKING_URI"] + path
     request = urllib.request.Request(url, data=body, method=method, headers=headers)
     try:

@@ -14,7 +14,10 @@ def main() -> int:
     """Returns 0 when the store does what it should."""
     client, stranger = boto3.client("s3"), boto3.client("s3", config=Config(signature_version=UNSIGNED))
     for bucket in os.environ["BUCKETS"].split(","):
-        place, content = {"Bucket": bucket, "Key": f"helm-test-{secrets.token_hex(8)}"}, secrets.token_bytes(65536)
+        place, content = (
+            {"Bucket": bucket, "Key": f"helm-test-{secrets.token_hex(8)}"},
+            secrets.token_bytes(65536),
+        )
         client.put_object(**place, Body=content)
         try:
             if client.get_object(**place)["Body"].read() != content:

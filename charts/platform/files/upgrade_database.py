@@ -1,7 +1,8 @@
 """Make MLflow's tables, or bring them up to date; one pod at a time, and never a database in use unasked.
 
 Migrations cannot always be undone, so a database that holds runs is left alone until the release says
-`mlflow.database.upgrade`, which is when somebody took a backup. MLflow itself refuses a schema of another version.
+`mlflow.database.upgrade`, which is when somebody took a backup. MLflow itself refuses a schema of
+another version.
 """
 
 import os
