@@ -36,7 +36,7 @@ def cluster(api, monkeypatch):
     """Our own client in a new namespace."""
     namespace = f"test-{secrets.token_hex(4)}"
     monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(namespace=namespace)))
-    cluster = connect()
+    cluster = connect(namespace)
     cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
     return cluster
 
