@@ -225,14 +225,21 @@ def test_wrong_credentials_are_told_in_a_line(store, release):
     assert "Traceback" not in done.stderr
 
 
-def test_a_database_that_holds_runs_is_left_alone(mlflow, release, database):
+def test_a_database_that_holds_runs_is_not_migrated_unasked(mlflow, release, database):
     body = json.dumps({"experiment_id": "0"}).encode()
     headers = {"Content-Type": "application/json"}
     create = urllib.request.Request(f"{mlflow}/api/2.0/mlflow/runs/create", data=body, headers=headers)
     urllib.request.urlopen(create, timeout=30).close()
     container = release.container("mlflow", "initContainers")
-    done = release.run(container)
-    assert (done.returncode, done.stdout.strip()) == (0, "the database holds runs; it is left as it is")
+    assert "as it should be" in release.run(container).stdout
+    with database.connect().cursor() as cursor:
+        cursor.execute("select version_num from alembic_version")
+        (revision,) = cursor.fetchone()
+        cursor.execute("update alembic_version set version_num = 'older'")
+        done = release.run(container)
+        cursor.execute("update alembic_version set version_num = %s", (revision,))
+    assert done.returncode == 1
+    assert f"is at revision older; this MLflow wants {revision}. Take a backup" in done.stderr
 
 
 def test_a_database_that_refuses_is_told_in_a_line(postgres, release):
