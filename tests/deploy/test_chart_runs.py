@@ -231,7 +231,6 @@ def test_a_database_that_holds_runs_is_not_migrated_unasked(mlflow, release, dat
     create = urllib.request.Request(f"{mlflow}/api/2.0/mlflow/runs/create", data=body, headers=headers)
     urllib.request.urlopen(create, timeout=30).close()
     container = release.container("mlflow", "initContainers")
-    assert "as it should be" in release.run(container).stdout
     with database.connect().cursor() as cursor:
         cursor.execute("select version_num from alembic_version")
         (revision,) = cursor.fetchone()

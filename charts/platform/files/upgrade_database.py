@@ -33,8 +33,8 @@ def main() -> int:
             return 0
         if _first(cursor, "runs", "run_uuid") and os.environ["UPGRADE"] != "true":
             return _refuse(
-                f"the database holds runs and is at revision {found}; this MLflow wants {wanted}. Take a backup, "
-                "then: helm upgrade … --set mlflow.database.upgrade=true"
+                f"the database holds runs and is at revision {found}; this MLflow wants {wanted}. "
+                "Take a backup, then: helm upgrade … --set mlflow.database.upgrade=true"
             )
         return subprocess.run([sys.executable, "-m", "mlflow", "db", "upgrade", uri], check=False).returncode
 
