@@ -1,4 +1,6 @@
-"""The first step: photos and annotations in, an index out."""
+"""The first steps: photos and annotations in, an index out."""
+
+from typing import NamedTuple
 
 from kfp import dsl
 
@@ -47,25 +49,74 @@ def ingest_shelves(
 
 
 @train_component
+def plan_bins(
+    source: str,
+    pods: int,
+    nodes: int,
+    engine: str,
+    gpus: int,
+) -> NamedTuple("Plan", [("Output", list), ("training_gpus", int), ("search_gpus", int)]):  # type: ignore[valid-type]
+    """Ask the source for its first file, and say how the work is shared out.
+
+    Args:
+        source: Folder, s3:// prefix or https:// address of a public bucket, with `bin-images` and `metadata`.
+        pods: To read the source with.
+        nodes: To train on; more than one are those of a TrainJob.
+        engine: That searches: optuna in the step's own pod, or katib.
+        gpus: Of each machine that trains.
+
+    Returns:
+        The parts of the ingest, and the GPUs of the pods of training and search: none where others do it.
+    """
+    from stocktake.bins.abid_source import check_answers, open_source
+    from stocktake.settings import load_settings
+
+    check_answers(open_source(source, load_settings()))
+    shards = [f"{number}/{pods}" for number in range(1, pods + 1)]
+    return (shards, gpus if nodes == 1 else 0, gpus if engine == "optuna" else 0)
+
+
+@train_component
 def ingest_bins(
     source: str,
+    shard: str,
     quota: int,
     limit: int,
     classes: list,
     copy: bool,
+    part: dsl.Output[dsl.Dataset],
+) -> None:
+    """Read a part of the bins in ABID's layout; decode every photo to its last byte.
+
+    Args:
+        source: Folder, s3:// prefix or https:// address of a public bucket, with `bin-images` and `metadata`.
+        shard: The K-th of N parts, K/N.
+        quota: At most this many bins of each class; 0 for all bins.
+        limit: At most this many bins; 0 for all.
+        classes: Counts to tell apart.
+        copy: Copy the photos of a folder or a prefix into the store, as tar shards.
+        part: What was read, for the merge; what an earlier try has read is known there.
+    """
+    from pathlib import Path
+
+    from stocktake.bins.abid import ingest
+
+    wanted = {int(count): quota for count in classes} if quota else None
+    ingest(source, Path(part.path), copy=copy, quota=wanted, limit=limit or None, shard=shard)
+
+
+@train_component
+def merge_bins(
+    parts: dsl.Input[list[dsl.Dataset]],
     index: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
     card: dsl.Output[dsl.Markdown],
 ) -> str:
-    """Read bins in ABID's layout into an index; decode every photo to its last byte.
+    """Make one index of all parts: quota over all of them, groups across them.
 
     Args:
-        source: Folder, s3:// prefix or https:// address of a public bucket, with `bin-images` and `metadata`.
-        quota: At most this many bins of each class; 0 for all bins.
-        limit: At most this many bins; 0 for all.
-        classes: Counts to tell apart.
-        copy: Copy the photos of a folder or a prefix into the store, as tar shards.
+        parts: What was read.
         index: index.parquet: a row per photo with its address, digest, size, quantity and group.
         metrics: Bins that were kept, bins that were left out.
         report: The data report.
@@ -77,13 +128,12 @@ def ingest_bins(
     from pathlib import Path
     from shutil import copyfile
 
-    from stocktake.bins.abid import ingest
+    from stocktake.bins.abid_merge import merge
     from stocktake.bins.ingest_report import IngestReport
     from stocktake.data_report import read_report
 
-    out = Path(index.path).with_name("ingested")  # what an earlier try has read is known there
-    wanted = {int(count): quota for count in classes} if quota else None
-    ingest(source, out, copy=copy, quota=wanted, limit=limit or None)
+    out = Path(index.path).with_name("merged")
+    merge([Path(part.path) for part in parts], out)
     found = read_report(IngestReport, out)
     copyfile(out / "index.parquet", index.path)
     copyfile(out / "report.html", report.path)

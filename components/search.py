@@ -12,6 +12,7 @@ def search_bins(
     index: dsl.Input[dsl.Dataset],
     digest: str,
     code_version: str,
+    engine: str,
     space: str,
     trials: int,
     workers: int,
@@ -32,16 +33,18 @@ def search_bins(
     patience: int,
     seed: int,
     gpus: int,
+    gpu_type: str,
     metrics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
     card: dsl.Output[dsl.Markdown],
 ) -> NamedTuple("Searched", [("best", dict), ("run_id", str)]):  # type: ignore[valid-type]
-    """Search hyperparameters with Optuna on this machine; go on with a search that was stopped.
+    """Search hyperparameters; go on with a search that was stopped.
 
     Args:
         index: What the preparation made.
         digest: Its digest.
         code_version: Version of the library; part of the cache's key.
+        engine: optuna, whose trials train on this machine, or katib, whose trials are Jobs of the cluster.
         space: Search space: `bins`, `bins-demo`, or a YAML file.
         trials: In all; 0 for as many as the space says.
         workers: Trials at a time.
@@ -61,7 +64,8 @@ def search_bins(
         amp: Mixed precision: `bf16`, or `fp16` on a GPU.
         patience: Stop after this many epochs without improvement.
         seed: Same seed, same weights.
-        gpus: GPUs of this machine; 0 for CPU, several train side by side.
+        gpus: GPUs of this machine, or of a Job; 0 for CPU, several train side by side.
+        gpu_type: Resource name of the GPUs of a Job.
         metrics: The best value, and how many trials ended how.
         report: Table of trials, history, importance and parallel coordinates.
         card: The best trial and the table of all.
@@ -73,7 +77,7 @@ def search_bins(
     from shutil import copyfile
 
     from stocktake.bins.train_settings import BinTrainSettings
-    from stocktake.tuning.optuna_search import search
+    from stocktake.tuning.engines import search_with
     from stocktake.tuning.search_report import trials_card
     from stocktake.tuning.search_space import load_within
 
@@ -83,7 +87,7 @@ def search_bins(
         ema=ema, augment=augment, amp=amp, patience=patience, seed=seed,
     )  # fmt: skip
     within = load_within(space, settings)
-    found = search(Path(index.path), None, within, "bins", None, trials, workers, settings.device, False)
+    found = search_with(engine, Path(index.path), within, trials, workers, gpus, gpu_type)
     report.metadata.update(made_from=digest, code_version=code_version)
     copyfile(found.report, report.path)
     Path(card.path).write_text(trials_card(found, within), encoding="utf-8")

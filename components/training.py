@@ -49,23 +49,19 @@ def train_shelf_detector(
     Returns:
         The digest of the model dir and the id of the MLflow run that holds every epoch.
     """
-    from dataclasses import asdict
     from pathlib import Path
 
     from stocktake.devices import gpu_devices
-    from stocktake.shelf.thresholds import set_thresholds
     from stocktake.shelf.train_settings import TrainSettings
-    from stocktake.shelf.training import train
-    from stocktake.tracking import log_params, start_run
+    from stocktake.shelf.workflow import train_detector
+    from stocktake.tracking import start_run
 
     settings = TrainSettings(
         weights=weights, model=size, epochs=epochs, img=img, batch=batch, freeze=freeze, hyp=hyp,
         cache=cache, patience=patience, seed=seed, device=gpu_devices(gpus),
     )  # fmt: skip
     with start_run("train", tags={"code_version": code_version, "dataset": digest}) as run_id:
-        log_params(asdict(settings), "train")
-        result = train(Path(index.path), Path(model.path), settings)
-        trained = set_thresholds(result.model_dir, Path(index.path))
+        result, trained = train_detector(Path(index.path), Path(model.path), settings)
     metrics.metadata.update(result.metrics)
     model.metadata.update(digest=trained, made_from=digest, code_version=code_version)
     return (trained, run_id)
@@ -93,6 +89,10 @@ def train_bin_counter(
     patience: int,
     seed: int,
     gpus: int,
+    nodes: int,
+    gpu_type: str,
+    node_selector: dict,
+    tolerations: list,
     best: dict,
     rules: str,
     stop_on: str,
@@ -122,7 +122,11 @@ def train_bin_counter(
         amp: Mixed precision: `bf16`, or `fp16` on a GPU.
         patience: Stop after this many epochs without improvement.
         seed: Same seed, same weights.
-        gpus: GPUs of this machine; 0 for CPU, several train side by side.
+        gpus: GPUs of each machine; 0 for CPU, several train side by side.
+        nodes: Machines: 1 trains in this pod, more train as a TrainJob of Kubeflow Trainer.
+        gpu_type: Resource name of the GPUs, for a TrainJob.
+        node_selector: Labels of its nodes.
+        tolerations: Of taints of its nodes.
         best: Settings that a search has found, which win over the others.
         rules: Parameters of the training rules: `ours`, or `seed` for SageMaker Debugger's.
         stop_on: Rules that end the training when they find issues, with commas between them.
@@ -136,19 +140,20 @@ def train_bin_counter(
     from pathlib import Path
 
     from stocktake.bins.train_settings import BinTrainSettings
-    from stocktake.bins.workflow import train_counter
-    from stocktake.monitoring.monitor import MonitorSettings, TrainingMonitor
-    from stocktake.tracking import start_run
+    from stocktake.cluster.node_pool_training import NodePool, train_counter_on
+    from stocktake.monitoring.monitor_settings import MonitorSettings
+    from stocktake.node_training import Order
 
     settings = BinTrainSettings.on_gpus(
         gpus, best, weights=weights, freeze=freeze, head=head, img=img, epochs=epochs, batch_size=batch_size,
         test_batch_size=test_batch_size, optimizer=optimizer, lr=lr, weight_decay=weight_decay, warmup=warmup,
         ema=ema, augment=augment, amp=amp, patience=patience, seed=seed,
     )  # fmt: skip
-    watch = TrainingMonitor(MonitorSettings.parse(rules, stop_on))
-    with start_run("train", "bin-counter", {"code_version": code_version, "dataset": digest}) as run_id:
-        result, made = train_counter(Path(index.path), Path(model.path), settings, monitor=watch)
-    Path(report.path).write_text(result.rules_page(), encoding="utf-8")
-    metrics.metadata.update(result.metrics)
-    model.metadata.update(digest=made, made_from=digest, code_version=code_version)
-    return (made, run_id, result.rules)
+    tags = {"code_version": code_version, "dataset": digest}
+    order = Order(settings, MonitorSettings.parse(rules, stop_on), tags)
+    pool = NodePool(nodes, gpus, gpu_type, node_selector=node_selector, tolerations=tolerations)
+    done = train_counter_on(pool, Path(index.path), Path(model.path), order)
+    Path(report.path).write_text(done.rules_page, encoding="utf-8")
+    metrics.metadata.update(done.metrics)
+    model.metadata.update(digest=done.digest, made_from=digest, code_version=code_version)
+    return (done.digest, done.run_id, done.rules)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from pipelines.bin_steps import DEFAULT_CLASSES, evaluate_and_promote, ingest_and_prepare, train
+from pipelines.bin_steps import DEFAULT_CLASSES, evaluate_and_promote, ingest_and_prepare, plan, train
 
 DESCRIPTION = (
     "Ingest bins, split them, train a ResNet50 that counts, evaluate it, and promote it if it is better."
@@ -37,6 +37,7 @@ def bin_counter(
     limit: int = 0,
     classes: list = DEFAULT_CLASSES,
     copy: bool = False,
+    pods: int = 1,
     split_seed: int = 0,
     weights: str = "imagenet",
     freeze: bool = False,
@@ -58,6 +59,9 @@ def bin_counter(
     stop_on: str = "",
     gpu_type: str = "nvidia.com/gpu",
     gpus: int = 1,
+    nodes: int = 1,
+    node_selector: dict = {},  # noqa: B006 - Kubeflow takes no other default, and nobody changes it
+    tolerations: list = [],  # noqa: B006
     split: str = "test",
     model_name: str = "bin-counter",
     code_version: str = "",
@@ -70,6 +74,7 @@ def bin_counter(
         limit: At most this many bins; 0 for all.
         classes: Counts to tell apart.
         copy: Copy the photos of a folder or a prefix into the store, as tar shards.
+        pods: Pods of a cluster to read the source with.
         split_seed: Another seed, another split.
         weights: ImageNet's (`imagenet`), a checkpoint or torchvision's ResNet50 in a file, or `none`.
         freeze: Train the last layer alone.
@@ -90,14 +95,19 @@ def bin_counter(
         rules: Parameters of the training rules: `ours`, or `seed` for SageMaker Debugger's.
         stop_on: Rules that end the training when they find issues, with commas between them.
         gpu_type: Resource name of the GPUs on the cluster.
-        gpus: GPUs to train on; a machine without one trains on CPU.
+        gpus: GPUs to train on, of each machine; a machine without one trains on CPU.
+        nodes: Machines of a cluster to train on; more than one are those of a TrainJob.
+        node_selector: Labels of the nodes with GPUs on the cluster.
+        tolerations: Of taints of these nodes, such as those of spot instances.
         split: Photos that models are scored on: test, or val, on which none is promoted.
         model_name: Registered model, and hence the InferenceService that serves it.
         code_version: Version of the code, so that no step is answered from the cache of another one.
     """
-    prepared = ingest_and_prepare(source, quota, limit, classes, copy, split_seed, code_version)
+    planned = plan(source, pods, nodes, "optuna", gpus)
+    prepared = ingest_and_prepare(planned, source, quota, limit, classes, copy, split_seed, code_version)
     trained = train(
-        prepared, {}, gpu_type, gpus, code_version, rules=rules, stop_on=stop_on,
+        planned, prepared, {}, gpu_type, gpus, nodes, node_selector, tolerations, code_version,
+        rules=rules, stop_on=stop_on,
         weights=weights, freeze=freeze, head=head, img=img, epochs=epochs, batch_size=batch_size,
         test_batch_size=test_batch_size, optimizer=optimizer, lr=lr, weight_decay=weight_decay, warmup=warmup,
         ema=ema, augment=augment, amp=amp, patience=patience, seed=seed,

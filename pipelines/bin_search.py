@@ -7,9 +7,9 @@ from kfp import dsl
 
 from components.search import search_bins
 from pipelines import bin_steps
-from pipelines.bin_steps import DEFAULT_CLASSES, evaluate_and_promote, ingest_and_prepare, train
-from pipelines.cluster import give_gpus, place
-from stocktake.setting_checks import expect_whole
+from pipelines.bin_steps import DEFAULT_CLASSES, evaluate_and_promote, ingest_and_prepare, plan, train
+from pipelines.cluster import give_gpus, may_start_pods, place
+from stocktake.setting_checks import expect, expect_choice, expect_whole
 
 DESCRIPTION = "Ingest bins, split them, search settings, train with the best, evaluate, promote if better."
 
@@ -43,7 +43,9 @@ def bin_search(
     limit: int = 0,
     classes: list = DEFAULT_CLASSES,
     copy: bool = False,
+    pods: int = 1,
     split_seed: int = 0,
+    engine: str = "optuna",
     space: str = "bins",
     trials: int = 0,
     workers: int = 1,
@@ -67,6 +69,9 @@ def bin_search(
     stop_on: str = "",
     gpu_type: str = "nvidia.com/gpu",
     gpus: int = 1,
+    nodes: int = 1,
+    node_selector: dict = {},  # noqa: B006 - Kubeflow takes no other default, and nobody changes it
+    tolerations: list = [],  # noqa: B006
     split: str = "test",
     model_name: str = "bin-counter",
     code_version: str = "",
@@ -81,7 +86,9 @@ def bin_search(
         limit: At most this many bins; 0 for all.
         classes: Counts to tell apart.
         copy: Copy the photos of a folder or a prefix into the store, as tar shards.
+        pods: Pods of a cluster to read the source with.
         split_seed: Another seed, another split.
+        engine: optuna searches in one pod, katib with a Job for each trial.
         space: Search space: `bins`, `bins-demo`, or a YAML file.
         trials: In all; 0 for as many as the space says.
         workers: Trials at a time.
@@ -104,22 +111,29 @@ def bin_search(
         rules: Parameters of the training rules: `ours`, or `seed` for SageMaker Debugger's.
         stop_on: Rules that end the training when they find issues, with commas between them.
         gpu_type: Resource name of the GPUs on the cluster.
-        gpus: GPUs to train on; a machine without one trains on CPU.
+        gpus: GPUs to train on, of each machine; a machine without one trains on CPU.
+        nodes: Machines of a cluster to train on; more than one are those of a TrainJob.
+        node_selector: Labels of the nodes with GPUs on the cluster.
+        tolerations: Of taints of these nodes, such as those of spot instances.
         split: Photos that models are scored on: test, or val, on which none is promoted.
         model_name: Registered model, and hence the InferenceService that serves it.
         code_version: Version of the code, so that no step is answered from the cache of another one.
     """
-    prepared = ingest_and_prepare(source, quota, limit, classes, copy, split_seed, code_version)
+    planned = plan(source, pods, nodes, engine, gpus)
+    prepared = ingest_and_prepare(planned, source, quota, limit, classes, copy, split_seed, code_version)
     searched = search_bins(
         index=prepared.outputs["index"], digest=prepared.outputs["Output"], code_version=code_version,
-        space=space, trials=trials, workers=workers, gpus=gpus,
+        engine=engine, space=space, trials=trials, workers=workers, gpus=gpus, gpu_type=gpu_type,
         weights=weights, freeze=freeze, head=head, img=img, epochs=epochs, batch_size=batch_size,
         test_batch_size=test_batch_size, optimizer=optimizer, lr=lr, weight_decay=weight_decay, warmup=warmup,
         ema=ema, augment=augment, amp=amp, patience=patience, seed=seed,
     )  # fmt: skip
-    give_gpus(place(searched, "8", "48Gi", hours=168), gpu_type, gpus, shared_memory="16Gi")
+    may_start_pods(place(searched, "8", "48Gi", hours=168))
+    own = planned.outputs["search_gpus"]
+    give_gpus(searched, gpu_type, own, node_selector, tolerations, shared_memory="16Gi")
     trained = train(
-        prepared, searched.outputs["best"], gpu_type, gpus, code_version, rules=rules, stop_on=stop_on,
+        planned, prepared, searched.outputs["best"], gpu_type, gpus, nodes, node_selector, tolerations,
+        code_version, rules=rules, stop_on=stop_on,
         weights=weights, freeze=freeze, head=head, img=img, epochs=epochs, batch_size=batch_size,
         test_batch_size=test_batch_size, optimizer=optimizer, lr=lr, weight_decay=weight_decay, warmup=warmup,
         ema=ema, augment=augment, amp=amp, patience=patience, seed=seed,
@@ -140,9 +154,21 @@ def check(arguments: Mapping[str, Any]) -> None:
     Raises:
         SettingsError, DataError, ModelError: a value is impossible.
     """
+    from stocktake.tuning.engines import ENGINES
     from stocktake.tuning.search_space import load_within
 
     bin_steps.check(arguments)
+    expect_choice("engine", arguments["engine"], ENGINES)
     expect_whole("trials", arguments["trials"], 0, 100_000)
     expect_whole("workers", arguments["workers"], 1, 1024)
     load_within(arguments["space"], bin_steps.train_settings(arguments))
+
+
+def check_here(arguments: Mapping[str, Any]) -> None:
+    """Refuse what this machine cannot do, where the steps are to run on it.
+
+    Raises:
+        SettingsError: as `bin_steps.check_here`, or the search is for a cluster.
+    """
+    bin_steps.check_here(arguments)
+    expect(arguments["engine"] == "optuna", "engine", arguments["engine"], "'optuna' on this machine")

@@ -4,45 +4,66 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from kfp import dsl
 from kfp.dsl import PipelineTask
 
 from components.evaluation import evaluate_bin_counter
-from components.ingestion import ingest_bins
+from components.ingestion import ingest_bins, merge_bins, plan_bins
 from components.label_prep import prepare_bins
 from components.promotion import promote_model
 from components.training import train_bin_counter
-from pipelines.cluster import give_gpus, place
+from pipelines.cluster import give_gpus, may_start_pods, place
 from pipelines.parameters import check_shared
 from stocktake.bins import CLASSES
 from stocktake.bins.train_settings import BinTrainSettings
 from stocktake.devices import gpu_devices
+from stocktake.setting_checks import expect, expect_whole
 
 DEFAULT_CLASSES = list(CLASSES)  # Kubeflow takes no tuples
 
 
+def plan(source: Any, pods: Any, nodes: Any, engine: Any, gpus: Any) -> PipelineTask:
+    """Say what each step gets."""
+    planned = plan_bins(source=source, pods=pods, nodes=nodes, engine=engine, gpus=gpus)
+    planned.set_caching_options(False)  # the next time the source may not answer
+    return place(planned, "1", "2Gi", hours=1)
+
+
 def ingest_and_prepare(
-    source: Any, quota: Any, limit: Any, classes: Any, copy: Any, split_seed: Any, code_version: Any
-) -> PipelineTask:
-    """Photos in, a prepared index out."""
-    ingested = ingest_bins(source=source, quota=quota, limit=limit, classes=classes, copy=copy)
-    place(ingested, "4", "8Gi", hours=24)
-    ingested.set_caching_options(False)  # what a source holds may change under its name
+    planned: PipelineTask, source: Any, quota: Any, limit: Any, classes: Any, copy: Any, split_seed: Any,
+    code_version: Any,
+) -> PipelineTask:  # fmt: skip
+    """Photos in, a prepared index out; each part of the photos is read in a pod of its own."""
+    # kfp.local loops over outputs of this name only
+    with dsl.ParallelFor(planned.outputs["Output"], name="parts") as shard:
+        ingested = ingest_bins(
+            source=source, shard=shard, quota=quota, limit=limit, classes=classes, copy=copy
+        )
+        place(ingested, "4", "8Gi", hours=24)
+        ingested.set_caching_options(False)  # what a source holds may change under its name
+    merged = merge_bins(parts=dsl.Collected(ingested.outputs["part"]))
+    place(merged, "2", "16Gi", hours=2)
+    merged.set_caching_options(False)
     prepared = prepare_bins(
-        ingested=ingested.outputs["index"], digest=ingested.outputs["Output"], code_version=code_version,
+        ingested=merged.outputs["index"], digest=merged.outputs["Output"], code_version=code_version,
         classes=classes, split_seed=split_seed,
     )  # fmt: skip
     return place(prepared, "2", "8Gi", hours=1)
 
 
 def train(
-    prepared: PipelineTask, best: Any, gpu_type: Any, gpus: Any, code_version: Any, **settings: Any
-) -> PipelineTask:
+    planned: PipelineTask, prepared: PipelineTask, best: Any, gpu_type: Any, gpus: Any, nodes: Any,
+    node_selector: Any, tolerations: Any, code_version: Any, **settings: Any,
+) -> PipelineTask:  # fmt: skip
     """Train on what `ingest_and_prepare` made; `best` wins over `settings`."""
     trained = train_bin_counter(
         index=prepared.outputs["index"], digest=prepared.outputs["Output"], code_version=code_version,
-        best=best, gpus=gpus, **settings,
+        best=best, gpus=gpus, nodes=nodes, gpu_type=gpu_type, node_selector=node_selector,
+        tolerations=tolerations, **settings,
     )  # fmt: skip
-    return give_gpus(place(trained, "8", "32Gi", hours=72), gpu_type, gpus, shared_memory="8Gi")
+    may_start_pods(place(trained, "8", "32Gi", hours=72))
+    own = planned.outputs["training_gpus"]
+    return give_gpus(trained, gpu_type, own, node_selector, tolerations, shared_memory="8Gi")
 
 
 def evaluate_and_promote(
@@ -75,12 +96,14 @@ def check(arguments: Mapping[str, Any]) -> None:
     from stocktake.bins.split import check_classes
     from stocktake.bins.weights import check_weights
     from stocktake.monitoring.monitor_settings import MonitorSettings
+    from stocktake.node_training import Order
     from stocktake.settings import load_settings
 
     check_shared(arguments, "quota", "limit", "split_seed")
+    expect_whole("pods", arguments["pods"], 1, 256)
+    Order(train_settings(arguments), None, {}).check_nodes(arguments["nodes"])
     check_classes(arguments["classes"])
     MonitorSettings.parse(arguments["rules"], arguments["stop_on"])
-    train_settings(arguments)
     check_weights(arguments["weights"])
     open_source(arguments["source"], load_settings())
 
@@ -89,8 +112,11 @@ def check_here(arguments: Mapping[str, Any]) -> None:
     """Refuse what this machine cannot do, where the steps are to run on it.
 
     Raises:
-        SettingsError: it has fewer GPUs, or not the precision.
+        SettingsError: it has fewer GPUs, or not the precision, or it would have to be several machines.
     """
+    expect(
+        arguments["nodes"] == 1, "nodes", arguments["nodes"], "1 on this machine; several are for clusters"
+    )
     from stocktake.bins.training_checks import check_machine
 
     check_machine(train_settings(arguments))

@@ -97,7 +97,7 @@ PIPELINES = {
         frozenset({"source"}),
         frozenset({"weights", "space"}),
         bin_search.check,
-        bin_steps.check_here,
+        bin_search.check_here,
     ),
 }
 

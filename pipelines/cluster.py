@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from kfp import kubernetes
 from kfp.dsl import PipelineTask, pipeline_channel
 
+from components.image import TRAIN_IMAGE
 from stocktake.cluster.namespace import (
     CHECKPOINT_MINUTES,
     ENDPOINTS,
@@ -49,9 +50,11 @@ def give_gpus(
     task: PipelineTask,
     kind: str | pipeline_channel.PipelineParameterChannel,
     count: int | pipeline_channel.PipelineParameterChannel,
+    node_selector: pipeline_channel.PipelineParameterChannel,
+    tolerations: pipeline_channel.PipelineParameterChannel,
     shared_memory: str,
 ) -> PipelineTask:
-    """Ask for `count` GPUs of the resource `kind` and for a /dev/shm of `shared_memory`.
+    """Ask for `count` GPUs of the resource `kind`, their nodes, and a /dev/shm of `shared_memory`.
 
     Data loaders pass batches through /dev/shm, of which a pod has 64 MiB unless a volume in memory is mounted
     there; what lies in it counts towards the step's memory limit.
@@ -61,7 +64,14 @@ def give_gpus(
         task, volume_name="shm", mount_path="/dev/shm", medium="Memory", size_limit=shared_memory
     )
     kubernetes.add_toleration(task, key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")
+    kubernetes.add_toleration_json(task, tolerations)
+    kubernetes.add_node_selector_json(task, node_selector)
     return task
+
+
+def may_start_pods(task: PipelineTask) -> PipelineTask:
+    """Tell a step which image it runs in, for the pods that it starts itself."""
+    return task.set_env_variable("STOCKTAKE_TRAIN_IMAGE", TRAIN_IMAGE)
 
 
 def _from_config_map(task: PipelineTask, names: Iterable[str], optional: bool) -> None:

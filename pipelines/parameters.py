@@ -81,8 +81,8 @@ def read_file(path: Path) -> dict[str, Any]:
     return read_yaml(path, SettingsError, empty={})
 
 
-def split_assignments(assignments: Iterable[str]) -> dict[str, str]:
-    """Split `key=value` words; a later one wins.
+def split_assignments(assignments: Iterable[str], flag: str = "--param") -> dict[str, str]:
+    """Split `key=value` words of a flag; a later one wins.
 
     Raises:
         SettingsError: a word has no `=`.
@@ -91,7 +91,7 @@ def split_assignments(assignments: Iterable[str]) -> dict[str, str]:
     for word in assignments:
         name, equals, value = word.partition("=")
         if not equals:
-            raise SettingsError(f"--param takes key=value, found {word!r}")
+            raise SettingsError(f"{flag} takes key=value, found {word!r}")
         pairs[name.strip()] = value
     return pairs
 
@@ -136,6 +136,12 @@ def check_shared(arguments: Mapping[str, Any], *counts: str) -> None:
         expect(arguments[name] >= 0, name, arguments[name], "0 or more")
     expect(arguments["gpu_type"].strip(), "gpu_type", "", "the name of a resource, such as nvidia.com/gpu")
     check_name(arguments["model_name"])
+    labels, taints = arguments["node_selector"], arguments["tolerations"]
+    texts = all(isinstance(text, str) for text in labels.values())
+    expect(texts, "node_selector", labels, 'labels and their values, such as {"pool": "gpu"}')
+    known = {"key", "operator", "value", "effect", "tolerationSeconds"}
+    fit = all(isinstance(each, dict) and each and each.keys() <= known for each in taints)
+    expect(fit, "tolerations", taints, f"a list of objects with {', '.join(sorted(known))}")
 
 
 def _unknown(name: str, parameters: Mapping[str, Parameter]) -> str:

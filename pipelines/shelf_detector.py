@@ -57,6 +57,8 @@ def shelf_detector(
     seed: int = 0,
     gpu_type: str = "nvidia.com/gpu",
     gpus: int = 1,
+    node_selector: dict = {},  # noqa: B006 - Kubeflow takes no other default, and nobody changes it
+    tolerations: list = [],  # noqa: B006
     split: str = "test",
     model_name: str = "shelf-detector",
     code_version: str = "",
@@ -80,6 +82,8 @@ def shelf_detector(
         seed: Same seed, same weights.
         gpu_type: Resource name of the GPUs on the cluster.
         gpus: GPUs to train on; a machine without one trains on CPU.
+        node_selector: Labels of the nodes with GPUs on the cluster.
+        tolerations: Of taints of these nodes, such as those of spot instances.
         split: Photos that models are scored on: test, or val, on which none is promoted.
         model_name: Registered model, and hence the InferenceService that serves it.
         code_version: Version of the code, so that no step is answered from the cache of another one.
@@ -99,7 +103,8 @@ def shelf_detector(
         weights=weights, size=model, epochs=epochs, img=img, batch=batch, freeze=freeze, hyp=hyp, cache=cache,
         patience=patience, seed=seed, gpus=gpus,
     )  # fmt: skip
-    give_gpus(place(trained, "8", "48Gi", hours=72), gpu_type, gpus, shared_memory="16Gi")
+    place(trained, "8", "48Gi", hours=72)
+    give_gpus(trained, gpu_type, gpus, node_selector, tolerations, shared_memory="16Gi")
     evaluated = evaluate_shelf_detector(
         index=prepared.outputs["index"], model=trained.outputs["model"],
         run_id=trained.outputs["run_id"], model_name=model_name, split=split, weights=weights, size=model,

@@ -25,10 +25,20 @@ LOST_RANK = (
 LOST_SIGNS = ("closed by peer", "reset by peer", "gloo", "nccl")  # what the others say then
 
 
+def node_count() -> int:
+    """Machines that train together; Kubeflow Trainer says it in the variables of PyTorch's launcher."""
+    return int(os.environ.get("PET_NNODES", "1"))
+
+
+def node_number() -> int:
+    """Which of them this is, from 0; the first one keeps the run."""
+    return int(os.environ.get("PET_NODE_RANK", "0"))
+
+
 def launch_ranks(
     module: str, arguments: dict[str, Any], ranks: int, run_dir: Path, on_epoch: EpochHook
 ) -> None:
-    """Train over `ranks` processes of this machine; return when all have ended.
+    """Train over `ranks` processes of this machine, and those of other nodes; return when ours have ended.
 
     Rank 0 appends the metrics of each epoch to a file, from which they are handed to `on_epoch` in this
     process: the one that holds the run of MLflow.
@@ -53,7 +63,9 @@ def launch_ranks(
         "caller": os.getpid(),
     }
     run_file.write_text(json.dumps(run))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}"]
+    if node_count() == 1:  # where there are more it meets them at PET_MASTER_ADDR
+        command.append("--standalone")
     # the launcher inherits the lock of `RunFolder.hold`: it ends after its ranks, whatever becomes of us
     process = subprocess.Popen([*command, "-m", module, str(run_file)], close_fds=False)
     seen = 0
@@ -70,7 +82,8 @@ def launch_ranks(
         raise
     if process.returncode:
         reason = error_file.read_text() if error_file.exists() else LOST_RANK
-        raise ModelError(f"a rank of the training over {ranks} devices failed: {reason}")
+        devices = f"{ranks} devices" + (f" on each of {node_count()} nodes" if node_count() > 1 else "")
+        raise ModelError(f"a rank of the training over {devices} failed: {reason}")
 
 
 def be_rank(train: Callable[[dict[str, Any], EpochHook], object]) -> None:

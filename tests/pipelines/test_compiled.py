@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from pipelines.catalogue import PIPELINES
-from pipelines.compiling import compile_all
+from pipelines.compiling import Limits, compile_all
 from stocktake.cluster.images import check_image
 from stocktake.code_version import code_version
 from stocktake.errors import SettingsError
@@ -40,6 +40,13 @@ def documents(request, compiled) -> tuple[dict, dict]:
 
 def containers(spec: dict) -> dict[str, dict]:
     return {name: executor["container"] for name, executor in spec["deploymentSpec"]["executors"].items()}
+
+
+def tasks(spec: dict) -> dict[str, dict]:
+    """The tasks that run a container, those in loops too."""
+    dags = [part["dag"] for part in (spec["root"], *spec["components"].values()) if "dag" in part]
+    found = {name: task for dag in dags for name, task in dag["tasks"].items()}
+    return {name: task for name, task in found.items() if f"exec-{name}" in containers(spec)}
 
 
 def test_nothing_is_installed_at_run_time(documents):
@@ -73,9 +80,8 @@ def test_an_image_that_moves_is_refused(image):
 
 def test_every_step_has_resources_retries_timeout_and_the_services(documents):
     spec, kubernetes = documents
-    tasks = spec["root"]["dag"]["tasks"]
     for name, container in containers(spec).items():
-        task = tasks[name.removeprefix("exec-")]
+        task = tasks(spec)[name.removeprefix("exec-")]
         assert container["resources"]["resourceMemoryLimit"], name
         assert container["resources"]["resourceCpuRequest"], name
         assert task["retryPolicy"]["maxRetryCount"] >= 1, name
@@ -113,15 +119,58 @@ def check_training(spec: dict, kubernetes: dict, name: str) -> None:
     assert int(shm["sizeLimit"].removesuffix("Gi")) < memory  # what lies in it counts towards the limit
 
 
+def test_nodes_with_gpus_are_chosen_by_parameters(documents):
+    spec, kubernetes = documents
+    declared = spec["root"]["inputDefinitions"]["parameters"]
+    assert (declared["node_selector"]["defaultValue"], declared["tolerations"]["defaultValue"]) == ({}, [])
+    for name in (name for name in kubernetes if name.startswith(("exec-train-", "exec-search-"))):
+        found = kubernetes[name]
+        assert {"tolerationJson": {"componentInputParameter": "tolerations"}} in found["tolerations"]
+        assert found["nodeSelector"] == {"nodeSelectorJson": {"componentInputParameter": "node_selector"}}
+
+
+def test_steps_that_start_pods_know_their_image(documents):
+    spec, _ = documents
+    for name, container in containers(spec).items():
+        environment = {entry["name"]: entry["value"] for entry in container["env"]}
+        starts_pods = name in ("exec-train-bin-counter", "exec-search-bins")
+        assert environment.get("STOCKTAKE_TRAIN_IMAGE") == (container["image"] if starts_pods else None), name
+
+
+def test_limits_are_set_when_compiling(tmp_path):
+    limits = Limits(retries=5, hours={"train-bin-counter": 24}, cache_claim="photos")
+    compile_all([pipeline.definition for pipeline in PIPELINES.values()], tmp_path, limits)
+    spec, platform = yaml.safe_load_all((tmp_path / "bin-counter.yaml").read_text())
+    _, version = yaml.safe_load_all((tmp_path / "kubernetes/bin-counter.yaml").read_text())
+    assert (version["spec"]["pipelineSpec"], version["spec"]["platformSpec"]) == (spec, platform)
+    assert {task["retryPolicy"]["maxRetryCount"] for task in tasks(spec).values()} == {5}
+    found = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert found["exec-train-bin-counter"]["activeDeadlineSeconds"] == str(24 * 3600)
+    assert found["exec-prepare-bins"]["activeDeadlineSeconds"] == "3600"
+    for name, container in containers(spec).items():
+        environment = {entry["name"]: entry["value"] for entry in container["env"]}
+        assert (environment["STOCKTAKE_CACHE"], environment["STOCKTAKE_CACHE_CLAIM"]) == ("/cache", "photos")
+        (mount,) = found[name]["pvcMount"]
+        assert mount == {"mountPath": "/cache", "pvcNameParameter": {"runtimeValue": {"constant": "photos"}}}
+
+
+def test_limits_of_a_step_that_there_is_not(tmp_path):
+    with pytest.raises(SettingsError, match=r"the step of --hours is 'train'; .*'train-bin-counter'"):
+        compile_all([PIPELINES["bin_counter"].definition], tmp_path, Limits(hours={"train": 2}))
+    with pytest.raises(SettingsError, match="hours of merge-bins is 0"):
+        Limits(hours={"merge-bins": 0})
+
+
 def test_cached_steps_have_the_code_and_the_content_of_their_inputs_in_the_key(documents):
     spec, _ = documents
-    for name, task in spec["root"]["dag"]["tasks"].items():
-        parameters = task["inputs"]["parameters"]
+    for name, task in tasks(spec).items():
+        parameters = task["inputs"].get("parameters", {})
         if task["cachingOptions"].get("enableCache"):
             assert parameters["code_version"] == {"componentInputParameter": "code_version"}, name
             assert "taskOutputParameter" in parameters["digest"], name
         else:
-            assert name.startswith(("ingest-", "evaluate-", "promote-")), name  # sources and champions change
+            # sources and champions change
+            assert name.startswith(("plan-", "ingest-", "merge-", "evaluate-", "promote-")), name
 
 
 def test_what_the_ui_shows(documents):
@@ -129,12 +178,13 @@ def test_what_the_ui_shows(documents):
     kinds = {
         name: {
             output["artifactType"]["schemaTitle"]
-            for output in part["outputDefinitions"]["artifacts"].values()
+            for output in part.get("outputDefinitions", {}).get("artifacts", {}).values()
         }
         for name, part in spec["components"].items()
     }
+    shown = ("ingest-shelves", "merge", "prepare", "search", "evaluate")
     for name, found in kinds.items():
-        if name.startswith(("comp-ingest", "comp-prepare", "comp-search", "comp-evaluate")):
+        if name.removeprefix("comp-").startswith(shown):
             assert {"system.Metrics", "system.HTML", "system.Markdown"} <= found, name
 
 

@@ -8,7 +8,7 @@ import pytest
 from kfp import dsl
 
 from components.evaluation import evaluate_shelf_detector
-from components.ingestion import ingest_bins, ingest_shelves
+from components.ingestion import ingest_bins, ingest_shelves, merge_bins, plan_bins
 from components.label_prep import prepare_bins, prepare_shelf_labels
 from components.promotion import promote_model
 from components.training import train_shelf_detector
@@ -170,10 +170,18 @@ def test_promote(artifacts, prepared, trained, evaluated):
 
 @pytest.fixture(scope="module")
 def ingested_bins(artifacts, drawn_bins):
-    made = artifacts("ingest-bins", index=dsl.Dataset, **PAGES)
-    digest = ingest_bins.python_func(
-        source=str(drawn_bins), quota=4, limit=0, classes=[1.0, 2.0, 3.0], copy=False, **made
-    )
+    source = str(drawn_bins)
+    planned = plan_bins.python_func(source=source, pods=2, nodes=1, engine="katib", gpus=4)
+    assert planned == (["1/2", "2/2"], 4, 0)
+    parts = []
+    for number, shard in enumerate(planned[0]):
+        part = artifacts(f"ingest-bins-{number}", part=dsl.Dataset)
+        ingest_bins.python_func(
+            source=source, shard=shard, quota=4, limit=0, classes=[1.0, 2.0, 3.0], copy=False, **part
+        )
+        parts.append(part["part"])
+    made = artifacts("merge-bins", index=dsl.Dataset, **PAGES)
+    digest = merge_bins.python_func(parts=parts, **made)
     return SimpleNamespace(digest=digest, **made)
 
 
@@ -183,6 +191,14 @@ def test_ingest_of_some_bins_of_each_class(ingested_bins):
     assert sorted(photo.quantity for photo in index.photos) == [1] * 4 + [2] * 4 + [3] * 4
     assert ingested_bins.metrics.metadata["photos"] == 12
     assert_pages(ingested_bins, "Ingested")
+
+
+def test_a_plan_for_a_source_that_does_not_answer(tmp_path):
+    asked = {"pods": 1, "nodes": 2, "engine": "optuna", "gpus": 8}
+    with pytest.raises(DataError, match="is empty; it must have bin-images"):
+        plan_bins.python_func(source=str(tmp_path), **asked)
+    (tmp_path / "licence.txt").write_text("drawn")
+    assert plan_bins.python_func(source=str(tmp_path), **asked) == (["1/1"], 0, 8)
 
 
 def test_prepare_bins(artifacts, ingested_bins):

@@ -76,6 +76,7 @@ def test_a_missing_value_is_an_error_with_the_words_to_add(values):
     [
         ("epochs", "0"), ("img", "100"), ("batch", "0"), ("hyp", "lots"), ("gpus", "-1"), ("limit", "-1"),
         ("exclude", "some"), ("split", "tst"), ("cache", "tape"), ("freeze", "99"), ("model", "xl"),
+        ("node_selector", '{"pool": 1}'), ("tolerations", '[{"keys": "spot"}]'), ("tolerations", '["spot"]'),
         ("gpu_type", " "), ("weights", "yolov8n.pt"), ("weights", "nowhere/best.pt"), ("hyp", "nowhere.yaml"),
     ],
 )  # fmt: skip
@@ -199,11 +200,20 @@ def test_the_parameter_files_fit_the_pipelines_of_bins(pipeline, name):
         ("quota", "-1"), ("classes", "[3]"), ("classes", "[1, 1, 2]"), ("head", "sigmoid"), ("amp", "int8"),
         ("split", "tst"), ("rules", "none"), ("stop_on", "Overfitting"), ("weights", "nowhere/best.pt"),
         ("space", "swans"), ("trials", "-1"), ("workers", "0"),
+        ("pods", "0"), ("engine", "grid"), ("batch_size", "34"), ("nodes", "0"),
     ],
 )  # fmt: skip
 def test_an_impossible_value_for_bins_is_refused_before_any_work(name, text):
     with pytest.raises(SettingsError, match=name if name != "space" else "no such search space"):
-        find("bin_search").arguments({"source": "s3://x"}, {name: text}, here=False)
+        find("bin_search").arguments({"source": "s3://x", "gpus": 4}, {name: text}, here=False)
+
+
+@pytest.mark.parametrize(("name", "value"), [("nodes", 4), ("engine", "katib")])
+def test_what_is_for_clusters_is_refused_here(tmp_path, name, value):
+    given = {"source": str(tmp_path), "gpus": 0, "batch_size": 32, name: value}
+    with pytest.raises(SettingsError, match=f"{name} is .* on this machine"):
+        find("bin_search").arguments(given)
+    find("bin_search").arguments({**given, "source": "s3://x"}, here=False)
 
 
 def test_a_space_and_a_parameter_that_disagree_are_refused(tmp_path):

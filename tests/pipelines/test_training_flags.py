@@ -21,6 +21,11 @@ NO_SETTINGS = {
     "digest",
     "code_version",
     "gpus",
+    "nodes",
+    "gpu_type",
+    "node_selector",
+    "tolerations",
+    "engine",
     "best",
     "rules",
     "stop_on",
@@ -82,7 +87,7 @@ def test_every_setting_of_the_pipeline_reaches_the_step(flags):
 
 def test_the_pipelines_of_bins_take_the_same_but_for_the_search():
     counter, search = (inspect.signature(each.pipeline_func).parameters for each in (bin_counter, bin_search))
-    assert search.keys() - counter.keys() == {"space", "trials", "workers"}
+    assert search.keys() - counter.keys() == {"engine", "space", "trials", "workers"}
     assert counter.keys() <= search.keys()
     for name, parameter in counter.items():
         assert parameter.default == search[name].default

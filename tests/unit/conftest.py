@@ -7,18 +7,6 @@ from tests.sku110k_set import make_set
 from tests.small_training import draw_index
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory):
-    """A SQLite file with MLflow's tables; making them takes seconds, copying them nothing."""
-    from stocktake.mlflow_server import configure
-
-    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        configure(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
 def database(empty_database, tmp_path):
     """A fresh tracking database in a folder of its own."""

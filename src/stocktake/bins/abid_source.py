@@ -118,6 +118,19 @@ def open_source(source: str, settings: Settings) -> Source:
     return Source(open_store(str(path)), str(path), True)
 
 
+def check_answers(source: Source) -> None:
+    """Ask a source for its first file.
+
+    Raises:
+        StoreError: it can't be reached, or refuses.
+        DataError: it is empty.
+    """
+    if next(iter(source.store.list()), None) is None:
+        raise DataError(
+            f"{source.description}: is empty; it must have bin-images/<id>.jpg and metadata/<id>.json"
+        )
+
+
 def list_all(source: Source, shard: Shard, progress: bool) -> Listing:
     """Every bin of a source, by listing it: a thousand files per request from S3.
 

@@ -33,15 +33,16 @@ def train_rank(
     """
     settings, folder = BinTrainSettings(**arguments["settings"]), Path(arguments["run"])
     local, ranks = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    neighbours, is_first = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), os.environ.get("RANK", "0") == "0"
     device = settings.devices[local] or ("cuda" if torch.cuda.is_available() else "cpu")
     device = f"cuda:{device}" if device.isdigit() else device
-    prepare_torch(ranks if device == "cpu" else 1)
+    prepare_torch(neighbours if device == "cpu" else 1)
     if device.startswith("cuda:"):
         torch.cuda.set_device(device)  # what NCCL talks from
     torch.backends.cudnn.benchmark = True  # one size of square, so the fastest kernels are worth a search
     if ranks > 1:
         distributed.init_process_group("gloo" if device == "cpu" else "nccl")
-    monitor = rank_monitor(arguments["rules"], local == 0, monitor)
+    monitor = rank_monitor(arguments["rules"], is_first, monitor)
     batch = f"a batch of {settings.batch_size} photos of {settings.img} px"
     with advise_on_memory(batch, "batch_size or img"):
         trainer = make_trainer(arguments, settings, device, monitor)

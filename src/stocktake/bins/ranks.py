@@ -1,7 +1,11 @@
 """What the ranks of a training tell each other; alone, each function answers for itself. Imports torch."""
 
+import os
+
 import torch
 from torch import Tensor, distributed, nn
+
+from stocktake.errors import ModelError
 
 
 def my_part() -> tuple[int, int]:
@@ -9,6 +13,18 @@ def my_part() -> tuple[int, int]:
     if not distributed.is_initialized():
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
+
+
+def ranks_here() -> int:
+    """How many of them are on this machine, as PyTorch's launcher says."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if distributed.is_initialized() else 1
+
+
+def expect_same(what: str, found: int) -> None:
+    """Raise ModelError where the first rank has another number than this one."""
+    first = tell_all(str(found))
+    if first != str(found):
+        raise ModelError(f"{what} is {found} here and {first} on the first node; start the training again")
 
 
 def sum_over_ranks(values: Tensor, device: torch.device) -> Tensor:

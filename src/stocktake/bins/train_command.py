@@ -4,6 +4,7 @@ from typing import Any, get_args
 
 from stocktake.bins.data_commands import add_classes_flag, add_selection_flags
 from stocktake.bins.train_settings import HEADS, Amp, BinTrainSettings, Optimizer
+from stocktake.cluster.trainjob_command import add_trainjob_flags, write_trainjob
 from stocktake.monitoring.rule_flags import add_rule_flags, read_rules
 from stocktake.verbs import Options, add_setting_flags, add_verb, read_settings
 
@@ -51,6 +52,7 @@ def add_to_verbs(verbs: Any) -> None:
     add_classes_flag(parser)
     add_setting_flags(parser, BinTrainSettings(), FLAGS, OPTIONAL_TYPES, MORE)
     add_rule_flags(parser)
+    add_trainjob_flags(parser)
     parser.add_argument("--no-score", action="store_true", help="leave the evaluation out")
 
 
@@ -62,6 +64,9 @@ def run(options: Options) -> None:
     from stocktake.monitoring.monitor import TrainingMonitor
 
     settings, rules = read_settings(options, BinTrainSettings), read_rules(options)
+    if options.trainjob:
+        write_trainjob(options, settings, rules)
+        return
     data = BinData(options.data, options.classes, options.file_list, options.quota, options.limit)
 
     def on_epoch(metrics: dict[str, float], epoch: int) -> None:

@@ -18,7 +18,14 @@ from stocktake.bins.loading import Batch, PhotoSet, Waits, epoch_rows, make_batc
 from stocktake.bins.measuring import Passes, measure
 from stocktake.bins.network import BinNetwork
 from stocktake.bins.optimization import WeightAverage, lr_factor, make_optimizer, set_lr
-from stocktake.bins.ranks import my_part, share_buffers, sum_over_ranks, tell_all
+from stocktake.bins.ranks import (
+    expect_same,
+    my_part,
+    ranks_here,
+    share_buffers,
+    sum_over_ranks,
+    tell_all,
+)
 from stocktake.bins.train_settings import BinTrainSettings
 from stocktake.errors import ModelError
 from stocktake.launch import EpochHook
@@ -62,7 +69,7 @@ class BinTrainer:
         self.scaler = torch.amp.GradScaler(passes.device.type, enabled=settings.amp == "fp16")
         self.steps = math.ceil(len(train) / settings.batch_size)  # of an epoch
         cores = len(os.sched_getaffinity(0))
-        self.threads = 1 if passes.device.type == "cpu" else max(cores // self.ranks, 1)  # that read photos
+        self.threads = 1 if passes.device.type == "cpu" else max(cores // ranks_here(), 1)  # that read photos
         self.progress = Progress()
 
     def fit(self, run_dir: Path, on_epoch: EpochHook | None = None, is_watched: bool = False) -> None:
@@ -82,6 +89,7 @@ class BinTrainer:
             self.progress = checkpoints.resume(
                 folder / "last.pt", self.network, self.optimizer, self.scaler, self.average
             )
+        expect_same("the epoch of the checkpoint", self.progress.epoch)
         if self.monitor:
             self.monitor.keep_in(run_dir / RECORDING_FILE, self.progress.epoch)
             gpus = [int(device) for device in self.settings.devices if device.isdigit()]

@@ -17,7 +17,7 @@ from stocktake.devices import let_threads_sleep
 from stocktake.epoch_log import keep_epochs, tell_again
 from stocktake.errors import StoreError
 from stocktake.files import atomic_path, explain_os_error
-from stocktake.launch import EpochHook, launch_ranks
+from stocktake.launch import EpochHook, launch_ranks, node_count
 from stocktake.monitoring.run_files import (
     and_then,
     judge_again,
@@ -30,6 +30,7 @@ from stocktake.run_folder import RunFolder, State, open_run
 from stocktake.settings import load_settings
 
 if TYPE_CHECKING:
+    from stocktake.bins.weights import Start
     from stocktake.monitoring.monitor import TrainingMonitor
 
 log = logging.getLogger(__name__)
@@ -92,14 +93,60 @@ def train(
         StoreError: a photo can't be read, or there is not enough room for the run.
         ModelError: the weights to start from can't be used, or the loss was lost.
     """
+    settings = settings or BinTrainSettings()
+    begun = time.monotonic()
+    if monitor:
+        monitor.restart_clock()
+    index, run, start, arguments = _begin(index_path, settings, work_dir, monitor)
+    with run.hold(), keep_in_store(run, arguments["identity"], settings.resume):
+        done = run.epochs_done()
+        retell = on_done_epoch or (tracking.log_metrics if on_epoch is None else None)
+        if retell:
+            tell_again(run.path, done, retell)
+        _run_epochs(run, done, arguments, settings, on_epoch, monitor)
+    result = json.loads(run.result.read_text()) | {"rules": read_summary(run.path)}
+    if model_dir is not None:
+        from stocktake.bins.export import export_model
+
+        name = f"ResNet50, {settings.head}, {start.description}, {result['epochs']} epochs"
+        export_model(run.best, model_dir, index, name=name, metrics=result["metrics"])
+    return TrainResult(
+        model_dir=model_dir,
+        run_dir=run.path,
+        weights=run.best,
+        start=start.description,
+        resumed_from=done,
+        seconds=time.monotonic() - begun,
+        **result,
+    )
+
+
+def help_train(
+    index_path: Path,
+    settings: BinTrainSettings,
+    work_dir: Path | None = None,
+    monitor: "TrainingMonitor | None" = None,
+) -> None:
+    """Be a further node of a training: what `train` does on the first one, without its run and its model.
+
+    Returns when the training has ended. Both continue from the checkpoint in the store.
+
+    Raises:
+        SettingsError, DataError, StoreError, ModelError: as `train` does.
+    """
+    _, run, _, arguments = _begin(index_path, settings, work_dir, monitor)
+    with run.hold(), keep_in_store(run, arguments["identity"], settings.resume):
+        if run.state() in (State.NEW, State.STOPPED):
+            _train(run, arguments, settings, lambda *_: None, monitor)
+
+
+def _begin(
+    index_path: Path, settings: BinTrainSettings, work_dir: Path | None, monitor: "TrainingMonitor | None"
+) -> tuple[DatasetIndex, RunFolder, "Start", dict[str, Any]]:
+    """The photos, the folder of the run, what it starts from, and what each rank is told."""
     let_threads_sleep()
     from stocktake.bins.checkpoints import read_progress
 
-    if monitor:
-        monitor.restart_clock()
-
-    settings = settings or BinTrainSettings()
-    begun = time.monotonic()
     index = DatasetIndex.read(index_path)
     classes = check_photos(index, settings.batch_size)
     check_machine(settings)
@@ -124,28 +171,9 @@ def train(
         "run": str(run.path),
         "start": start.checkpoint and str(start.checkpoint),
         "rules": None,
+        "identity": identity,
     }
-    with run.hold(), keep_in_store(run, identity, settings.resume):
-        done = run.epochs_done()
-        retell = on_done_epoch or (tracking.log_metrics if on_epoch is None else None)
-        if retell:
-            tell_again(run.path, done, retell)
-        _run_epochs(run, done, arguments, settings, on_epoch, monitor)
-    result = json.loads(run.result.read_text()) | {"rules": read_summary(run.path)}
-    if model_dir is not None:
-        from stocktake.bins.export import export_model
-
-        name = f"ResNet50, {settings.head}, {start.description}, {result['epochs']} epochs"
-        export_model(run.best, model_dir, index, name=name, metrics=result["metrics"])
-    return TrainResult(
-        model_dir=model_dir,
-        run_dir=run.path,
-        weights=run.best,
-        start=start.description,
-        resumed_from=done,
-        seconds=time.monotonic() - begun,
-        **result,
-    )
+    return index, run, start, arguments
 
 
 def _run_epochs(
@@ -182,7 +210,7 @@ def _train(
 ) -> None:
     ranks = len(settings.devices)
     try:
-        if ranks > 1:
+        if ranks > 1 or node_count() > 1:
             arguments = {**arguments, "rules": monitor and asdict(monitor.settings)}
             _decode(arguments, settings)
             launch_ranks("stocktake.bins.rank", arguments, ranks, run.path, on_epoch)

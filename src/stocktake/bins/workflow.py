@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from stocktake.evaluation_files import EvaluationResult
 from stocktake.launch import EpochHook
 from stocktake.monitoring.monitor import TrainingMonitor
 from stocktake.monitoring.run_files import rules_identity
+from stocktake.settings import load_settings
+from stocktake.storage import open_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +34,8 @@ class BinData:
     """Which photos to learn from.
 
     `source`: bins in ABID's layout (folder, s3:// prefix, https:// address of a public bucket), or an
-    index.parquet, prepared or not. `classes`: the counts to tell apart; where None those of a prepared index,
-    or else 1 to 5. `file_list`, `quota` and `limit` are those of `ingest`.
+    index.parquet, prepared or not, which may lie in a store. `classes`: the counts to tell apart; where None
+    those of a prepared index, or else 1 to 5. `file_list`, `quota` and `limit` are those of `ingest`.
     """
 
     source: str
@@ -83,10 +86,12 @@ def train_from(
             classes.
         DataError, StoreError, ModelError: as the steps do.
     """
+    asked, data = data, replace(data, source=_at_hand(data.source))
     _check(data, settings, error_rate)
     data = replace(data, classes=_classes(data))
     folder = Path(settings.project) / settings.name
-    claim(folder, {**data.identity, **settings.identity, **rules_identity(monitor)})
+    photos = replace(data, source=asked.source).identity
+    claim(folder, {**photos, **settings.identity, **rules_identity(monitor)})
     index_path = _prepared_index(data, folder)
     index, model_dir = DatasetIndex.read(index_path), folder / "model"
     inner = replace(settings, name="train")
@@ -139,6 +144,16 @@ def _check(data: BinData, settings: BinTrainSettings, error_rate: float) -> None
                 f"{name} is {found!r}, which cannot be applied to {data.source}; leave it out, or pass it to "
                 "`stocktake bins ingest`"
             )
+
+
+def _at_hand(source: str) -> str:
+    """An index in a store as a file of the cache; any other source as it is."""
+    if "://" not in source or not source.endswith(".parquet"):
+        return source
+    place, _, name = source.rpartition("/")
+    path = load_settings().cache / "indexes" / f"{sha256(source.encode()).hexdigest()}.parquet"
+    open_store(place).get_to(name, path)
+    return str(path)
 
 
 def _classes(data: BinData) -> Sequence[int]:

@@ -1,4 +1,4 @@
-"""The names of the images that a cluster is told to run."""
+"""What a cluster is told to run, and to mount, in pods that we start there."""
 
 import os
 import re
@@ -10,6 +10,11 @@ from stocktake.errors import SettingsError
 def train_image() -> str:
     """The training image: STOCKTAKE_TRAIN_IMAGE, or stocktake-train with the tag of this version."""
     return os.environ.get("STOCKTAKE_TRAIN_IMAGE") or f"stocktake-train:{version('stocktake')}"
+
+
+def cache_claim() -> str:
+    """The PersistentVolumeClaim for fetched photos that pods which we start share; '' where there is none."""
+    return os.environ.get("STOCKTAKE_CACHE_CLAIM", "")
 
 
 def check_image(image: str) -> None:

@@ -7,3 +7,4 @@ S3_CREDENTIALS = "s3-credentials"  # Secret, optional: pods may have an identity
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 SCRATCH = "/scratch"  # an emptyDir: fetched photos, checkpoints of the pod's life
 CHECKPOINT_MINUTES = 5  # of training that a lost pod costs at most, besides an epoch
+SHARED_CACHE = "/cache"  # where a PersistentVolumeClaim for fetched photos is mounted, if there is one

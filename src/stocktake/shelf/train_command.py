@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from stocktake.cluster.trainjob_command import add_trainjob_flags, write_trainjob
 from stocktake.monitoring.rule_flags import add_rule_flags, read_rules
 from stocktake.shelf.sku110k_exclusions import EXCLUSIONS
 from stocktake.shelf.train_settings import TrainSettings
@@ -44,6 +45,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     add_setting_flags(parser, TrainSettings(), FLAGS, OPTIONAL_TYPES, MORE)
     add_rule_flags(parser)
+    add_trainjob_flags(parser)
     parser.add_argument(
         "--exclude", default="unreadable", choices=EXCLUSIONS, help="photos to leave out, see ingest"
     )
@@ -57,6 +59,9 @@ def run(options: argparse.Namespace) -> None:
     from stocktake.shelf.workflow import train_from
 
     settings, rules = read_settings(options, TrainSettings), read_rules(options)
+    if options.trainjob:
+        write_trainjob(options, settings, rules)
+        return
     monitor = TrainingMonitor(rules) if rules else None
     score = not options.no_score
     result = train_from(options.data, settings, options.exclude, options.limit, score, monitor)

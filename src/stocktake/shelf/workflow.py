@@ -69,16 +69,36 @@ def train_from(
     index_path = _prepared_index(data, folder, exclude, limit)
     index = DatasetIndex.read(index_path)
     with tracking.start_run(settings.name, tags={"dataset": index.digest}):
-        tracking.log_params(asdict(settings), "train")
-        trained = train(
-            index_path, folder / "model", replace(settings, name="train"), folder, monitor=monitor
-        )
-        set_thresholds(trained.model_dir, index_path)
+        inner = replace(settings, name="train")
+        trained, _ = train_detector(index_path, folder / "model", inner, folder, monitor)
         evaluation = None
         split = "test" if index.split("test") else "val"
         if score:
             evaluation = evaluate(trained.model_dir, index_path, folder / "evaluation", split=split)
     return WorkflowResult(folder, trained, evaluation)
+
+
+def train_detector(
+    index_path: Path,
+    model_dir: Path,
+    settings: TrainSettings,
+    work_dir: Path | None = None,
+    monitor: TrainingMonitor | None = None,
+) -> tuple[TrainResult, str]:
+    """Train, export and choose thresholds; the settings go to the open run of `tracking`.
+
+    Args:
+        index_path, model_dir, settings, work_dir, monitor: see `train`.
+
+    Returns:
+        What `train` returns, and the digest of the model dir.
+
+    Raises:
+        SettingsError, DataError, StoreError, ModelError: as `train` and `set_thresholds` do.
+    """
+    tracking.log_params(asdict(settings), "train")
+    result = train(index_path, model_dir, settings, work_dir, monitor=monitor)
+    return result, set_thresholds(result.model_dir, index_path)
 
 
 def _check_selection(data: str, exclude: str, limit: int | None) -> None:

@@ -4,17 +4,17 @@ Katib is picky where its CRD is not: see docs/search.md. The experiment is writt
 finds the best trial; `katib_result` reads it, and `refit` trains with its parameters.
 """
 
+import hashlib
+import json
 import logging
 import re
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-import yaml
-
 from stocktake.bins.epoch_line import FIGURE
+from stocktake.cluster.experiment import PARENT_RUN, SEARCH
 from stocktake.cluster.images import check_image
 from stocktake.errors import SettingsError
-from stocktake.files import atomic_path, explain_os_error
 from stocktake.setting_checks import expect, expect_whole
 from stocktake.tuning.katib_job import CONTAINER, TRIAL_NAME, TrialPod, plain, trial_job
 from stocktake.tuning.search_space import Choices, Range, SearchSpace
@@ -58,7 +58,7 @@ def experiment(
     return {
         "apiVersion": API_VERSION,
         "kind": "Experiment",
-        "metadata": {"name": name},
+        "metadata": {"name": name, "annotations": _annotations(space, pod, seed)},
         "spec": {
             "objective": {
                 "type": space.goal,
@@ -100,18 +100,15 @@ def experiment(
     }
 
 
-def write(path: Path, content: dict[str, Any]) -> Path:
-    """Write an experiment as YAML.
+def search_digest(space: SearchSpace, pod: TrialPod, seed: int) -> str:
+    """What tells a search from another one: space, seed and the Job of a trial."""
+    same = {"space": space.identity, "seed": seed, "trial": trial_job(space, replace(pod, parent_run=""))}
+    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:32]
 
-    Raises:
-        SettingsError: the file can't be written.
-    """
-    try:
-        with atomic_path(path) as part:
-            part.write_text(yaml.safe_dump(content, sort_keys=False, width=120))
-    except OSError as error:
-        raise SettingsError(explain_os_error(error, path)) from error
-    return path
+
+def _annotations(space: SearchSpace, pod: TrialPod, seed: int) -> dict[str, str]:
+    above = {PARENT_RUN: pod.parent_run} if pod.parent_run else {}
+    return {SEARCH: search_digest(space, pod, seed), **above}
 
 
 def _parameter(space: SearchSpace, name: str) -> dict[str, Any]:

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from stocktake.bins.train_settings import SCRATCH as SCRATCH_WEIGHTS
-from stocktake.cluster.namespace import (
-    CHECKPOINT_MINUTES,
-    ENDPOINTS,
-    OPTIONAL_ENDPOINTS,
-    REQUIRED_ENDPOINTS,
-    S3_CREDENTIALS,
-    S3_KEYS,
-    SCRATCH,
+from stocktake.cluster.namespace import SCRATCH, SHARED_CACHE
+from stocktake.cluster.training_pod import (
+    CONTAINER_SECURITY,
+    DISRUPTED,
+    NO_MESH,
+    POD_SECURITY,
+    cache_volume,
+    environment,
+    gpu_tolerations,
+    own_volumes,
+    resources,
 )
 from stocktake.devices import gpu_devices
 from stocktake.errors import SettingsError
@@ -33,6 +36,7 @@ class TrialPod:
     image: str  # the training image, with a version tag or a digest
     data: str = f"{DATA_DIR}/index.parquet"  # a prepared index, as the pod sees it
     claim: str = ""  # PersistentVolumeClaim that is mounted at /data, read-only; '' = none
+    cache_claim: str = ""  # PersistentVolumeClaim for fetched photos that all trials share; '' = none
     gpus: int = 1
     gpu_type: str = "nvidia.com/gpu"
     cpu: str = "8"  # requested, not limited, so that idle cores are used
@@ -44,7 +48,7 @@ class TrialPod:
 
 def trial_job(space: SearchSpace, pod: TrialPod) -> dict[str, Any]:
     """The Job of a trial; Katib names it and puts the parameters in."""
-    disrupted = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    disrupted = {"action": "Ignore", "onPodConditions": [DISRUPTED]}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -54,7 +58,7 @@ def trial_job(space: SearchSpace, pod: TrialPod) -> dict[str, Any]:
             "activeDeadlineSeconds": pod.hours * HOUR_S,
             "ttlSecondsAfterFinished": 7 * 24 * HOUR_S,
             "template": {
-                "metadata": {"annotations": {"sidecar.istio.io/inject": "false"}},  # it would outlive the Job
+                "metadata": {"annotations": NO_MESH},
                 "spec": _pod_spec(space, pod),
             },
         },
@@ -62,20 +66,18 @@ def trial_job(space: SearchSpace, pod: TrialPod) -> dict[str, Any]:
 
 
 def _pod_spec(space: SearchSpace, pod: TrialPod) -> dict[str, Any]:
-    mounts: list[dict[str, Any]] = [
-        {"name": "scratch", "mountPath": SCRATCH},
-        {"name": "shm", "mountPath": "/dev/shm"},
-    ]
-    volumes: list[dict[str, Any]] = [
-        {"name": "scratch", "emptyDir": {}},
-        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": pod.shared_memory}},
-    ]
+    volumes, mounts = own_volumes(pod.shared_memory)
     if pod.claim:
         mounts.append({"name": "data", "mountPath": DATA_DIR, "readOnly": True})
         claim = {"claimName": pod.claim, "readOnly": True}
         volumes.append({"name": "data", "persistentVolumeClaim": claim})
+    if pod.cache_claim:
+        volume, mount = cache_volume(pod.cache_claim)
+        volumes.append(volume)
+        mounts.append(mount)
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
+        "securityContext": POD_SECURITY,
         "containers": [
             {
                 "name": CONTAINER,
@@ -84,14 +86,15 @@ def _pod_spec(space: SearchSpace, pod: TrialPod) -> dict[str, Any]:
                 "command": ["stocktake", "bins", "train"],
                 "args": list(_arguments(space, pod)),
                 "env": _environment(pod),
-                "resources": _resources(pod),
+                "resources": resources(pod.cpu, pod.memory, pod.gpu_type, pod.gpus),
+                "securityContext": CONTAINER_SECURITY,
                 "volumeMounts": mounts,
             }
         ],
         "volumes": volumes,
     }
     if pod.gpus:
-        spec["tolerations"] = [{"key": pod.gpu_type, "operator": "Exists", "effect": "NoSchedule"}]
+        spec["tolerations"] = gpu_tolerations(pod.gpu_type)
     return spec
 
 
@@ -137,24 +140,8 @@ def plain(field: str, value: Value) -> str:
     return text
 
 
-def _resources(pod: TrialPod) -> dict[str, Any]:
-    limits: dict[str, Any] = {"memory": pod.memory}
-    if pod.gpus:
-        limits[pod.gpu_type] = str(pod.gpus)
-    return {"requests": {"cpu": pod.cpu, "memory": pod.memory}, "limits": limits}
-
-
 def _environment(pod: TrialPod) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = [
-        {"name": "STOCKTAKE_CACHE", "value": f"{SCRATCH}/cache"},
-        {"name": "STOCKTAKE_CHECKPOINT_MINUTES", "value": str(CHECKPOINT_MINUTES)},
-    ]
+    found = environment(SHARED_CACHE) if pod.cache_claim else environment()
     if pod.parent_run:
         found.append({"name": "MLFLOW_PARENT_RUN_ID", "value": pod.parent_run})
-    for name in (*REQUIRED_ENDPOINTS, *OPTIONAL_ENDPOINTS):
-        source = {"name": ENDPOINTS, "key": name, "optional": name in OPTIONAL_ENDPOINTS}
-        found.append({"name": name, "valueFrom": {"configMapKeyRef": source}})
-    for name in S3_KEYS:
-        source = {"name": S3_CREDENTIALS, "key": name, "optional": True}
-        found.append({"name": name, "valueFrom": {"secretKeyRef": source}})
     return found

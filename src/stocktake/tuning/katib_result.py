@@ -35,7 +35,16 @@ def best_values(path: Path, space: SearchSpace) -> dict[str, Value]:
             f"{path}: the experiment searched {', '.join(sorted(assigned))}, but the space searches"
             f" {', '.join(sorted(space.parameters))}; give the --space that it was written from"
         )
-    return {name: _value(path, space, name, text) for name, text in assigned.items()}
+    return typed(path, space, assigned)
+
+
+def typed(where: object, space: SearchSpace, assigned: Mapping[str, str]) -> dict[str, Value]:
+    """Parameters that Katib has as text, as the space has them.
+
+    Raises:
+        SettingsError: one is not of the space; `where` begins the message.
+    """
+    return {name: _value(where, space, name, text) for name, text in assigned.items()}
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -49,8 +58,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     return dict(found)
 
 
-def _value(path: Path, space: SearchSpace, name: str, text: str) -> Value:
-    """A value that Katib has as text, as the space has it."""
+def _value(where: object, space: SearchSpace, name: str, text: str) -> Value:
     parameter = space.parameters[name]
     try:
         if not isinstance(parameter, Choices):
@@ -61,7 +69,7 @@ def _value(path: Path, space: SearchSpace, name: str, text: str) -> Value:
         return next(choice for choice in parameter.choices if str(choice) == text)
     except (ValueError, StopIteration):
         raise SettingsError(
-            f"{path}: {name} is {text!r}, which the space does not hold ({parameter.values}); give the"
+            f"{where}: {name} is {text!r}, which the space does not hold ({parameter.values}); give the"
             " --space that it was written from"
         ) from None
 

@@ -10,6 +10,8 @@ from stocktake.verbs import Options, add_verb, say_written
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from stocktake.tuning.katib_job import TrialPod
+    from stocktake.tuning.optuna_search import SearchResult
     from stocktake.tuning.search_space import SearchSpace
 
 ABOUT = """
@@ -22,8 +24,11 @@ with Ctrl-C, the same command continues: finished trials count, running ones go 
 --trials add to a study that has ended. The best trial's settings are trained on all photos; --no-refit leaves
 that out.
 
-On a cluster --katib writes an experiment for `kubectl apply`; --data is then the path that its pods see. When
-it has ended, `kubectl get experiment bins -o json > found.json` and --best-of found.json train with the best.
+On a cluster --on-katib starts an experiment and follows it; killed, the same command takes it up again. The
+index is put into the store for its trials. --best-of runs/search/bins/experiment.json trains with the best.
+
+--katib writes the experiment for `kubectl apply` instead; --data is then the path that its pods see. When it
+has ended, `kubectl get experiment bins -o json > found.json` gives a file for --best-of.
 """
 
 
@@ -61,11 +66,21 @@ def _add_here(group: Any) -> None:
 def _add_cluster(group: Any) -> None:
     group.add_argument("--katib", type=Path, metavar="FILE", help="write an experiment there; train nothing")
     group.add_argument(
+        "--on-katib",
+        action="store_true",
+        help="run it as an experiment, on the cluster of kubectl",
+    )
+    group.add_argument("--namespace", help="of the experiment; that of kubectl if not given")
+    group.add_argument(
         "--best-of", type=Path, metavar="JSON", help="search nothing: train with the best of this experiment"
     )
     group.add_argument("--image", help="of the trials; STOCKTAKE_TRAIN_IMAGE if not given")
     group.add_argument("--claim", default="", help="PersistentVolumeClaim to mount at /data, read-only")
+    group.add_argument(
+        "--cache-claim", default="", help="PersistentVolumeClaim for fetched photos that all trials share"
+    )
     group.add_argument("--gpus", type=int, default=1, help="of a trial")
+    group.add_argument("--gpu-type", default="nvidia.com/gpu", help="resource name of the GPUs")
     group.add_argument("--parent-run", default="", help="run of MLflow to put those of the trials below")
 
 
@@ -74,16 +89,16 @@ def run(options: Options) -> None:
     from stocktake.tuning.search_space import load
 
     space = load(options.space, dict(map(_assignment, options.set)))
-    if options.katib and options.best_of:
-        raise SettingsError("--katib writes an experiment and --best-of reads one: give one of them")
-    action = _write_experiment if options.katib else _train_best if options.best_of else _search
-    action(space, options)
+    chosen = [name for name in ("katib", "best_of", "on_katib") if getattr(options, name)]
+    if len(chosen) > 1:
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in chosen)
+        raise SettingsError(f"{flags} exclude each other: give one of them")
+    actions = {"katib": _write_experiment, "best_of": _train_best, "on_katib": _search_on_cluster}
+    actions.get("".join(chosen), _search)(space, options)
 
 
 def _search(space: "SearchSpace", options: Options) -> None:
-    from stocktake.markdown import table
     from stocktake.tuning.optuna_search import search
-    from stocktake.tuning.search_report import readable, trial_rows
 
     result = search(
         Path(options.data),
@@ -97,6 +112,13 @@ def _search(space: "SearchSpace", options: Options) -> None:
         not options.no_refit,
         options.seed,
     )
+    _say_result(space, result)
+
+
+def _say_result(space: "SearchSpace", result: "SearchResult") -> None:
+    from stocktake.markdown import table
+    from stocktake.tuning.search_report import readable, trial_rows
+
     print(table([readable(row) for row in trial_rows(result.rows, space)]))
     best = _listed(readable(result.best.parameters))
     print(f"best: trial {result.best.number}, {space.metric} {result.best.value:.4g}, with {best}")
@@ -135,19 +157,46 @@ def _say_figures(metrics: "Mapping[str, float]") -> None:
 
 
 def _write_experiment(space: "SearchSpace", options: Options) -> None:
+    from stocktake.cluster.manifests import write_manifests
+    from stocktake.tuning.katib import experiment
+
+    pod = _trial_pod(options)
+    found = experiment(space, pod, options.study, options.trials, options.workers, options.seed)
+    print(write_manifests(options.katib, found))
+
+
+def _search_on_cluster(space: "SearchSpace", options: Options) -> None:
+    from stocktake.cluster.api import connect
+    from stocktake.tuning.katib_search import FOUND_FILE, search_on_katib
+
+    result = search_on_katib(
+        connect(options.namespace),
+        Path(options.data),
+        options.project / options.study,
+        space,
+        _trial_pod(options),
+        options.study,
+        options.trials,
+        options.workers,
+        options.seed,
+    )
+    _say_result(space, result)
+    say_written(result.folder, FOUND_FILE)
+
+
+def _trial_pod(options: Options) -> "TrialPod":
     from stocktake.cluster.images import train_image
-    from stocktake.tuning.katib import experiment, write
     from stocktake.tuning.katib_job import TrialPod
 
-    pod = TrialPod(
+    return TrialPod(
         image=options.image or train_image(),
         data=options.data,
         claim=options.claim,
+        cache_claim=options.cache_claim,
         gpus=options.gpus,
+        gpu_type=options.gpu_type,
         parent_run=options.parent_run,
     )
-    found = experiment(space, pod, options.study, options.trials, options.workers, options.seed)
-    print(write(options.katib, found))
 
 
 def _assignment(text: str) -> tuple[str, Any]:

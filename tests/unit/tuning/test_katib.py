@@ -7,8 +7,9 @@ from kubeflow_katib_api.models import IoK8sApiCoreV1PodTemplateSpec, V1beta1Expe
 from stocktake.bins.epoch_line import FIGURE, epoch_line
 from stocktake.bins.train_settings import BinTrainSettings
 from stocktake.cli import build_parser, main
+from stocktake.cluster.manifests import write_manifests
 from stocktake.errors import SettingsError
-from stocktake.tuning.katib import experiment, write
+from stocktake.tuning.katib import experiment
 from stocktake.tuning.katib_job import TrialPod
 from stocktake.tuning.search_space import load
 from stocktake.verbs import read_settings
@@ -276,4 +277,4 @@ def test_the_verb_writes_it(tmp_path, capsys, monkeypatch):
 def test_a_file_that_cannot_be_written(made, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="file"):
-        write(tmp_path / "file" / "search.yaml", made)
+        write_manifests(tmp_path / "file" / "search.yaml", made)

@@ -1,0 +1,83 @@
+"""Starts a TrainJob, or finds the one that was started, and follows it to its end."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stocktake.cluster.api import TRAIN_JOB, Cluster, ClusterError, Object
+from stocktake.cluster.following import OUTAGE_S, POLL_S, condition, follow
+from stocktake.cluster.trainjob import NODE
+
+MANAGER = "stocktake-training"
+ENDS = ("Complete", "Failed")
+
+
+def run_job(
+    cluster: Cluster, documents: Sequence[Object], poll_s: float = POLL_S, outage_s: float = OUTAGE_S
+) -> Object:
+    """Start a TrainJob, or take up the one of its name that runs, and return it when it is complete.
+
+    One that has ended before is started anew: whoever calls has found no result of it.
+
+    Args:
+        cluster: the API.
+        documents: of `manifests`.
+        poll_s: between two looks.
+        outage_s: for which the API may fail.
+
+    Raises:
+        ClusterError: Trainer is not installed, we may not, it runs over other machines, or it failed.
+    """
+    *_, wanted = documents
+    name = wanted["metadata"]["name"]
+    _clear_the_way(cluster, wanted, poll_s)
+    for document in documents:
+        cluster.apply(document, MANAGER)
+    found, end = follow(cluster, TRAIN_JOB, name, ENDS, describe, poll_s, outage_s)
+    if end == "Failed":
+        failed = condition(found, "Failed") or {}
+        logs = f"kubectl -n {cluster.namespace} logs -l jobset.sigs.k8s.io/jobset-name={name} --prefix"
+        raise ClusterError(
+            f"TrainJob {cluster.namespace}/{name} failed: {failed.get('message') or failed.get('reason')};"
+            f" look at `{logs}`"
+        )
+    return found
+
+
+def describe(found: Mapping[str, Any]) -> str:
+    """How far its pods are, in a line."""
+    status = found.get("status", {})
+    jobs = {job["name"]: job for job in status.get("jobsStatus") or ()}
+    counts = jobs.get(NODE, {})
+    parts = [f"{counts[key]} {key}" for key in ("active", "ready", "succeeded", "failed") if counts.get(key)]
+    progress = (status.get("trainerStatus") or {}).get("progressPercentage")
+    parts += [f"{progress} % done"] if progress is not None else []
+    ends = [end for end in (*ENDS, "Suspended") if condition(found, end)]
+    return ", ".join([*ends, *parts]) or "waiting for its nodes"
+
+
+def _clear_the_way(cluster: Cluster, wanted: Mapping[str, Any], poll_s: float) -> None:
+    """Delete a job of this name that has ended; refuse one that runs over other machines."""
+    name = wanted["metadata"]["name"]
+    found = cluster.get(TRAIN_JOB, name)
+    if found is None:
+        if not cluster.may("patch", "trainer.kubeflow.org", "trainjobs"):
+            raise ClusterError(
+                f"we may not make TrainJobs in {cluster.namespace}: bind a Role with create, delete, get and"
+                " patch on trainjobs and trainingruntimes of trainer.kubeflow.org to this service account or"
+                " user"
+            )
+        return
+    if any(condition(found, end) for end in ENDS):
+        cluster.delete(TRAIN_JOB, name)
+        while cluster.get(TRAIN_JOB, name) is not None:
+            time.sleep(poll_s)
+        return
+    known = found["spec"]["trainer"]
+    for field_name in ("numNodes", "image", "resourcesPerNode"):
+        if known.get(field_name) != wanted["spec"]["trainer"][field_name]:
+            raise ClusterError(
+                f"TrainJob {cluster.namespace}/{name} trains this already with another {field_name}"
+                f" ({known.get(field_name)}); wait for it, or `kubectl -n {cluster.namespace} delete trainjob"
+                f" {name}`"
+            )
