@@ -1,4 +1,4 @@
-"""`python -m pipelines`: list, compile, run on this machine, or submit to Kubeflow."""
+"""`python -m pipelines`: list, compile, run on this machine, submit to Kubeflow, deploy to KServe."""
 
 import argparse
 import contextlib
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines import doctor_verb, kubeflow_verbs
+from pipelines import deployment_verbs, doctor_verb, kubeflow_verbs
 from pipelines.catalogue import PIPELINES
 from pipelines.verbs import add_verb, asked_for
 from stocktake.program import run_program
@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     running.set_defaults(verb=run)
 
     kubeflow_verbs.add_to(verbs)
+    deployment_verbs.add_to(verbs)
     doctor_verb.add_to(verbs)
     return parser
 

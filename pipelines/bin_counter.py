@@ -5,6 +5,7 @@ from typing import NamedTuple
 from kfp import dsl
 
 from pipelines.bin_steps import DEFAULT_CLASSES, evaluate_and_promote, ingest_and_prepare, plan, train
+from pipelines.serving_step import deploy_if
 
 DESCRIPTION = (
     "Ingest bins, split them, train a ResNet50 that counts, evaluate it, and promote it if it is better."
@@ -64,6 +65,7 @@ def bin_counter(
     tolerations: list = [],  # noqa: B006
     split: str = "test",
     model_name: str = "bin-counter",
+    deploy: bool = False,
     code_version: str = "",
 ) -> Outputs:
     """Ingest bins, split them, train a ResNet50 that counts, evaluate it, promote it if it is better.
@@ -101,6 +103,7 @@ def bin_counter(
         tolerations: Of taints of these nodes, such as those of spot instances.
         split: Photos that models are scored on: test, or val, on which none is promoted.
         model_name: Registered model, and hence the InferenceService that serves it.
+        deploy: Serve the champion at the end, on a cluster that has the InferenceService.
         code_version: Version of the code, so that no step is answered from the cache of another one.
     """
     planned = plan(source, pods, nodes, "optuna", gpus)
@@ -113,6 +116,7 @@ def bin_counter(
         ema=ema, augment=augment, amp=amp, patience=patience, seed=seed,
     )  # fmt: skip
     evaluated, promoted = evaluate_and_promote(prepared, trained, model_name, split)
+    deploy_if(deploy, prepared, promoted, model_name)
     return Outputs(
         prepared.outputs["index"], trained.outputs["model"], trained.outputs["report"],
         trained.outputs["rules"], evaluated.outputs["report"], evaluated.outputs["card"],

@@ -92,7 +92,7 @@ def run_locally(
         runner = TaskRunner(
             out_dir,
             environment,
-            Console(stream or sys.stderr, len(spec.deployment_spec["executors"])),
+            Console(stream or sys.stderr, _count_steps(spec, spec.root)),
             lambda task: may_keep.get(task, False),
             code_version(),
             held=(lock,),
@@ -241,3 +241,11 @@ def _write_record(name: str, result: RunResult) -> None:
     }
     with atomic_path(result.out_dir / "run.json") as part:
         part.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _count_steps(spec: Any, component: Any) -> int:
+    """How many steps a run has for certain: those that depend on a condition come on top."""
+    if not component.HasField("dag"):
+        return 1
+    certain = [task for task in component.dag.tasks.values() if not task.trigger_policy.condition]
+    return sum(_count_steps(spec, spec.components[task.component_ref.name]) for task in certain)

@@ -13,6 +13,7 @@ from components.promotion import promote_model
 from components.training import train_shelf_detector
 from pipelines.cluster import give_gpus, place
 from pipelines.parameters import check_shared
+from pipelines.serving_step import deploy_if
 from stocktake.devices import gpu_devices
 from stocktake.setting_checks import expect_choice
 from stocktake.shelf.train_settings import TrainSettings
@@ -61,6 +62,7 @@ def shelf_detector(
     tolerations: list = [],  # noqa: B006
     split: str = "test",
     model_name: str = "shelf-detector",
+    deploy: bool = False,
     code_version: str = "",
 ) -> Outputs:
     """Ingest shelf photos, prepare labels, train YOLOv5, evaluate it, and promote it if it is better.
@@ -86,6 +88,7 @@ def shelf_detector(
         tolerations: Of taints of these nodes, such as those of spot instances.
         split: Photos that models are scored on: test, or val, on which none is promoted.
         model_name: Registered model, and hence the InferenceService that serves it.
+        deploy: Serve the champion at the end, on a cluster that has the InferenceService.
         code_version: Version of the code, so that no step is answered from the cache of another one.
     """
     ingested = place(
@@ -119,6 +122,7 @@ def shelf_detector(
     )  # fmt: skip
     place(promoted, "8", "16Gi", hours=6)
     promoted.set_caching_options(False)
+    deploy_if(deploy, prepared, promoted, model_name)
     return Outputs(
         prepared.outputs["index"], trained.outputs["model"], evaluated.outputs["report"],
         evaluated.outputs["card"], evaluated.outputs["metrics"], evaluated.outputs["evaluation"],

@@ -169,8 +169,21 @@ def test_cached_steps_have_the_code_and_the_content_of_their_inputs_in_the_key(d
             assert parameters["code_version"] == {"componentInputParameter": "code_version"}, name
             assert "taskOutputParameter" in parameters["digest"], name
         else:
-            # sources and champions change
-            assert name.startswith(("plan-", "ingest-", "merge-", "evaluate-", "promote-")), name
+            # sources, champions and clusters change
+            assert name.startswith(("plan-", "ingest-", "merge-", "evaluate-", "promote-", "deploy-")), name
+
+
+def test_a_champion_is_deployed_where_that_is_asked_for(documents):
+    spec, _ = documents
+    served = spec["pipelineInfo"]["name"] in ("shelf-detector", "bin-counter")
+    assert ("deploy-model" in tasks(spec)) == served
+    if served:
+        (condition,) = [
+            task for name, task in spec["root"]["dag"]["tasks"].items() if name.startswith("condition")
+        ]
+        assert "pipelinechannel--deploy'] == true" in condition["triggerPolicy"]["condition"]
+        assert spec["root"]["inputDefinitions"]["parameters"]["deploy"]["defaultValue"] is False
+        assert "promote-model" in condition["dependentTasks"]
 
 
 def test_what_the_ui_shows(documents):

@@ -1,0 +1,31 @@
+"""The step after promotion: what is champion is served."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.image import train_component
+
+
+@train_component
+def deploy_model(
+    index: dsl.Input[dsl.Dataset],
+    model_name: str,
+) -> NamedTuple("Deployed", [("outcome", str), ("reason", str)]):  # type: ignore[valid-type]
+    """Bring the champion into its InferenceService in the namespace of the run; take it back where it fails.
+
+    Args:
+        index: What the preparation made; some of its test photos are the smoke test.
+        model_name: Registered model, and so the InferenceService.
+
+    Returns:
+        What was done (deployed, unchanged, rolled back), and why.
+    """
+    from pathlib import Path
+
+    from stocktake.cluster.api import connect
+    from stocktake.cluster.deploy import DeploySettings, deploy
+    from stocktake.registry import champion
+
+    report = deploy(connect(), champion(model_name), DeploySettings(smoke=Path(index.path)), print)
+    return (report.outcome, report.reason)

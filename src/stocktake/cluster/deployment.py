@@ -1,0 +1,165 @@
+"""The steps from one model to another. Each is one write, and may be the last that a killed deploy has made.
+
+    begin -> pods are ready -> smoke test -> a share of the requests -> watch -> promote
+                          any of them fails -> withdraw
+
+Before the last write the old model serves, after it the new one, whose pods were ready before. Where a rerun
+begins is read from the cluster.
+"""
+
+from dataclasses import replace
+
+from stocktake.cluster.api import ClusterError, Kind
+from stocktake.cluster.rollout import FULL, Record, Rollout, Served
+from stocktake.cluster.target import NotReady, Target
+from stocktake.cluster.trial import Log, Refused, Trial
+from stocktake.cluster.workload import deployment_name
+
+AUTOSCALERS = (Kind("keda.sh/v1alpha1", "ScaledObject"), Kind("autoscaling/v2", "HorizontalPodAutoscaler"))
+GROWTH_STEPS = 4  # in which a canary takes over
+
+
+class Deployment:
+    """Moves a service from one model to another."""
+
+    def __init__(self, target: Target, timeout_s: float, log: Log):
+        """`timeout_s`: for pods to be ready and routes to be changed; `log` is told each step."""
+        self._target, self._timeout_s, self._log = target, timeout_s, log
+
+    def settle(self) -> Rollout:
+        """Finish what a killed deploy or rollback has left of a candidate that was promoted or withdrawn."""
+        rollout, tried = self._target.rollout(), self._target.record.candidate
+        if rollout.candidate is None and rollout.serving and tried and rollout.serving.uri == tried.uri:
+            self.confirm(rollout)
+        if rollout.candidate is None and rollout.share is not None:
+            return self._give_back(rollout)
+        return rollout
+
+    def begin(self, rollout: Rollout, candidate: Served, trial: Trial | None = None) -> Rollout:
+        """Bring a candidate in, with no share of the requests where that can be.
+
+        Without a `trial` it is one that served before.
+
+        Raises:
+            Refused: it exchanges the model in place, and the candidate fails its rehearsal.
+        """
+        if rollout.serving is None:  # nothing to compare with, and nobody to disturb
+            rollout = replace(rollout, way="direct")
+        elif rollout.way == "direct" and trial:
+            trial.rehearse(candidate)
+        known = replace(self._target.record, serving=rollout.serving, candidate=candidate)
+        self._target.remember(replace(known, way=rollout.way, back=trial is None))
+        begun = rollout.begun(candidate)
+        self._target.change(rollout, begun)
+        self._log(f"{candidate.label} is brought in ({rollout.way})")
+        return begun
+
+    def await_candidate(self, rollout: Rollout) -> str:
+        """Wait for the candidate's pods. Returns the selector of their labels.
+
+        Raises:
+            Refused: they are not ready in time.
+        """
+        assert rollout.candidate
+        try:
+            return self._target.await_pods(rollout, rollout.candidate, self._timeout_s)
+        except NotReady as error:
+            raise Refused(str(error)) from error
+
+    def judge(self, rollout: Rollout, trial: Trial) -> tuple[Rollout, str]:
+        """Smoke-test the candidate, give it its share of the requests, watch it. Returns what was seen.
+
+        Raises:
+            Refused: it is not ready in time, says something else than offline, fails too often, is too slow.
+        """
+        assert rollout.candidate
+        selector = self.await_candidate(rollout)
+        compared = trial.smoke(selector, rollout.candidate)
+        if rollout.share is not None and rollout.share < trial.terms.share:
+            shared = rollout.sharing(trial.terms.share)
+            self._target.change(rollout, shared)
+            rollout = shared
+        if rollout.share is not None:
+            try:
+                self._target.await_share(rollout, self._timeout_s)
+            except NotReady as error:
+                raise Refused(str(error)) from error
+            self._log(f"it gets {rollout.share} % of the requests")
+        return rollout, f"{compared}; {trial.watch(selector)}"
+
+    def promote(self, rollout: Rollout) -> None:
+        """Make the candidate what serves.
+
+        Raises:
+            Refused: it can't be given as many pods as the service has; the old model serves.
+            ClusterError: it serves, but not all of its pods are ready in time.
+        """
+        if rollout.way == "canary":
+            rollout = self._grow(rollout)
+        promoted = rollout.promoted()
+        self._target.change(rollout, promoted)
+        self.confirm(promoted)
+
+    def confirm(self, rollout: Rollout) -> None:
+        """Remember what serves, see that it does, and tidy up after what served before."""
+        record, serving = self._target.record, rollout.serving
+        assert serving
+        known = record.serving is None or record.serving.uri == serving.uri
+        previous = record.previous if known else None if record.back else record.serving
+        self._target.remember(Record(serving, previous, report=record.report))
+        try:
+            self._target.await_pods(rollout, serving, self._timeout_s)
+            if rollout.way == "revisions":
+                self._target.await_share(rollout, self._timeout_s)
+        except NotReady as error:
+            raise ClusterError(f"{serving.label} serves, but {error}") from error
+        if rollout.slot:
+            self._tidy(rollout)
+
+    def withdraw(self, rollout: Rollout) -> Rollout:
+        """Take the candidate away, and its requests with it."""
+        withdrawn = rollout.withdrawn()
+        self._target.change(rollout, withdrawn)
+        return self._give_back(withdrawn)
+
+    def _give_back(self, rollout: Rollout) -> Rollout:
+        """Wait until what served before is there again, then forget the candidate."""
+        if rollout.serving and rollout.way != "canary":
+            try:
+                self._target.await_pods(rollout, rollout.serving, self._timeout_s)
+            except NotReady as error:
+                raise ClusterError(
+                    f"{rollout.serving.label} serves, but {error}; run the same command again"
+                ) from error
+        settled = rollout.settled()
+        self._target.change(rollout, settled)
+        self._target.remember(replace(self._target.record, candidate=None, way=None, back=False))
+        return settled
+
+    def _grow(self, rollout: Rollout) -> Rollout:
+        """Give a canary as many pods as the service has, and requests in proportion.
+
+        KServe ends the pods of the model before at once when a canary is promoted.
+        """
+        wanted = self._target.live()["spec"]["predictor"].get("minReplicas", 1)
+        step = max(1, wanted // GROWTH_STEPS)
+        while (have := rollout.replicas or 1) < wanted:
+            more = min(wanted, have + step)
+            for share in (rollout.share or 0, max(rollout.share or 0, FULL * more // wanted)):
+                grown = rollout.sharing(share, more)
+                self._target.change(rollout, grown)
+                rollout = grown
+                self.await_candidate(rollout)
+        return rollout
+
+    def _tidy(self, rollout: Rollout) -> None:
+        """Delete the autoscalers of Deployments that KServe has ended; it leaves them behind."""
+        cluster, kept = self._target.cluster, deployment_name(self._target.name, rollout.slot)
+        labels = f"serving.kserve.io/inferenceservice={self._target.name},component=predictor"
+        for kind in AUTOSCALERS:
+            try:
+                for found in cluster.list(kind, labels) if cluster.serves(kind) else []:
+                    if found["metadata"]["name"] != kept:
+                        cluster.delete(kind, found["metadata"]["name"])
+            except ClusterError as error:
+                self._log(f"what an earlier model's autoscaler has left stays: {error}")
