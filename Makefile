@@ -2,9 +2,10 @@
 PYTHON ?= python3.11
 DATA ?=
 TEST_WORKERS ?= 2
+IMAGES ?= train predictor-cpu predictor-gpu
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-bins test lint image services clean
+.PHONY: help setup demo demo-bins test lint images sboms services clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,8 +29,11 @@ test: .venv/ready ## all tests; a service that is absent is a skip with its reas
 lint: .venv/ready ## ruff, mypy and the import borders
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
-image: ## build the training image
-	docker build -f Dockerfile.train -t stocktake-train .
+images: ## build the images with docker, podman or buildah, whichever works; IMAGES=train builds that one
+	@sh images/build.sh $(IMAGES)
+
+sboms: ## list what is in the images, as dist/*.cdx.json
+	@sh images/build.sh $(addprefix sbom-,$(IMAGES))
 
 services: ## install the S3 server, Kubernetes API, Redis and Chromium that some tests drive
 	bash .ci/services
