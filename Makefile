@@ -5,7 +5,7 @@ TEST_WORKERS ?= 2
 IMAGES ?= train predictor-cpu predictor-gpu
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-bins test lint images sboms services clean
+.PHONY: help setup demo demo-bins test test-long lint images sboms services clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,8 +23,11 @@ demo: .venv/ready ## shelves end to end into runs/demo; DATA=<SKU-110K folder> t
 demo-bins: .venv/ready ## bins end to end into runs/demo-bins; DATA=<folder in ABID's layout> takes real photos
 	$(BIN)/python -m pipelines.demo_bins $(if $(DATA),--data '$(DATA)')
 
-test: .venv/ready ## all tests; a service that is absent is a skip with its reason
+test: .venv/ready ## all tests but the long ones; a service that is absent is a skip with its reason
 	$(BIN)/pytest --numprocesses $(TEST_WORKERS) --dist loadfile
+
+test-long: .venv/ready ## the tests that `make test` leaves out: half a minute or more each
+	$(BIN)/pytest --numprocesses $(TEST_WORKERS) --dist loadfile -m long
 
 lint: .venv/ready ## ruff, mypy and the import borders
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -19,6 +19,8 @@ from tests.ports import free_port
 from tests.postgres_server import PostgresServer, find_postgres
 from tests.s3_server import S3Server, find_minio
 
+pytestmark = pytest.mark.long
+
 HOST = "platform-mlflow.stocktake.svc.cluster.local:5000"
 SEARCH = "/api/2.0/mlflow/experiments/search"
 

@@ -7,6 +7,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+pytestmark = pytest.mark.long
+
 NOTEBOOK = Path(__file__).parents[2] / "docs/notebooks/bins.ipynb"
 SPACE = "metric: val/accuracy\ngoal: maximize\nparameters: {lr: {low: 0.001, high: 0.01}}\n"
 

@@ -21,7 +21,7 @@ from tests.tiny_model import draw_photo, write_model_dir
 TRAINING = ("torch", "torchvision", "ultralytics", "kfp", "mlflow", "nncf", "onnx", "optuna")
 LEFT_OUT = ("pip", "pyarrow", "minio", "pandas", "kubernetes", "grpc_tools", "openvino_telemetry")
 NO_INDEX = ("NewConnectionError", "Temporary failure in name resolution", "Connection refused", "ReadTimeout")
-pytestmark = pytest.mark.timeout(1800)  # it downloads some hundred MB
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.long]  # it downloads some hundred MB
 
 
 def environment():

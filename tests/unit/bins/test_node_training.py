@@ -17,6 +17,8 @@ from stocktake.node_training import Order, be_node, find_result, place_order
 from tests.ports import free_port
 from tests.tiny_counter import write_bins
 
+pytestmark = pytest.mark.long
+
 SETTINGS = BinTrainSettings(weights="none", img=32, epochs=2, batch_size=8, device="cpu", name="train")
 PHOTOS = [(1.0, 1), (4.0, 4), (1.2, 1), (3.8, 4), (2.5, 2), (2.3, 2), (1.1, 1), (4.1, 4), (2.4, 2), (0.9, 1)]
 

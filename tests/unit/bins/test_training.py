@@ -235,6 +235,7 @@ class TestSeveralRanks:
             train(index_path, None, settings, tmp_path / "runs", kill_the_second)
         assert children() <= before
 
+    @pytest.mark.long
     def test_end_with_a_caller_that_is_killed_and_continue_as_if_it_was_not(
         self, whole: Any, index_path: Path, tmp_path: Path
     ) -> None:

@@ -17,6 +17,8 @@ from stocktake.dataset import DatasetIndex
 from stocktake.tuning.search_space import load
 from stocktake.tuning.study import TrialStudy, distributions
 
+pytestmark = pytest.mark.long
+
 STUDY = "killed"
 EPOCHS = 1000  # more than there are before the kill, however slow the machine is
 DATA_BYTES = 4 * 2**30  # more than a training at 32 px needs, less than one of 32 photos at 512 px does
