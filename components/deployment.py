@@ -12,7 +12,7 @@ def deploy_model(
     index: dsl.Input[dsl.Dataset],
     model_name: str,
 ) -> NamedTuple("Deployed", [("outcome", str), ("reason", str)]):  # type: ignore[valid-type]
-    """Bring the champion into its InferenceService in the namespace of the run; take it back where it fails.
+    """Bring the champion into its InferenceService; take it back where it fails.
 
     Args:
         index: What the preparation made; some of its test photos are the smoke test.
@@ -21,11 +21,14 @@ def deploy_model(
     Returns:
         What was done (deployed, unchanged, rolled back), and why.
     """
+    from os import environ
     from pathlib import Path
 
     from stocktake.cluster.api import connect
     from stocktake.cluster.deploy import DeploySettings, deploy
+    from stocktake.cluster.namespace import SERVING_NAMESPACE
     from stocktake.registry import champion
 
-    report = deploy(connect(), champion(model_name), DeploySettings(smoke=Path(index.path)), print)
+    cluster = connect(environ.get(SERVING_NAMESPACE) or None)
+    report = deploy(cluster, champion(model_name), DeploySettings(smoke=Path(index.path)), print)
     return (report.outcome, report.reason)

@@ -9,6 +9,7 @@ from components.search import search_bins
 from pipelines import bin_steps
 from pipelines.bin_steps import DEFAULT_CLASSES, evaluate_and_promote, ingest_and_prepare, plan, train
 from pipelines.cluster import give_gpus, may_start_pods, place
+from pipelines.serving_step import deploy_if
 from stocktake.setting_checks import expect, expect_choice, expect_whole
 
 DESCRIPTION = "Ingest bins, split them, search settings, train with the best, evaluate, promote if better."
@@ -74,6 +75,7 @@ def bin_search(
     tolerations: list = [],  # noqa: B006
     split: str = "test",
     model_name: str = "bin-counter",
+    deploy: bool = False,
     code_version: str = "",
 ) -> Outputs:
     """Ingest bins, split them, search hyperparameters, train with the best, evaluate and promote.
@@ -117,6 +119,7 @@ def bin_search(
         tolerations: Of taints of these nodes, such as those of spot instances.
         split: Photos that models are scored on: test, or val, on which none is promoted.
         model_name: Registered model, and hence the InferenceService that serves it.
+        deploy: Serve the champion at the end, on a cluster that has the InferenceService.
         code_version: Version of the code, so that no step is answered from the cache of another one.
     """
     planned = plan(source, pods, nodes, engine, gpus)
@@ -139,6 +142,7 @@ def bin_search(
         ema=ema, augment=augment, amp=amp, patience=patience, seed=seed,
     )  # fmt: skip
     evaluated, promoted = evaluate_and_promote(prepared, trained, model_name, split)
+    deploy_if(deploy, prepared, promoted, model_name)
     return Outputs(
         prepared.outputs["index"], searched.outputs["report"], searched.outputs["card"],
         searched.outputs["best"], trained.outputs["model"], trained.outputs["report"],

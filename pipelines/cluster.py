@@ -35,8 +35,8 @@ def place(task: PipelineTask, cpu: str, memory: str, hours: int) -> PipelineTask
     task.set_env_variable("STOCKTAKE_CHECKPOINT_MINUTES", str(CHECKPOINT_MINUTES))
     kubernetes.empty_dir_mount(task, volume_name="scratch", mount_path=SCRATCH)
     kubernetes.set_timeout(task, seconds=hours * HOUR_S)
-    _from_config_map(task, REQUIRED_ENDPOINTS, optional=False)
-    _from_config_map(task, OPTIONAL_ENDPOINTS, optional=True)
+    from_config_map(task, REQUIRED_ENDPOINTS, optional=False)
+    from_config_map(task, OPTIONAL_ENDPOINTS, optional=True)
     kubernetes.use_secret_as_env(
         task,
         secret_name=S3_CREDENTIALS,
@@ -74,7 +74,8 @@ def may_start_pods(task: PipelineTask) -> PipelineTask:
     return task.set_env_variable("STOCKTAKE_TRAIN_IMAGE", TRAIN_IMAGE)
 
 
-def _from_config_map(task: PipelineTask, names: Iterable[str], optional: bool) -> None:
+def from_config_map(task: PipelineTask, names: Iterable[str], optional: bool) -> None:
+    """Give a step variables from the ConfigMap `endpoints`, under the names of its keys."""
     kubernetes.use_config_map_as_env(
         task,
         config_map_name=ENDPOINTS,

@@ -77,7 +77,9 @@ def deploy(options: argparse.Namespace) -> None:
     )  # fmt: skip
     name = options.name.replace("_", "-")
     version = resolve(
-        f"models:/{name}/{options.version}" if options.version else f"models:/{name}@{options.alias}"
+        f"models:/{name}/{options.version}"
+        if options.version is not None
+        else f"models:/{name}@{options.alias}"
     )
     report = start(_cluster(options), version, settings, _say)
     if report.outcome == "rolled back":

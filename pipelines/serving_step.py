@@ -1,4 +1,4 @@
-"""The last step of the pipelines whose model is served."""
+"""The last step of all pipelines, where it is asked for."""
 
 from typing import Any
 
@@ -6,12 +6,17 @@ from kfp import dsl
 from kfp.dsl import PipelineTask
 
 from components.deployment import deploy_model
-from pipelines.cluster import place
+from pipelines.cluster import from_config_map, place
+from stocktake.cluster.lease import LEASE_S
+from stocktake.cluster.namespace import SERVING_NAMESPACE
 
 
 def deploy_if(wanted: Any, prepared: PipelineTask, promoted: PipelineTask, model_name: Any) -> None:
     """Serve the champion once promotion has decided which one that is, where that is `wanted`."""
     with dsl.If(wanted == True, name="deploy"):  # noqa: E712 - a placeholder that KFP compares
         deployed = deploy_model(index=prepared.outputs["index"], model_name=model_name).after(promoted)
-        place(deployed, "2", "8Gi", hours=3)
+        from_config_map(place(deployed, "2", "8Gi", hours=3), (SERVING_NAMESPACE,), optional=True)
+        deployed.set_retry(
+            num_retries=2, backoff_duration=f"{LEASE_S + 30}s"
+        )  # that of a killed try runs out
         deployed.set_caching_options(False)  # another model may be served by now

@@ -246,6 +246,7 @@ def test_a_champion_takes_over(way, cluster, start, models, quick):
 WRITES = {"canary": 11, "revisions": 9, "direct": 9}  # of a whole deploy, after the last of which it is done
 
 
+@pytest.mark.long
 def test_a_deploy_that_is_killed_anywhere_leaves_a_model_serving(way, cluster, start, models, quick):
     """Cut after each write to the API: a model serves; the next deploy is refused, a later one finishes."""
     controllers = start(**WAYS[way])
@@ -289,6 +290,7 @@ def back_to_the_old_model(cluster, controllers, models, quick) -> None:
     check_that_requests_were_answered(controllers)
 
 
+@pytest.mark.long
 def test_a_rollback_that_is_killed_anywhere_leaves_a_model_serving(way, cluster, start, models, quick):
     """Cut after each write of the way back from a candidate that is held, or from one that serves."""
     controllers = start(**WAYS[way])
@@ -425,6 +427,7 @@ def test_a_field_that_somebody_else_owns_is_not_taken(cluster, start, models, qu
     assert read_holder(cluster) is None
 
 
+@pytest.mark.long
 def test_the_real_program_is_killed_and_run_again(cluster, start, models, quick, capsys):
     controllers = start(**WAYS["canary"])
     command = [sys.executable, "-m", "pipelines", "deploy", NAME, "--smoke", str(quick.smoke)]

@@ -9,6 +9,8 @@ from stocktake.dataset import DatasetIndex
 from stocktake.model_card import ModelCard, verify_sums
 from tests.pipeline_runs import PARAMS, Finished, run
 
+pytestmark = pytest.mark.long
+
 SMOKE = ("--params", str(PARAMS / "bins_smoke.yaml"), "--param", "source=my bins")
 SPACE = """
 metric: val/accuracy

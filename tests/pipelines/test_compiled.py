@@ -175,15 +175,13 @@ def test_cached_steps_have_the_code_and_the_content_of_their_inputs_in_the_key(d
 
 def test_a_champion_is_deployed_where_that_is_asked_for(documents):
     spec, _ = documents
-    served = spec["pipelineInfo"]["name"] in ("shelf-detector", "bin-counter")
-    assert ("deploy-model" in tasks(spec)) == served
-    if served:
-        (condition,) = [
-            task for name, task in spec["root"]["dag"]["tasks"].items() if name.startswith("condition")
-        ]
-        assert "pipelinechannel--deploy'] == true" in condition["triggerPolicy"]["condition"]
-        assert spec["root"]["inputDefinitions"]["parameters"]["deploy"]["defaultValue"] is False
-        assert "promote-model" in condition["dependentTasks"]
+    assert "deploy-model" in tasks(spec)
+    (condition,) = [
+        task for name, task in spec["root"]["dag"]["tasks"].items() if name.startswith("condition")
+    ]
+    assert "pipelinechannel--deploy'] == true" in condition["triggerPolicy"]["condition"]
+    assert spec["root"]["inputDefinitions"]["parameters"]["deploy"]["defaultValue"] is False
+    assert "promote-model" in condition["dependentTasks"]
 
 
 def test_what_the_ui_shows(documents):

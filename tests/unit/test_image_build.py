@@ -135,7 +135,7 @@ def test_without_a_target_it_says_how_it_is_called(build):
 
 
 def test_make_builds_the_images_that_are_named():
-    command = ["make", "--dry-run", "images", "sboms", "IMAGES=train predictor-cpu"]
+    command = ["make", "--no-print-directory", "--dry-run", "images", "sboms", "IMAGES=train predictor-cpu"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines() == [
         "sh images/build.sh train predictor-cpu",

@@ -45,6 +45,7 @@ def _own_places(tmp_path, tracked, monkeypatch):
     monkeypatch.setenv("STOCKTAKE_STORE", str(tmp_path / "store"))
 
 
+@pytest.mark.long
 def test_from_a_folder_to_a_champion(photos, tmp_path, capsys):
     run = tmp_path / "runs" / "first"
     command = ["shelf", "train", "--data", str(photos), *FLAGS, "--cache", "--device", "cpu"]

@@ -143,10 +143,10 @@ def _held(
     live = find_service(cluster, name)
     lease = DeployLease(cluster, live)
     lease.acquire()
-    way, why = choose_way(cluster, live, settings.in_place)
-    log(f"{name} in {cluster.namespace} of {cluster.address}: {why}")
-    target = Target(cluster, name, lease, way, settings.poll_s)
     try:
+        way, why = choose_way(cluster, live, settings.in_place)
+        log(f"{name} in {cluster.namespace} of {cluster.address}: {why}")
+        target = Target(cluster, name, lease, way, settings.poll_s)
         yield target, Deployment(target, settings.ready_s, log)
     finally:
         with suppress(ClusterError):  # lost or out of reach: it runs out by itself

@@ -80,10 +80,7 @@ class Deployment:
             self._target.change(rollout, shared)
             rollout = shared
         if rollout.share is not None:
-            try:
-                self._target.await_share(rollout, self._timeout_s)
-            except NotReady as error:
-                raise Refused(str(error)) from error
+            self._await_share(rollout)
             self._log(f"it gets {rollout.share} % of the requests")
         return rollout, f"{compared}; {trial.watch(selector)}"
 
@@ -91,11 +88,13 @@ class Deployment:
         """Make the candidate what serves.
 
         Raises:
-            Refused: it can't be given as many pods as the service has; the old model serves.
+            Refused: it can't be given as many pods as the service has, or they are not ready any more; the old
+                model serves.
             ClusterError: it serves, but not all of its pods are ready in time.
         """
         if rollout.way == "canary":
-            rollout = self._grow(rollout)
+            rollout = self._take_over(self._grow(rollout))
+        self.await_candidate(rollout)
         promoted = rollout.promoted()
         self._target.change(rollout, promoted)
         self.confirm(promoted)
@@ -151,6 +150,19 @@ class Deployment:
                 rollout = grown
                 self.await_candidate(rollout)
         return rollout
+
+    def _take_over(self, rollout: Rollout) -> Rollout:
+        """Send all requests to a canary: KServe ends the Deployment before it first, and mends routes after."""
+        alone = rollout.sharing(FULL)
+        self._target.change(rollout, alone)
+        self._await_share(alone)
+        return alone
+
+    def _await_share(self, rollout: Rollout) -> None:
+        try:
+            self._target.await_share(rollout, self._timeout_s)
+        except NotReady as error:
+            raise Refused(str(error)) from error
 
     def _tidy(self, rollout: Rollout) -> None:
         """Delete the autoscalers of Deployments that KServe has ended; it leaves them behind."""

@@ -32,8 +32,7 @@ class PredictorClient:
         Raises:
             StoreError: it does not answer, or refuses.
         """
-        found: dict[str, Any] = json.loads(self._ask("GET", f"/v2/models/{self._model}"))
-        return found
+        return self._json("GET", f"/v2/models/{self._model}")
 
     def infer(self, photo: bytes) -> dict[str, Any]:
         """The outputs for one photo, by name, as flat lists.
@@ -45,7 +44,7 @@ class PredictorClient:
         image = {"name": "image", "shape": [1], "datatype": "BYTES"}
         header = json.dumps({"inputs": [{**image, "parameters": {"binary_data_size": len(tensor)}}]}).encode()
         length = {"Inference-Header-Content-Length": str(len(header))}
-        said = json.loads(self._ask("POST", f"/v2/models/{self._model}/infer", header + tensor, length))
+        said = self._json("POST", f"/v2/models/{self._model}/infer", header + tensor, length)
         return {output["name"]: output["data"] for output in said["outputs"]}
 
     def metrics(self) -> list[tuple[str, dict[str, str], float]]:
@@ -58,6 +57,16 @@ class PredictorClient:
         return [
             (name, dict(LABEL.findall(labels)), float(value)) for name, labels, value in SAMPLE.findall(text)
         ]
+
+    def _json(self, method: str, path: str, *rest: Any) -> dict[str, Any]:
+        """An answer of a model; all have `versions` or `outputs`."""
+        try:
+            found: dict[str, Any] = json.loads(self._ask(method, path, *rest))
+            if found.keys() & {"versions", "outputs"}:
+                return found
+        except (ValueError, AttributeError):
+            pass
+        raise StoreError(f"{method} {self.url}{path}: no predictor answers there; look at --url")
 
     def _ask(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None

@@ -14,7 +14,7 @@ from stocktake.cluster.smoke import Disagreement, check_answers
 from stocktake.cluster.target import NotReady, Target
 from stocktake.cluster.watching import Limits, Traffic
 from stocktake.cluster.workload import addresses, deployment_name, deployment_workload, restarts, tag_address
-from stocktake.errors import StoreError
+from stocktake.errors import BadRequest, DataError, ModelError, SettingsError, StoreError
 
 Log = Callable[[str], None]
 
@@ -70,6 +70,8 @@ class Trial:
             over = monotonic() >= deadline
             if excess := traffic.excess(self.terms.limits, over):
                 raise Refused(excess)
+            if over and traffic.unseen:
+                raise Refused("none of its pods says at the end of the watch how it does")
             if over:
                 self._log(f"watched for {self.terms.watch_s:g} s: {traffic}")
                 return str(traffic)
@@ -116,7 +118,15 @@ class Trial:
         try:
             self._target.wait(unreachable, self.terms.ready_s)
             return check_answers(asked, self.terms.model_dir, candidate.digest, self.terms.photos)
-        except (NotReady, Disagreement, StoreError) as error:
+        except (
+            NotReady,
+            Disagreement,
+            BadRequest,
+            DataError,
+            ModelError,
+            SettingsError,
+            StoreError,
+        ) as error:
             raise Refused(f"smoke test: {error}") from error
 
     def _clients(self, selector: str, name: str) -> list[PredictorClient]:

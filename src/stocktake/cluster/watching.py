@@ -29,17 +29,20 @@ class Traffic:
     """What the replicas of one model have done since the first look at each."""
 
     model: str
+    unseen: bool = False  # no replica said anything when it was last looked at
     _first: dict[str, Counts] = field(default_factory=dict)
     _last: dict[str, Counts] = field(default_factory=dict)
 
     def look(self, clients: Sequence[PredictorClient]) -> None:
         """Read the metrics of the replicas; one that is gone keeps its last figures."""
         fresh = not self._first  # what appears later has done all of it since
+        self.unseen = True
         for client in clients:
             try:
                 counts = self._counts(client.metrics())
             except StoreError:
                 continue
+            self.unseen = False
             self._first.setdefault(client.url, counts if fresh else {})
             if sum(counts.values()) < sum(self._first[client.url].values()):  # started again
                 self._first[client.url] = {}

@@ -18,6 +18,7 @@ def store(tmp_path, monkeypatch):
     return tmp_path / "store"
 
 
+@pytest.mark.long
 def test_trials_that_were_done_elsewhere_count(tracked, store, bins_index, write_space, tmp_path):
     space = load(write_space())
     first = search(bins_index, tmp_path / "one", space, trials=1, device="cpu", refit=False)
