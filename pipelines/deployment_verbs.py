@@ -76,11 +76,8 @@ def deploy(options: argparse.Namespace) -> None:
         token=os.environ.get("STOCKTAKE_PREDICTOR_TOKEN"), ready_s=options.ready_seconds,
     )  # fmt: skip
     name = options.name.replace("_", "-")
-    version = resolve(
-        f"models:/{name}/{options.version}"
-        if options.version is not None
-        else f"models:/{name}@{options.alias}"
-    )
+    wanted = f"@{options.alias}" if options.version is None else f"/{options.version}"
+    version = resolve(f"models:/{name}{wanted}")
     report = start(_cluster(options), version, settings, _say)
     if report.outcome == "rolled back":
         raise StocktakeError(report.sentence)

@@ -88,8 +88,8 @@ class Deployment:
         """Make the candidate what serves.
 
         Raises:
-            Refused: it can't be given as many pods as the service has, or they are not ready any more; the old
-                model serves.
+            Refused: it can't be given as many pods as the service has, or they are not ready any more; the
+                old model serves.
             ClusterError: it serves, but not all of its pods are ready in time.
         """
         if rollout.way == "canary":
@@ -152,7 +152,7 @@ class Deployment:
         return rollout
 
     def _take_over(self, rollout: Rollout) -> Rollout:
-        """Send all requests to a canary: KServe ends the Deployment before it first, and mends routes after."""
+        """Send all requests to a canary: KServe ends the one before it first, and changes routes later."""
         alone = rollout.sharing(FULL)
         self._target.change(rollout, alone)
         self._await_share(alone)
