@@ -16,7 +16,6 @@ def deploy_if(wanted: Any, prepared: PipelineTask, promoted: PipelineTask, model
     with dsl.If(wanted == True, name="deploy"):  # noqa: E712 - a placeholder that KFP compares
         deployed = deploy_model(index=prepared.outputs["index"], model_name=model_name).after(promoted)
         from_config_map(place(deployed, "2", "8Gi", hours=3), (SERVING_NAMESPACE,), optional=True)
-        deployed.set_retry(
-            num_retries=2, backoff_duration=f"{LEASE_S + 30}s"
-        )  # that of a killed try runs out
+        # A try that was killed leaves its Lease; by then it has run out.
+        deployed.set_retry(num_retries=2, backoff_duration=f"{LEASE_S + 30}s")
         deployed.set_caching_options(False)  # another model may be served by now

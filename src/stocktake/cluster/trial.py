@@ -16,6 +16,8 @@ from stocktake.cluster.watching import Limits, Traffic
 from stocktake.cluster.workload import addresses, deployment_name, deployment_workload, restarts, tag_address
 from stocktake.errors import BadRequest, DataError, ModelError, SettingsError, StoreError
 
+OF_THE_MODEL = (BadRequest, DataError, ModelError, SettingsError, StoreError)  # and not of Kubernetes
+
 Log = Callable[[str], None]
 
 
@@ -118,15 +120,7 @@ class Trial:
         try:
             self._target.wait(unreachable, self.terms.ready_s)
             return check_answers(asked, self.terms.model_dir, candidate.digest, self.terms.photos)
-        except (
-            NotReady,
-            Disagreement,
-            BadRequest,
-            DataError,
-            ModelError,
-            SettingsError,
-            StoreError,
-        ) as error:
+        except (NotReady, Disagreement, *OF_THE_MODEL) as error:
             raise Refused(f"smoke test: {error}") from error
 
     def _clients(self, selector: str, name: str) -> list[PredictorClient]:
