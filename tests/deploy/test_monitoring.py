@@ -14,7 +14,12 @@ from serving.predictors import metrics
 from tests.kustomize import ROOT, need, of_kind, overlay
 
 TESTS = Path(__file__).with_name("alerts.yaml")
-OF_TARGETS = {"namespace", "pod", "inferenceservice"}  # labels that Prometheus gives, not the predictor
+OF_TARGETS = {
+    "namespace",
+    "pod",
+    "job",
+    "inferenceservice",
+}  # labels that Prometheus gives, not the predictor
 SAMPLES = {
     "counter": ["_total"],
     "histogram": ["_bucket", "_sum", "_count"],

@@ -85,7 +85,9 @@ def test_every_step_has_resources_retries_timeout_and_the_services(documents):
         assert container["resources"]["resourceMemoryLimit"], name
         assert container["resources"]["resourceCpuRequest"], name
         assert task["retryPolicy"]["maxRetryCount"] >= 1, name
-        assert task["retryPolicy"]["backoffDuration"] == "60s", name
+        assert task["retryPolicy"]["backoffDuration"] == ("150s" if name == "exec-deploy-model" else "60s"), (
+            name
+        )
         assert int(kubernetes[name]["activeDeadlineSeconds"]) >= 3600, name
         required = [entry for entry in kubernetes[name]["configMapAsEnv"] if not entry.get("optional")]
         assert {key["envVar"] for entry in required for key in entry["keyToEnv"]} == {
