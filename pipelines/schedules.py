@@ -1,6 +1,5 @@
 """Recurring runs on Kubeflow, known by their names: set, replaced, listed, removed."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -131,17 +130,19 @@ def _find(client: Any, target: Target, name: str = "") -> list[Any]:
     return [each for each in answer.recurring_runs or () if not name or each.display_name == name]
 
 
-def _facts(version_id: str, trigger: Trigger, arguments: Mapping[str, Any]) -> tuple[str, str, str]:
-    return version_id, str(trigger), json.dumps(dict(arguments), sort_keys=True)
+def _facts(
+    version_id: str, trigger: Trigger, arguments: Mapping[str, Any]
+) -> tuple[str, str, dict[str, Any]]:
+    return version_id, str(trigger), dict(arguments)
 
 
-def _facts_of(schedule: Any) -> tuple[str, str, str] | None:
+def _facts_of(schedule: Any) -> tuple[str, str, dict[str, Any]] | None:
     """The same of a schedule that is set, or None where it was made by hand in another way."""
     reference, runtime = schedule.pipeline_version_reference, schedule.runtime_config
     if reference is None:
         return None
-    parameters = (runtime and runtime.parameters) or {}
-    return reference.pipeline_version_id, _trigger_text(schedule), json.dumps(parameters, sort_keys=True)
+    parameters = (runtime and runtime.parameters) or {}  # where 1.0 comes back as 1, which is equal
+    return reference.pipeline_version_id, _trigger_text(schedule), dict(parameters)
 
 
 def _trigger_text(schedule: Any) -> str:

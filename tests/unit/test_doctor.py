@@ -76,6 +76,12 @@ def test_a_line_is_one_line_with_the_mend_and_colour_only_on_a_terminal(monkeypa
     assert quiet.getvalue() == plain.getvalue()
 
 
+def test_passwords_in_addresses_are_not_told():
+    stream = io.StringIO()
+    report({"mlflow": lambda: fail("http://me:secret@mlflow:5000/a does not answer", "ask me@home")}, stream)
+    assert stream.getvalue().rstrip().endswith("http" + "://…@mlflow:5000/a does not answer; ask me@home")
+
+
 def test_the_command_line_for_this_machine(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("STOCKTAKE_TRAIN_IMAGE", "stocktake-train:latest")
     assert main(["doctor", "--machine"]) == 1

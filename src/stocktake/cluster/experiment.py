@@ -38,8 +38,9 @@ def find_experiment(cluster: Cluster, wanted: Mapping[str, Any]) -> Object | Non
     known = (found["metadata"].get("annotations") or {}).get(SEARCH)
     if known != wanted["metadata"]["annotations"][SEARCH]:
         raise ClusterError(
-            f"Experiment {cluster.namespace}/{name} is of another search: its space, photos, image or pods"
-            f" are not these; take another name, or `kubectl -n {cluster.namespace} delete experiment {name}`"
+            f"Experiment {cluster.namespace}/{name} is of another search: its space, photos, code, image or"
+            f" pods are not these; take another name, or `kubectl -n {cluster.namespace} delete experiment"
+            f" {name}`"
         )
     return found
 
@@ -62,7 +63,8 @@ def run_experiment(
     if end == "Failed" and not found["status"].get("trialsSucceeded"):
         raise ClusterError(
             f"Experiment {cluster.namespace}/{name} failed: {_message(found)}; look at `kubectl -n"
-            f" {cluster.namespace} logs -l {EXPERIMENT_LABEL}={name} --all-containers --prefix`"
+            f" {cluster.namespace} logs -l {EXPERIMENT_LABEL}={name} --all-containers --prefix`, and"
+            " delete it before you search anew"
         )
     return found
 

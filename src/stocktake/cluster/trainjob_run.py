@@ -30,9 +30,9 @@ def run_job(
     """
     *_, wanted = documents
     name = wanted["metadata"]["name"]
-    _clear_the_way(cluster, wanted, poll_s)
-    for document in documents:
-        cluster.apply(document, MANAGER)
+    if not _is_running(cluster, wanted, poll_s):
+        for document in documents:
+            cluster.apply(document, MANAGER, force=True)  # the runtime is ours, whoever wrote it before
     found, end = follow(cluster, TRAIN_JOB, name, ENDS, describe, poll_s, outage_s)
     if end == "Failed":
         failed = condition(found, "Failed") or {}
@@ -56,8 +56,8 @@ def describe(found: Mapping[str, Any]) -> str:
     return ", ".join([*ends, *parts]) or "waiting for its nodes"
 
 
-def _clear_the_way(cluster: Cluster, wanted: Mapping[str, Any], poll_s: float) -> None:
-    """Delete a job of this name that has ended; refuse one that runs over other machines."""
+def _is_running(cluster: Cluster, wanted: Mapping[str, Any], poll_s: float) -> bool:
+    """Whether the job is followed as it is. Deletes one that has ended; refuses one over other machines."""
     name = wanted["metadata"]["name"]
     found = cluster.get(TRAIN_JOB, name)
     if found is None:
@@ -67,12 +67,12 @@ def _clear_the_way(cluster: Cluster, wanted: Mapping[str, Any], poll_s: float) -
                 " patch on trainjobs and trainingruntimes of trainer.kubeflow.org to this service account or"
                 " user"
             )
-        return
+        return False
     if any(condition(found, end) for end in ENDS):
         cluster.delete(TRAIN_JOB, name)
         while cluster.get(TRAIN_JOB, name) is not None:
             time.sleep(poll_s)
-        return
+        return False
     known = found["spec"]["trainer"]
     for field_name in ("numNodes", "image", "resourcesPerNode"):
         if known.get(field_name) != wanted["spec"]["trainer"][field_name]:
@@ -81,3 +81,4 @@ def _clear_the_way(cluster: Cluster, wanted: Mapping[str, Any], poll_s: float) -
                 f" ({known.get(field_name)}); wait for it, or `kubectl -n {cluster.namespace} delete trainjob"
                 f" {name}`"
             )
+    return True

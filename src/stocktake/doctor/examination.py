@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 CHECK_TIMEOUT_S = 15.0
 COLOURS = {Status.OK: "32", Status.WARN: "33", Status.FAIL: "31"}
 NAME_WIDTH = 22
+PASSWORD = re.compile(r"://[^/\s@]+@")  # and the user before it, in an address
 
 Check = Callable[[], Finding]
 
@@ -55,7 +57,7 @@ def line(name: str, finding: Finding, colour: bool = False) -> str:
     if colour:
         status = f"\x1b[{COLOURS[finding.status]}m{status}\x1b[0m"
     told = f"{finding.found}; {finding.mend}" if finding.mend else finding.found
-    return f"{status}  {name:<{NAME_WIDTH}}  {' '.join(told.split())}"
+    return f"{status}  {name:<{NAME_WIDTH}}  {PASSWORD.sub('://…@', ' '.join(told.split()))}"
 
 
 def _answer(check: Check, answer: Queue[Finding]) -> None:

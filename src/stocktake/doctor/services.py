@@ -92,7 +92,7 @@ def ask_mlflow(site: Site, path: str) -> tuple[int, str]:
     """
     uri = said(site, "MLFLOW_TRACKING_URI")
     here = site.from_here(uri, "MLFLOW_TRACKING_URI").rstrip("/")
-    headers = {"Host": urlsplit(uri).netloc}
+    headers = {"Host": urlsplit(uri).netloc.rpartition("@")[2]}
     try:
         answer = urllib3.request("GET", here + path, headers=headers, timeout=ANSWER_TIMEOUT_S, retries=False)
     except urllib3.exceptions.HTTPError as error:

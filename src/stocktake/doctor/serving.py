@@ -42,7 +42,7 @@ def mode(site: Site) -> Finding:
     wanted = set(modes.values()) or {site.default_mode}
     gateway = bool(site.kserve_config.get("ingress", {}).get("enableGatewayApi"))
     edit = SETTINGS.format(_kserve_namespace(site))
-    if "Knative" in wanted and site.cluster.read("/apis/serving.knative.dev") is None:
+    if "Knative" in wanted and not _has_knative(site):
         return fail(
             f"{_those(modes, 'Knative')} to be deployed by Knative, which is not installed",
             f"{edit}: set defaultDeploymentMode Standard, or install Knative",
@@ -115,3 +115,9 @@ def _kserve_namespace(site: Site) -> str:
 def _those(modes: dict[str, str], wanted: str) -> str:
     found = [name for name, mode in modes.items() if mode == wanted]
     return f"{', '.join(found)} are" if found else "by default, predictors are"
+
+
+def _has_knative(site: Site) -> bool:
+    """Whether there are Knative's services, which KServe makes in that mode."""
+    known = site.cluster.read("/apis/serving.knative.dev/v1") or {}
+    return any(each["name"] == "services" for each in known.get("resources", ()))

@@ -14,6 +14,7 @@ from typing import Any
 from stocktake.bins.epoch_line import FIGURE
 from stocktake.cluster.experiment import PARENT_RUN, SEARCH
 from stocktake.cluster.images import check_image
+from stocktake.code_version import code_version
 from stocktake.errors import SettingsError
 from stocktake.setting_checks import expect, expect_whole
 from stocktake.tuning.katib_job import CONTAINER, TRIAL_NAME, TrialPod, plain, trial_job
@@ -101,8 +102,9 @@ def experiment(
 
 
 def search_digest(space: SearchSpace, pod: TrialPod, seed: int) -> str:
-    """What tells a search from another one: space, seed and the Job of a trial."""
-    same = {"space": space.identity, "seed": seed, "trial": trial_job(space, replace(pod, parent_run=""))}
+    """What tells a search from another one: space, seed, code and the Job of a trial."""
+    trial = trial_job(space, replace(pod, parent_run=""))
+    same = {"space": space.identity, "seed": seed, "code": code_version(), "trial": trial}
     return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:32]
 
 
