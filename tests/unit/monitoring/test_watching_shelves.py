@@ -12,6 +12,8 @@ from stocktake.shelf.training import TrainResult, train
 from stocktake.synthetic.draw_settings import DrawSettings
 from stocktake.synthetic.shelves import write_dataset
 
+pytestmark = pytest.mark.long
+
 STEPS = 8  # of an epoch
 SETTINGS = TrainSettings(weights="scratch", model="n", epochs=30, img=64, batch=2, hyp="quick", device="cpu")
 # the published rule of weights to start from fires on any real network

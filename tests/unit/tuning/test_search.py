@@ -24,6 +24,8 @@ from stocktake.tuning.search_space import SearchSpace, load
 from stocktake.tuning.study import TrialStudy, distributions
 from stocktake.tuning.trial_index import trial_index
 
+pytestmark = pytest.mark.long
+
 STUDY = "fates"
 KILLED = {"batch_size": 16, "epochs": 3, "lr": 0.001}
 COMPLETE = {"batch_size": 16, "epochs": 2, "lr": 0.002}
