@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pipelines.verbs import new_verb
 from stocktake.errors import StocktakeError
 
 DEPLOY_EXAMPLE = """\
@@ -103,13 +104,7 @@ def roll_back(options: argparse.Namespace) -> None:
 
 
 def _add(verbs: Any, name: str, text: str, examples: str = "") -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(
-        name,
-        help=text,
-        description=f"{text[0].upper()}{text[1:]}.",
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_verb(verbs, name, text, examples)
     parser.add_argument("name", metavar="NAME", help="registered model, and so the InferenceService")
     parser.add_argument("--namespace", help="that of the context, or of the pod, if not given")
     parser.add_argument("--context", help="of the kubeconfig; the current one if not given")

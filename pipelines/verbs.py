@@ -1,4 +1,4 @@
-"""What the verbs that take a pipeline have in common."""
+"""What verbs have in common, those that take a pipeline above all."""
 
 import argparse
 from pathlib import Path
@@ -8,8 +8,8 @@ from pipelines.catalogue import PIPELINES, Pipeline, find
 from pipelines.parameters import read_file, split_assignments
 
 
-def add_verb(verbs: Any, name: str, text: str, examples: str) -> argparse.ArgumentParser:
-    """Add a verb that takes a pipeline and its parameters."""
+def new_verb(verbs: Any, name: str, text: str, examples: str = "") -> argparse.ArgumentParser:
+    """Add a verb to a parser's subparsers; `text` is its help and, as a sentence, its description."""
     parser: argparse.ArgumentParser = verbs.add_parser(
         name,
         help=text,
@@ -17,6 +17,12 @@ def add_verb(verbs: Any, name: str, text: str, examples: str) -> argparse.Argume
         epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    return parser
+
+
+def add_verb(verbs: Any, name: str, text: str, examples: str) -> argparse.ArgumentParser:
+    """Add a verb that takes a pipeline and its parameters."""
+    parser = new_verb(verbs, name, text, examples)
     parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(PIPELINES)}")
     parser.add_argument(
         "--params", type=Path, metavar="FILE", help="YAML file of parameters, as in pipelines/params"
