@@ -18,13 +18,12 @@ MODES = ("Standard", "Knative")
 LONGEST_LABEL = 63  # characters of a label's value in Kubernetes
 
 
-def check_version(version: ModelVersion, model_dir: Path, wanted_task: str | None = None) -> Served:
+def check_version(version: ModelVersion, model_dir: Path) -> Served:
     """Fetch a version's model dir and check it.
 
     Args:
         version: from the registry.
         model_dir: an empty folder for its files.
-        wanted_task: what the service is for, where that is known.
 
     Returns:
         What a cluster is told of it.
@@ -46,9 +45,6 @@ def check_version(version: ModelVersion, model_dir: Path, wanted_task: str | Non
             f"{version.digest[:12]}…; register the model dir again"
         )
     fetch_model(version.uri, model_dir)
-    task = ModelCard.read(model_dir).task
-    if wanted_task and task != wanted_task:
-        raise ModelError(f"{version.uri}: is a {task}, but what serves now is a {wanted_task}")
     return Served(f"{version.model_uri}/", version.uri)
 
 
