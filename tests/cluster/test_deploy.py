@@ -416,6 +416,7 @@ def test_a_rehearsal_needs_its_runtime(cluster, start, models, quick):
     report = deploy(cluster, models.versions[1], quick)
     assert report.outcome == "rolled back"
     assert "there is no ServingRuntime stocktake-cpu" in report.reason
+    controllers.settle()
     assert {backends for (backends,) in controllers.history} == {(100, models.uris[0], 1)}
 
 
