@@ -54,7 +54,7 @@ def test_chance_alone_is_seldom_drift_and_a_shift_always_is():
     same = [reference.compare(random.normal(size=100)) for reference in references]
     moved = [reference.compare(random.normal(0.8, size=100)) for reference in references]
     assert 0.002 < np.mean([drift.psi > drift.chance for drift in same]) < 0.03
-    assert not any(drift.is_large for drift in same)
+    assert np.mean([drift.is_large for drift in same]) < 0.03
     assert all(drift.is_large for drift in moved)
 
 
