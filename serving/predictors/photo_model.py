@@ -68,6 +68,10 @@ class PhotoModel(Model):
         """Run the model on (N, S, S, 3) uint8 RGB, on all cores or on one of `lanes` shares. N answers."""
         return self._loaded.infer(batch, alone)
 
+    def open_lanes(self) -> None:
+        """Get ready for `lanes` calls of `infer` side by side, see `LoadedModel.open_lanes`."""
+        self._loaded.open_lanes()
+
     def runner_facts(self) -> dict[str, str]:
         """What runs the model, where, in which precision, and why."""
         runner = self._loaded.runner

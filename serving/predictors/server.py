@@ -87,8 +87,10 @@ class PredictorServer(ModelServer):
         self.setup_event_loop()
         rest, grpc = self._rest(), self._grpc()
         servers = [asyncio.create_task(rest.start()), asyncio.create_task(grpc.start(self.max_threads))]
+        lanes = asyncio.create_task(self.registered_models.open_lanes())
         was_interrupted = await wait_for_signal(self.registered_models.reload_all, *servers)
         self._drain.begin()
+        lanes.cancel()  # a model that is being prepared is finished all the same, for a thread can't be ended
         logger.info("draining: not ready, answering what still comes")
         await asyncio.sleep(0 if was_interrupted else self._settings.drain_seconds)
         rest.stop()

@@ -51,9 +51,12 @@ def open_others(
             continue
         try:
             runner = load_runner(base.model_dir, [precision], precision=precision, lanes=pass_workers())
-            models[precision] = base.with_runner(runner)
+            model = base.with_runner(runner)
+            model.open_lanes()
         except ModelError as error:
             refused[precision] = PrecisionVerdict(allowed=False, reason=f"not scored: {error}")
+        else:
+            models[precision] = model
     return models, refused
 
 
