@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from fastapi import FastAPI
-from kserve.protocol.rest.server import RESTServer, _RefreshingServer
+from kserve.protocol.rest.server import RESTServer, _RefreshingServer, metrics_handler
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.predictors.rest_errors import answering_router
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +75,15 @@ class RestServer(RESTServer):
 
     def _add_middlewares(self, app: FastAPI) -> None:
         """KServe's would time each request for a log that nobody asked for, at a quarter of a millisecond."""
+
+    def _register_endpoints(self, app: FastAPI) -> None:
+        """Those that `rest` lacks: KServe's others answer methods that ours refuse, and read any body."""
+        router = answering_router()
+        router.add_api_route("/metrics", metrics_handler)
+        models = self.model_repository_extension
+        for verb, answer in (("load", models.load), ("unload", models.unload)):
+            router.add_api_route(f"/v2/repository/models/{{model_name}}/{verb}", answer, methods=["POST"])
+        app.include_router(router)
 
     def stop(self) -> None:
         """Accept no new connections, and end when those that there are have been answered."""
