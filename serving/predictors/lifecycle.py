@@ -11,6 +11,7 @@ import logging
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from threading import Event
 from typing import Any
 
 from fastapi import FastAPI
@@ -23,33 +24,19 @@ from serving.predictors.rest_errors import answering_router
 logger = logging.getLogger(__name__)
 
 
-class Drain:
-    """Whether the server is about to end.
-
-    Attributes:
-        draining: False until `begin`.
-    """
-
-    def __init__(self) -> None:
-        self.draining = False
-
-    def begin(self) -> None:
-        """Be not ready from now on."""
-        self.draining = True
-
-
 class DrainMiddleware:
     """Asks clients to close their connections while the server drains."""
 
-    def __init__(self, app: ASGIApp, drain: Drain):
+    def __init__(self, app: ASGIApp, draining: Event):
+        """`draining` is set when the server is about to end."""
         self._app = app
-        self._drain = drain
+        self._draining = draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
 
         async def send_closing(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._drain.draining:
+            if message["type"] == "http.response.start" and self._draining.is_set():
                 MutableHeaders(scope=message)["connection"] = "close"
             await send(message)
 

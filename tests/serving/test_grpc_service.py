@@ -191,7 +191,7 @@ def test_who_watches_the_health_is_told_of_the_end():
     with grpc.insecure_channel(light.grpc) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(HealthCheckRequest())
         assert next(watch).status == SERVING
-        light.drain.begin()
+        light.draining.set()
         light.close()
         assert [said.status for said in watch] == [NOT_SERVING]
 
@@ -222,7 +222,7 @@ def test_a_model_that_is_not_ready(light, stub):
 
 
 def test_a_server_that_is_about_to_end_answers_what_still_comes(light, stub):
-    light.drain.begin()
+    light.draining.set()
 
     assert not stub.ServerReady(messages.ServerReadyRequest()).ready
     assert stub.ModelInfer(REQUEST).model_name == NAME
@@ -293,7 +293,7 @@ def test_health_follows_readiness(light, channel, service):
 
     light.model.ready = True
     assert stub.Check(request).status == next(watch).status == SERVING
-    light.drain.begin()
+    light.draining.set()
     assert stub.Check(request).status == NOT_SERVING
     watch.cancel()
 
