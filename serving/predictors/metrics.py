@@ -53,6 +53,8 @@ CLOSED_LANES = Counter(
 GPU_USED = Gauge("stocktake_gpu_memory_used_bytes", "GPU memory in use, by whatever process", ["gpu"])
 GPU_TOTAL = Gauge("stocktake_gpu_memory_bytes", "GPU memory that there is", ["gpu"])
 
+RUNNER_LABELS = ("engine", "device", "precision")
+
 _loaded: set[str] = set()
 
 

@@ -11,7 +11,7 @@ from kserve.errors import ModelNotFound
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
 from serving.predictors.errors import NotReady
-from serving.predictors.metrics import count_closed_lanes, model_unloaded
+from serving.predictors.metrics import RUNNER_LABELS, count_closed_lanes, model_loaded, model_unloaded
 from stocktake.errors import StocktakeError
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,12 @@ class PredictorRepository(ModelRepository):
         """Load every model. Raises ModelError if one can't be; says why."""
         for name, model_dir in self._model_dirs.items():
             self.update(self._load_model(name, model_dir))
+
+    def update(self, model: Model, name: str | None = None) -> None:
+        """Let a model answer from now on; only then do the metrics speak of it."""
+        super().update(model, name)
+        facts = model.runner_facts()
+        model_loaded(model.name, digest=model.digest, **{label: facts[label] for label in RUNNER_LABELS})
 
     async def open_lanes(self) -> None:
         """Get each model ready for several photos side by side, while it looks at one at a time.

@@ -31,14 +31,15 @@ from serving.predictors.rest import add_routes
 from serving.predictors.settings import ServerSettings
 from serving.predictors.shelf_detector import ShelfDetectorModel
 from serving.predictors.tracing import configure_tracing
+from stocktake.bins.counter import BinCounter
 from stocktake.loaded_model import LoadedModel
-from stocktake.model_card import Task
+from stocktake.shelf.detector import ShelfDetector
 
 logger = logging.getLogger(__name__)
 
-PREDICTORS: dict[Task, Callable[[str, Any, Scheduler, Capacity], PhotoModel]] = {
-    "shelf-detector": ShelfDetectorModel,
-    "bin-counter": BinCounterModel,
+PREDICTORS: dict[type[LoadedModel], Callable[[str, Any, Scheduler, Capacity], PhotoModel[Any]]] = {
+    ShelfDetector: ShelfDetectorModel,
+    BinCounter: BinCounterModel,
 }
 
 
@@ -149,10 +150,10 @@ def serve(
     scheduler = Scheduler(settings.threads)
     capacity = Capacity(settings.max_requests, bodies_bytes=settings.max_bodies_bytes)
 
-    def load(name: str, model_dir: Path) -> PhotoModel:
+    def load(name: str, model_dir: Path) -> PhotoModel[Any]:
         first = opened.pop(name, None)
         model = first.result() if first else open_model(model_dir, settings.threads)
-        return PREDICTORS[model.card.task](name, model, scheduler, capacity)
+        return PREDICTORS[type(model)](name, model, scheduler, capacity)
 
     repository = PredictorRepository(model_dirs, load)
     try:

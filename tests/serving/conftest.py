@@ -3,6 +3,7 @@ import io
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,19 @@ def connection(server):
     connection = connect(server.http_port)
     yield connection
     connection.close()
+
+
+@pytest.fixture
+def silent():
+    """Makes streams of gRPC messages that do not come."""
+    ended = threading.Event()
+
+    def messages_to_come():
+        ended.wait()
+        yield from ()
+
+    yield messages_to_come
+    ended.set()
 
 
 @pytest.fixture(scope="session")

@@ -89,7 +89,7 @@ class LightModel(Model):
         ]
 
     def runner_facts(self):
-        return {"engine": "none", "precision": "exact"}
+        return {"engine": "none", "device": "none", "precision": "exact"}
 
     async def predict(self, payload, headers=None):
         self.headers = headers

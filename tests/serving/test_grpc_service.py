@@ -150,19 +150,6 @@ def test_no_place_is_told_before_the_message_comes(light, channel):
         infer(iter(()))
 
 
-@pytest.fixture
-def silent():
-    """Makes streams of messages that do not come."""
-    ended = threading.Event()
-
-    def messages_to_come():
-        ended.wait()
-        yield from ()
-
-    yield messages_to_come
-    ended.set()
-
-
 def infer_as_stream(channel):
     return channel.stream_unary("/inference.GRPCInferenceService/ModelInfer")
 

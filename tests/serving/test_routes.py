@@ -23,7 +23,7 @@ METADATA = {
         {"name": "half", "datatype": "FP32", "shape": [-1, 1]},
         {"name": "echo", "datatype": "BYTES", "shape": [-1]},
     ],
-    "properties": {"engine": "none", "precision": "exact"},
+    "properties": {"engine": "none", "device": "none", "precision": "exact"},
 }
 SAID = {
     "/": {"status": "alive"},
