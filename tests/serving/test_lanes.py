@@ -1,9 +1,12 @@
 """Lanes for several photos side by side, which a server opens when it answers already."""
 
 import asyncio
+import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
+import pytest
 from prometheus_client import REGISTRY
 
 from serving.predictors.admission import Capacity
@@ -11,7 +14,7 @@ from serving.predictors.loading import open_model
 from serving.predictors.repository import PredictorRepository
 from serving.predictors.shelf_detector import ShelfDetectorModel
 from tests.serving.conftest import BINS, NAME
-from tests.serving.light_server import wait_until
+from tests.serving.light_server import LightModel, wait_until
 from tests.serving.loaded import predict, request_of
 from tests.serving.staged_model import scheduling
 from tests.tiny_model import write_model_dir
@@ -81,3 +84,28 @@ def test_a_model_that_is_unloaded_meanwhile_is_left_alone(tmp_path, caplog):
         asyncio.run(main(repository))
 
     assert "unloaded looks at" not in caplog.text
+
+
+def test_a_failure_is_told_even_if_the_server_ends_meanwhile(caplog):
+    began, ended = threading.Event(), threading.Event()
+
+    class Stuck(LightModel):
+        def open_lanes(self):
+            began.set()
+            assert ended.wait(60)
+            raise RuntimeError("kumquat")
+
+    async def main():
+        repository = PredictorRepository({"light": Path("light")}, lambda _name, _model_dir: Stuck())
+        repository.load_all()
+        opening = asyncio.create_task(repository.open_lanes())
+        await asyncio.to_thread(began.wait, 60)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        ended.set()
+
+    asyncio.run(main())
+
+    assert "RuntimeError: kumquat" in caplog.text
+    assert failures("light") == 1
