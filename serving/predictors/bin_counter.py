@@ -4,8 +4,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from serving.predictors.admission import Capacity
-from serving.predictors.batching import Scheduler
 from serving.predictors.photo_model import PhotoModel, bytes_tensor
 from serving.predictors.protocol import QUANTITY, Sent, Tensors
 from stocktake.bins.counter import BinCounter, BinReport
@@ -14,7 +12,7 @@ from stocktake.images import DecodedPhoto
 ALWAYS = ("count", "probabilities")
 
 
-class BinCounterModel(PhotoModel):
+class BinCounterModel(PhotoModel[BinCounter]):
     """Photos in, and the recorded quantities if they are to be verified; counts and verdicts out."""
 
     INPUTS: ClassVar[list[dict[str, Any]]] = [
@@ -22,15 +20,11 @@ class BinCounterModel(PhotoModel):
         {"name": QUANTITY, "datatype": "INT32", "shape": [-1]},
     ]
 
-    def __init__(self, name: str, counter: BinCounter, scheduler: Scheduler, capacity: Capacity):
-        super().__init__(name, counter, scheduler, capacity)
-        self.counter = counter
-
     def get_output_types(self) -> list[dict[str, Any]]:
         """The v2 outputs; the last two come with an `expected_quantity` only."""
         return [
             {"name": "count", "datatype": "INT32", "shape": [-1]},
-            {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(self.counter.classes)]},
+            {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(self.loaded.classes)]},
             {"name": "match_probability", "datatype": "FP32", "shape": [-1]},
             {"name": "verdict", "datatype": "BYTES", "shape": [-1]},
         ]
@@ -41,7 +35,7 @@ class BinCounterModel(PhotoModel):
 
     def interpret(self, answer: np.ndarray, _decoded: DecodedPhoto, quantity: int | None) -> BinReport:
         """See `BinCounter.interpret`."""
-        return self.counter.interpret(answer, quantity)
+        return self.loaded.interpret(answer, quantity)
 
     def to_tensors(self, reports: list[BinReport]) -> Tensors:
         """The v2 outputs of N photos, in their order."""

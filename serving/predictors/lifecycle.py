@@ -11,43 +11,32 @@ import logging
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from threading import Event
 from typing import Any
 
 from fastapi import FastAPI
-from kserve.protocol.rest.server import RESTServer, _RefreshingServer
+from kserve.protocol.rest.server import RESTServer, _RefreshingServer, metrics_handler
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.predictors.rest_errors import answering_router
+
 logger = logging.getLogger(__name__)
-
-
-class Drain:
-    """Whether the server is about to end.
-
-    Attributes:
-        draining: False until `begin`.
-    """
-
-    def __init__(self) -> None:
-        self.draining = False
-
-    def begin(self) -> None:
-        """Be not ready from now on."""
-        self.draining = True
 
 
 class DrainMiddleware:
     """Asks clients to close their connections while the server drains."""
 
-    def __init__(self, app: ASGIApp, drain: Drain):
+    def __init__(self, app: ASGIApp, draining: Event):
+        """`draining` is set when the server is about to end."""
         self._app = app
-        self._drain = drain
+        self._draining = draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
 
         async def send_closing(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._drain.draining:
+            if message["type"] == "http.response.start" and self._draining.is_set():
                 MutableHeaders(scope=message)["connection"] = "close"
             await send(message)
 
@@ -73,6 +62,15 @@ class RestServer(RESTServer):
 
     def _add_middlewares(self, app: FastAPI) -> None:
         """KServe's would time each request for a log that nobody asked for, at a quarter of a millisecond."""
+
+    def _register_endpoints(self, app: FastAPI) -> None:
+        """Those that `rest` lacks: KServe's others answer methods that ours refuse, and read any body."""
+        router = answering_router()
+        router.add_api_route("/metrics", metrics_handler)
+        models = self.model_repository_extension
+        for verb, answer in (("load", models.load), ("unload", models.unload)):
+            router.add_api_route(f"/v2/repository/models/{{model_name}}/{verb}", answer, methods=["POST"])
+        app.include_router(router)
 
     def stop(self) -> None:
         """Accept no new connections, and end when those that there are have been answered."""

@@ -47,8 +47,13 @@ STAGE_SECONDS: dict[Stage, Histogram] = {
     ),
 }
 MODEL = Info("stocktake_model", "The models that are loaded, and what runs them", ["model"])
+CLOSED_LANES = Counter(
+    "stocktake_closed_lanes", "Times that a model was left to look at one photo at a time", ["model"]
+)
 GPU_USED = Gauge("stocktake_gpu_memory_used_bytes", "GPU memory in use, by whatever process", ["gpu"])
 GPU_TOTAL = Gauge("stocktake_gpu_memory_bytes", "GPU memory that there is", ["gpu"])
+
+RUNNER_LABELS = ("engine", "device", "precision")
 
 _loaded: set[str] = set()
 
@@ -112,12 +117,18 @@ def count_stage(model_name: str, stage: Stage, photos: int, seconds: float) -> N
         BATCH_PHOTOS.labels(model_name).observe(photos)
 
 
+def count_closed_lanes(model_name: str) -> None:
+    """A model could not be prepared for several photos side by side."""
+    CLOSED_LANES.labels(model_name).inc()
+
+
 def model_loaded(name: str, *, digest: str, engine: str, device: str, precision: str) -> None:
     """Say what a model is; from now on it has a label of its own. Replaces what was said under its name."""
     _loaded.add(name)
     MODEL.labels(name).info({"digest": digest, "engine": engine, "device": device, "precision": precision})
     for gauge in (REQUESTS_IN_FLIGHT, PHOTOS_WAITING, PHOTOS_WORKING):
         gauge.labels(name)  # 0 from the start: an autoscaler can't tell nothing from no answer
+    CLOSED_LANES.labels(name)
     if device == "gpu":
         watch_gpu_memory()
 

@@ -4,12 +4,12 @@ import asyncio
 import json
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 from kserve import InferRequest, InferResponse, Model
 
-from serving.predictors import logs, metrics, tracing
+from serving.predictors import logs, tracing
 from serving.predictors.admission import Capacity
 from serving.predictors.batching import PhotoFailed, Scheduler
 from serving.predictors.errors import ClientError
@@ -18,6 +18,8 @@ from stocktake.errors import BadRequest
 from stocktake.gpu_decoding import find_decoder
 from stocktake.images import DecodedPhoto, EncodedPhoto, Pixels
 from stocktake.loaded_model import LoadedModel
+
+Loaded = TypeVar("Loaded", bound=LoadedModel)
 
 
 class Report(Protocol):
@@ -28,13 +30,14 @@ class Report(Protocol):
         ...
 
 
-class PhotoModel(Model):
+class PhotoModel(Model, Generic[Loaded]):
     """A loaded model dir as a KServe model over v1, v2 and gRPC.
 
     All that takes long runs in the scheduler's threads: the event loop stays free to answer probes.
 
     Attributes:
         INPUTS: what v2 metadata says of them; -1 for a size that may vary.
+        loaded: the model dir.
         scheduler: whose threads do the work; to be closed when the server ends.
         admission: the door that requests come in by, before their body is read.
         digest: of the model dir.
@@ -43,35 +46,36 @@ class PhotoModel(Model):
 
     INPUTS: ClassVar[list[dict[str, Any]]] = [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
 
-    def __init__(self, name: str, loaded: LoadedModel, scheduler: Scheduler, capacity: Capacity):
+    def __init__(self, name: str, loaded: Loaded, scheduler: Scheduler, capacity: Capacity):
         super().__init__(name)
-        self._loaded = loaded
+        self.loaded = loaded
         self.scheduler = scheduler
         self.admission = capacity.admission(name, self.lanes * self.max_batch)
         self.digest = loaded.digest
         self.max_decode = self.max_batch if find_decoder() else 1  # found now, for it takes a GPU seconds
-        facts = self.runner_facts()
-        del facts["reason"]  # a label of a sentence helps nobody
-        metrics.model_loaded(name, digest=loaded.digest, **facts)
         self.ready = True
 
     @property
     def lanes(self) -> int:
         """How many calls of `infer` run side by side with profit."""
-        return self._loaded.runner.lanes
+        return self.loaded.runner.lanes
 
     @property
     def max_batch(self) -> int:
         """Most photos that one call of `infer` should take."""
-        return self._loaded.runner.max_batch
+        return self.loaded.runner.max_batch
 
     def infer(self, batch: Pixels, alone: bool) -> Iterable[Any]:
         """Run the model on (N, S, S, 3) uint8 RGB, on all cores or on one of `lanes` shares. N answers."""
-        return self._loaded.infer(batch, alone)
+        return self.loaded.infer(batch, alone)
+
+    def open_lanes(self) -> None:
+        """Get ready for `lanes` calls of `infer` side by side, see `LoadedModel.open_lanes`."""
+        self.loaded.open_lanes()
 
     def runner_facts(self) -> dict[str, str]:
         """What runs the model, where, in which precision, and why."""
-        runner = self._loaded.runner
+        runner = self.loaded.runner
         return {
             "engine": runner.engine,
             "device": runner.device,
@@ -86,7 +90,7 @@ class PhotoModel(Model):
 
     def decode(self, photos: Sequence[EncodedPhoto]) -> Sequence[DecodedPhoto | Exception]:
         """Read encoded photos; a BadRequest stands in the place of one that is none."""
-        return self._loaded.decode_batch(photos)
+        return self.loaded.decode_batch(photos)
 
     @abstractmethod
     def get_output_types(self) -> list[dict[str, Any]]:

@@ -11,18 +11,18 @@ decoded are taken in turn: one of each model, and within a model one of each req
 nor a request of many photos keeps a single photo waiting for long.
 """
 
-from collections import OrderedDict, deque
-from typing import Any
+from collections import Counter, OrderedDict, deque
+from typing import Any, Literal
 
-from serving.predictors.photos import Photo, Request, StagedModel, Task
+from serving.predictors.photos import Photo, Request, Stage, StagedModel, Task
+
+NEXT: dict[Stage, Stage] = {"decode": "infer", "infer": "interpret"}
 
 
 class Queues:
-    """All photos of the process. Whoever calls holds the lock.
+    """All photos of the process, from their arrival to their report, even if that is thrown away.
 
-    Attributes:
-        present: photos from their arrival to their report, those included that are thrown away then.
-        unpacked: those of them that are being decoded, or are decoded.
+    Whoever calls holds the lock.
     """
 
     def __init__(self, threads: int):
@@ -33,9 +33,18 @@ class Queues:
         self._answered: deque[Photo] = deque()
         self._running = 0  # calls of infer by the pool
         self._alone = False  # one of them has all cores
-        self._inferred = 0  # photos after that, answered or being interpreted
-        self.present = 0
-        self.unpacked = 0
+        # Those that nobody has begun with, that are being decoded, that wait for a later stage or are in it.
+        self._photos: Counter[Literal["new"] | Stage] = Counter()
+
+    @property
+    def present(self) -> int:
+        """All photos."""
+        return self._photos.total()
+
+    @property
+    def unpacked(self) -> int:
+        """Those that are being decoded, or are decoded."""
+        return self.present - self._photos["new"]
 
     @property
     def waits(self) -> bool:
@@ -45,7 +54,7 @@ class Queues:
     def add(self, request: Request) -> None:
         """Let a request of one photo or more wait."""
         self._waiting.setdefault(request.model, OrderedDict())[request] = request.waiting
-        self.present += request.left
+        self._photos["new"] += request.left
 
     def take(self) -> Task | None:
         """What a thread of the pool does next, None if there is nothing that it may do."""
@@ -61,7 +70,8 @@ class Queues:
         model = next(iter(self._waiting), None)
         if model is not None and (room := self._most_unpacked(model) - self.unpacked) > 0:
             photos = self._take_waiting(model, min(room, model.max_decode))
-            self.unpacked += len(photos)
+            self._photos["new"] -= len(photos)
+            self._photos["decode"] += len(photos)
             return Task("decode", model, photos)
         return None
 
@@ -79,14 +89,13 @@ class Queues:
             self._running -= 1
             self._alone = False
         before = self.present
+        self._photos[task.stage] -= len(task.photos)
         for photo in task.photos:
             photo.since = now
-            self._inferred -= task.stage == "interpret"
             if photo.failure or task.stage == "interpret" or photo.request.over:
-                self.present -= 1
-                self.unpacked -= 1
-            elif task.stage == "infer":
-                self._inferred += 1
+                continue
+            self._photos[NEXT[task.stage]] += 1
+            if task.stage == "infer":
                 self._answered.append(photo)
             else:
                 queues = self._decoded if task.model.max_batch == 1 else self._batches
@@ -103,22 +112,19 @@ class Queues:
             del requests[request]
             if not requests:
                 del self._waiting[request.model]
-        unpacked = 0
+        decoded = 0
         for queues in (self._decoded, self._batches):
             if request.model in queues:
-                unpacked += _remove(queues[request.model], request)
+                decoded += _remove(queues[request.model], request)
                 if not queues[request.model]:
                     del queues[request.model]
         answered = _remove(self._answered, request)
-        self._inferred -= answered
-        unpacked += answered
-        self.present -= waiting + unpacked
-        self.unpacked -= unpacked
-        return waiting, unpacked
+        self._photos.subtract({"new": waiting, "infer": decoded, "interpret": answered})
+        return waiting, decoded + answered
 
     def _is_last(self, photos: int = 1) -> bool:
         """Whether no others than these are for the model: to interpret one takes a core, and not for long."""
-        return self.present - self._inferred == photos
+        return self.present - self._photos["interpret"] == photos
 
     def _most_unpacked(self, model: StagedModel) -> int:
         """A decoded photo takes up to 240 MB, yet nobody who infers should have to wait for the next one."""

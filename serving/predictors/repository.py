@@ -11,7 +11,7 @@ from kserve.errors import ModelNotFound
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
 from serving.predictors.errors import NotReady
-from serving.predictors.metrics import model_unloaded
+from serving.predictors.metrics import RUNNER_LABELS, count_closed_lanes, model_loaded, model_unloaded
 from stocktake.errors import StocktakeError
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,22 @@ class PredictorRepository(ModelRepository):
         """Load every model. Raises ModelError if one can't be; says why."""
         for name, model_dir in self._model_dirs.items():
             self.update(self._load_model(name, model_dir))
+
+    def update(self, model: Model, name: str | None = None) -> None:
+        """Let a model answer from now on; only then do the metrics speak of it."""
+        super().update(model, name)
+        facts = model.runner_facts()
+        model_loaded(model.name, digest=model.digest, **{label: facts[label] for label in RUNNER_LABELS})
+
+    async def open_lanes(self) -> None:
+        """Get each model ready for several photos side by side, while it looks at one at a time.
+
+        One that can't be goes on like that; the log and a metric say so.
+        """
+        for name, model in list(self.models.items()):
+            async with self._one_at_a_time:
+                if self.models.get(name) is model:  # what was loaded since has its lanes
+                    await asyncio.to_thread(_open_lanes, name, model)
 
     async def reload(self, name: str) -> None:
         """Load what is now in a model's folder, warm it up, and let it answer from the next request on.
@@ -69,6 +85,16 @@ class PredictorRepository(ModelRepository):
         """Forget a model; requests that it has accepted are answered. Raises KeyError if it is not loaded."""
         del self.models[name]
         model_unloaded(name)
+
+
+def _open_lanes(name: str, model: Model) -> None:
+    try:
+        model.open_lanes()
+    except Exception:  # of whatever kind: nobody waits for this thread once the server ends
+        logger.exception("%s looks at one photo at a time, for its lanes cannot be opened", name)
+        count_closed_lanes(name)
+    else:
+        logger.info("%s looks at %d photos side by side", name, model.lanes)
 
 
 class RepositoryExtension(ModelRepositoryExtension):

@@ -1,7 +1,6 @@
 """REST routes for inference: v2, and v1 with JSON or with a photo as the body.
 
-They and those of `rest_metadata` are added to KServe's app before it adds its own, and the first route that
-matches wins.
+They and those of `rest_metadata` are in KServe's app instead of its own, see `lifecycle.RestServer`.
 """
 
 import asyncio
@@ -23,7 +22,7 @@ from serving.predictors.metadata import version_of
 from serving.predictors.metrics import observe_request, rest_protocol
 from serving.predictors.parameters import timeout_seconds
 from serving.predictors.requests import Limits
-from serving.predictors.rest_errors import AnsweredRoute, add_error_handlers
+from serving.predictors.rest_errors import AnsweredRoute, add_error_handlers, answering_router
 from serving.predictors.rest_metadata import metadata_routes
 from serving.predictors.rest_v1 import parse_v1, request_of_photo
 from serving.predictors.rest_v2 import (
@@ -39,7 +38,7 @@ SMALL = 1 << 18  # bytes; more JSON than this is parsed beside the event loop
 
 def add_routes(app: FastAPI, dataplane: DataPlane, limits: Limits) -> None:
     """Answer requests of v1 and v2, and all errors as `{"error": …}`."""
-    router = APIRouter(route_class=AnsweredRoute)
+    router = answering_router()
     router.include_router(_inference_routes(dataplane, limits))
     router.include_router(metadata_routes(dataplane))
     app.include_router(router)
@@ -89,7 +88,7 @@ def _inference_routes(dataplane: DataPlane, limits: Limits) -> APIRouter:
     @router.post("/v1/models/{model_name}:explain", include_in_schema=False)
     async def explain(model_name: str) -> Response:
         requests.known_model(models, model_name)
-        raise NotImplementedError("explanations are not offered")  # KServe's route reads bodies of any size
+        raise NotImplementedError("explanations are not offered")
 
     return router
 

@@ -11,7 +11,7 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from serving.predictors import openapi
 from serving.predictors.metadata import model_metadata
 from serving.predictors.requests import known_model
-from serving.predictors.rest_errors import AnsweredRoute
+from serving.predictors.rest_errors import answering_router
 from serving.predictors.schemas import Live, ModelMetadata, ModelReady, Models, Ready, ServerMetadata
 
 MODEL = "/v2/models/{model_name}"
@@ -28,7 +28,7 @@ class ModelName(StringConvertor):
 
 def metadata_routes(dataplane: DataPlane) -> APIRouter:
     """The routes, which ask the data plane."""
-    router = APIRouter(route_class=AnsweredRoute)
+    router = answering_router()
     register_url_convertor("name", ModelName())
 
     def get(tag: str, *paths: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import cv2
@@ -20,7 +21,7 @@ from serving.predictors.batching import Scheduler
 from serving.predictors.bin_counter import BinCounterModel
 from serving.predictors.client_log import OneLineForClients
 from serving.predictors.grpc_server import PredictorGrpcServer
-from serving.predictors.lifecycle import Drain, DrainMiddleware, RestServer, wait_for_signal
+from serving.predictors.lifecycle import DrainMiddleware, RestServer, wait_for_signal
 from serving.predictors.loading import open_model
 from serving.predictors.metadata import EXTENSIONS
 from serving.predictors.photo_model import PhotoModel
@@ -30,33 +31,35 @@ from serving.predictors.rest import add_routes
 from serving.predictors.settings import ServerSettings
 from serving.predictors.shelf_detector import ShelfDetectorModel
 from serving.predictors.tracing import configure_tracing
+from stocktake.bins.counter import BinCounter
 from stocktake.loaded_model import LoadedModel
-from stocktake.model_card import Task
+from stocktake.shelf.detector import ShelfDetector
 
 logger = logging.getLogger(__name__)
 
-PREDICTORS: dict[Task, Callable[[str, Any, Scheduler, Capacity], PhotoModel]] = {
-    "shelf-detector": ShelfDetectorModel,
-    "bin-counter": BinCounterModel,
+PREDICTORS: dict[type[LoadedModel], Callable[[str, Any, Scheduler, Capacity], PhotoModel[Any]]] = {
+    ShelfDetector: ShelfDetectorModel,
+    BinCounter: BinCounterModel,
 }
 
 
 class PredictorDataPlane(DataPlane):
     """KServe's, which calls the server ready whatever its models are."""
 
-    def __init__(self, repository: PredictorRepository, drain: Drain):
+    def __init__(self, repository: PredictorRepository, draining: Event):
+        """`draining` is set when the server is about to end."""
         super().__init__(repository)
         self._repository = repository
-        self._drain = drain
+        self._draining = draining
 
     async def ready(self) -> bool:
         """True while every model can answer and the server is not about to end."""
-        return self._repository.all_ready and not self._drain.draining
+        return self._repository.all_ready and not self._draining.is_set()
 
     async def model_ready(self, model_name: str, disable_predictor_health_check: bool = False) -> bool:
         """The same of one model, for probes; a request is answered while the server drains, too."""
         is_ready = await super().model_ready(model_name, disable_predictor_health_check)
-        return is_ready and not self._drain.draining
+        return is_ready and not self._draining.is_set()
 
     def metadata(self) -> dict[str, Any]:
         """Name, version and the protocol extensions that there really are."""
@@ -78,8 +81,8 @@ class PredictorServer(ModelServer):
         self._settings = settings
         self._limits = Limits(settings.max_body_bytes, settings.deadline_seconds, settings.max_connections)
         self._access = Access(settings.token, settings.admin_token)
-        self._drain = Drain()
-        self.dataplane = PredictorDataPlane(repository, self._drain)
+        self._draining = Event()
+        self.dataplane = PredictorDataPlane(repository, self._draining)
         self.model_repository_extension = RepositoryExtension(repository)
 
     async def serve(self) -> None:
@@ -87,8 +90,10 @@ class PredictorServer(ModelServer):
         self.setup_event_loop()
         rest, grpc = self._rest(), self._grpc()
         servers = [asyncio.create_task(rest.start()), asyncio.create_task(grpc.start(self.max_threads))]
+        lanes = asyncio.create_task(self.registered_models.open_lanes())
         was_interrupted = await wait_for_signal(self.registered_models.reload_all, *servers)
-        self._drain.begin()
+        self._draining.set()
+        lanes.cancel()  # a model that is being prepared is finished all the same, for a thread can't be ended
         logger.info("draining: not ready, answering what still comes")
         await asyncio.sleep(0 if was_interrupted else self._settings.drain_seconds)
         rest.stop()
@@ -98,7 +103,7 @@ class PredictorServer(ModelServer):
         settings, app = self._settings, kserve.model_server.app
         add_routes(app, self.dataplane, self._limits)
         app.add_middleware(AccessMiddleware, access=self._access)
-        app.add_middleware(DrainMiddleware, drain=self._drain)
+        app.add_middleware(DrainMiddleware, draining=self._draining)
         return RestServer(
             "kserve.model_server:app",
             self.dataplane,
@@ -145,10 +150,10 @@ def serve(
     scheduler = Scheduler(settings.threads)
     capacity = Capacity(settings.max_requests, bodies_bytes=settings.max_bodies_bytes)
 
-    def load(name: str, model_dir: Path) -> PhotoModel:
+    def load(name: str, model_dir: Path) -> PhotoModel[Any]:
         first = opened.pop(name, None)
         model = first.result() if first else open_model(model_dir, settings.threads)
-        return PREDICTORS[model.card.task](name, model, scheduler, capacity)
+        return PREDICTORS[type(model)](name, model, scheduler, capacity)
 
     repository = PredictorRepository(model_dirs, load)
     try:

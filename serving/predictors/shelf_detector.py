@@ -5,8 +5,6 @@ from typing import Any
 import numpy as np
 import orjson
 
-from serving.predictors.admission import Capacity
-from serving.predictors.batching import Scheduler
 from serving.predictors.photo_model import PhotoModel, bytes_tensor
 from serving.predictors.protocol import Tensors
 from stocktake.images import DecodedPhoto
@@ -26,12 +24,8 @@ OUTPUTS: list[dict[str, Any]] = [
 ]
 
 
-class ShelfDetectorModel(PhotoModel):
+class ShelfDetectorModel(PhotoModel[ShelfDetector]):
     """Photos in, products, voids and a report for each photo out."""
-
-    def __init__(self, name: str, detector: ShelfDetector, scheduler: Scheduler, capacity: Capacity):
-        super().__init__(name, detector, scheduler, capacity)
-        self.detector = detector
 
     def get_output_types(self) -> list[dict[str, Any]]:
         """The v2 outputs."""
@@ -39,7 +33,7 @@ class ShelfDetectorModel(PhotoModel):
 
     def interpret(self, answer: Proposals, decoded: DecodedPhoto, _quantity: int | None) -> ShelfReport:
         """See `ShelfDetector.interpret`."""
-        return self.detector.interpret(answer, decoded)
+        return self.loaded.interpret(answer, decoded)
 
     def to_tensors(self, reports: list[ShelfReport]) -> Tensors:
         """See `to_tensors`."""

@@ -50,6 +50,8 @@ class LoadedModel(ABC):
         threads: int | None = None,
         precision: Precision | None = None,
         lanes: int = 1,
+        *,
+        lanes_later: bool = False,
     ) -> Self:
         """Check a model dir, load it and run it once.
 
@@ -58,6 +60,7 @@ class LoadedModel(ABC):
             threads: of one inference; None takes one for each core.
             precision: None takes that of the environment, or else the fastest that the card allows here.
             lanes: how many calls of `infer` may be made side by side, see `Runner`.
+            lanes_later: leave it to the caller to `open_lanes`, which takes as long as all else.
 
         Raises:
             SettingsError: this machine does not have the engine or the precision that is asked for.
@@ -70,7 +73,17 @@ class LoadedModel(ABC):
         model.runner = load_runner(model_dir, model.card.precisions, threads, precision, lanes)
         path = model_dir / MODEL_FILE
         model._check_outputs(model.runner.infer_blank(model.card.input_size, path), path)
+        if not lanes_later:
+            model.open_lanes()
         return model
+
+    def open_lanes(self) -> None:
+        """Get ready for several calls of `infer` side by side; they may be made meanwhile, and take turns.
+
+        Raises:
+            ModelError: the engine can't; it goes on as before.
+        """
+        self.runner.open_lanes(self.card.input_size, self.model_dir / MODEL_FILE)
 
     def with_runner(self, runner: Runner) -> Self:
         """The same model, run by another one."""

@@ -41,11 +41,11 @@ def find_gpu_engine() -> Engine:
     Raises:
         EngineMissing: ONNX Runtime is not installed or not built for GPUs, or there is no GPU.
     """
+    if not _gpus():  # before 20 MB are imported that most machines without one never use
+        raise EngineMissing("there is no NVIDIA GPU")
     offered = _providers()
     if CUDA not in offered:
         raise EngineMissing("onnxruntime is not built for GPUs")
-    if not _gpus():
-        raise EngineMissing("there is no NVIDIA GPU")
     return Engine("onnxruntime", "gpu", ("fp16", "fp32") if TENSORRT in offered else ("fp32",), load_on_gpu)
 
 
@@ -60,21 +60,28 @@ def find_cpu_engine() -> Engine:
 
 
 class OnnxRunner(Runner):
-    """One model in a session for all threads together, and maybe another for shares of them."""
+    """One model in a session: on a GPU for all lanes, on a CPU for all threads, and another for shares."""
 
     engine = "onnxruntime"
 
-    def __init__(self, device: Device, wish: Wish, whole: InferenceSession, shares: InferenceSession):
+    def __init__(self, device: Device, wish: Wish, session: InferenceSession, path: Path):
         self.device, self.precision, self.reason = device, wish.precision, wish.reason
         self.lanes = min(wish.lanes, wish.threads if device == "cpu" else GPU_LANES)
         self.max_batch = 1 if device == "cpu" else GPU_BATCH
-        self._whole, self._shares = whole, shares
-        self._names = [output.name for output in whole.get_outputs()]
+        self._whole = self._shares = session
+        self._threads, self._path = wish.threads, path
+        self._names = [output.name for output in session.get_outputs()]
 
     def infer(self, batch: NDArray[np.uint8], alone: bool = True) -> Outputs:
         """See `Runner.infer`."""
         session = self._whole if alone else self._shares
         return dict(zip(self._names, session.run(None, {INPUT_NAME: batch}), strict=True))
+
+    def _open_shares(self, blank: NDArray[np.uint8]) -> None:
+        on_cpu = self.device == "cpu"
+        shares = _open(self._path, [CPU], self._threads // self.lanes) if on_cpu else self._whole
+        shares.run(None, {INPUT_NAME: blank})
+        self._shares = shares
 
 
 def load_on_cpu(model_dir: Path, wish: Wish) -> OnnxRunner:
@@ -83,9 +90,8 @@ def load_on_cpu(model_dir: Path, wish: Wish) -> OnnxRunner:
     Raises:
         ModelError: ONNX Runtime refuses it, or its input is another one.
     """
-    path, lanes = model_dir / MODEL_FILE, min(wish.lanes, wish.threads)
-    whole = _open(path, [CPU], wish.threads)
-    return OnnxRunner("cpu", wish, whole, _open(path, [CPU], wish.threads // lanes) if lanes > 1 else whole)
+    path = model_dir / MODEL_FILE
+    return OnnxRunner("cpu", wish, _open(path, [CPU], wish.threads), path)
 
 
 def load_on_gpu(model_dir: Path, wish: Wish) -> OnnxRunner:
@@ -116,7 +122,7 @@ def load_on_gpu(model_dir: Path, wish: Wish) -> OnnxRunner:
     wanted, started = providers[0][0], session.get_providers()[0]
     if started != wanted:
         raise ModelError(f"{path}: {wanted} did not start, only {started}; see the log of onnxruntime")
-    return OnnxRunner("gpu", wish, session, session)
+    return OnnxRunner("gpu", wish, session, path)
 
 
 def _open(path: Path, providers: list[Any], threads: int) -> InferenceSession:

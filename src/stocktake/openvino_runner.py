@@ -73,7 +73,7 @@ def openvino_core() -> openvino.Core:
 class OpenVinoRunner(Runner):
     """One model, compiled for one photo at a time: on CPUs batches are no faster, fixed shapes are.
 
-    It is compiled once for all threads together and, with several lanes, a second time for shares of them.
+    It is compiled once for all threads together and, when lanes are opened, a second time for shares of them.
     """
 
     engine = "openvino"
@@ -83,8 +83,8 @@ class OpenVinoRunner(Runner):
     def __init__(self, model: openvino.Model, wish: Wish):
         self.precision, self.reason = wish.precision, wish.reason
         self.lanes = min(wish.lanes, wish.threads)
-        self._whole = _Requests(model, wish, streams=1)
-        self._shares = _Requests(model, wish, streams=self.lanes) if self.lanes > 1 else self._whole
+        self._model, self._wish = model, wish
+        self._whole = self._shares = _Requests(model, wish, streams=1)
 
     @classmethod
     def load(cls, model_dir: Path, wish: Wish) -> OpenVinoRunner:
@@ -113,6 +113,12 @@ class OpenVinoRunner(Runner):
         requests = self._whole if alone else self._shares
         rows = [requests.run(np.ascontiguousarray(photo[None])) for photo in batch]
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    def _open_shares(self, blank: NDArray[np.uint8]) -> None:
+        shares = _Requests(self._model, self._wish, streams=self.lanes)
+        for _ in range(self.lanes):
+            shares.run(blank)
+        self._shares = shares
 
 
 class _Requests:

@@ -7,15 +7,16 @@ card; its `precisions` are those that are allowed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar, get_args
 
 from stocktake import tracking
+from stocktake.dataset import Photo
 from stocktake.errors import ModelError
 from stocktake.loaded_model import LoadedModel
 from stocktake.model_card import ModelCard, PrecisionVerdict, write_sums
-from stocktake.photo_pass import pass_workers
+from stocktake.photo_pass import each_photo, pass_workers
 from stocktake.runner import Precision
 from stocktake.runtime import load_runner, precisions_here
 
@@ -28,6 +29,7 @@ DIGITS = 1e-9  # of a loss, that floating point may add
 _log = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=LoadedModel)
+Seen = TypeVar("Seen")
 Figures = Mapping[str, float]
 Verdicts = dict[Precision, PrecisionVerdict]
 
@@ -51,10 +53,41 @@ def open_others(
             continue
         try:
             runner = load_runner(base.model_dir, [precision], precision=precision, lanes=pass_workers())
-            models[precision] = base.with_runner(runner)
+            model = base.with_runner(runner)
+            model.open_lanes()
         except ModelError as error:
             refused[precision] = PrecisionVerdict(allowed=False, reason=f"not scored: {error}")
+        else:
+            models[precision] = model
     return models, refused
+
+
+def score_precisions(
+    base: Model,
+    photos: Sequence[Photo],
+    look: Callable[[Photo, Mapping[Precision, Model]], Mapping[Precision, Seen]],
+    figures_of: Callable[[Sequence[Seen]], Figures],
+    workers: int | None = None,
+    progress: bool = True,
+) -> str:
+    """Score a model in every precision that this machine has, and write to its card what may be served.
+
+    Args:
+        base: the model, loaded in fp32.
+        photos: n of them.
+        look: what is seen on a photo in each precision.
+        figures_of: scores by name of what was seen in one precision on the n photos; higher is better.
+        workers: threads; None takes one for each core.
+        progress: show a bar.
+
+    Returns:
+        The new digest of the model dir.
+    """
+    others, refused = open_others(base)
+    models: dict[Precision, Model] = {REFERENCE: base, **others}
+    seen = each_photo(lambda photo: look(photo, models), photos, workers, progress, "score precisions")
+    figures = {precision: figures_of([one[precision] for one in seen]) for precision in models}
+    return write_verdicts(base.model_dir, judge(figures, len(photos)) | recall(refused, base.card))
 
 
 def judge(figures: Mapping[Precision, Figures], photos: int) -> Verdicts:

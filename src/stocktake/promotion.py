@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 from stocktake.dataset import DatasetIndex
 from stocktake.evaluation_files import EvaluationResult, read_evaluation
 from stocktake.model_card import ModelCard, Task
-from stocktake.registry import GateDecision, gate, register
+from stocktake.registry import register
+from stocktake.registry_gate import GateDecision, gate
 from stocktake.settings import load_settings
 
 Evaluate = Callable[[Path, Path, Path, str], EvaluationResult]  # model dir, index, out dir, split

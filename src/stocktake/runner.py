@@ -27,7 +27,7 @@ class Runner(ABC):
         device: where.
         precision: what it computes in.
         reason: why this engine and this precision, in a sentence.
-        lanes: how many calls of `infer` run side by side with profit.
+        lanes: how many calls of `infer` run side by side with profit, once `open_lanes` is done.
         max_batch: how many photos one call should take at most; more are no error, but no gain either.
     """
 
@@ -44,29 +44,43 @@ class Runner(ABC):
 
         Args:
             batch: (N, H, W, 3) uint8 RGB.
-            alone: nothing else runs, so take all threads; otherwise take one of `lanes` equal shares.
+            alone: nothing else runs, so take all threads; otherwise take one of `lanes` equal shares. Before
+                `open_lanes` there are none, and calls take turns on all threads.
 
         Returns:
             The outputs by name, each with N rows; the same for the same photo, whatever is beside it.
         """
 
+    @abstractmethod
+    def _open_shares(self, blank: NDArray[np.uint8]) -> None:
+        """Prepare `lanes` shares, warm them up with a photo (1, H, W, 3), then let `infer` use them."""
+
     def __str__(self) -> str:
         return f"{self.engine} on {self.device} in {self.precision}: {self.reason}"
 
     def infer_blank(self, size: int, path: Path) -> Outputs:
-        """Run two blank photos of `size` px, which warms up every lane and shows what comes out.
+        """Run two blank photos of `size` px on all threads, which warms up and shows what comes out.
 
         Raises:
             ModelError: the model, which is that of `path`, can't.
         """
-        blank = np.zeros((2, size, size, 3), np.uint8)
         try:
-            if self.lanes > 1:
-                for _ in range(self.lanes):
-                    self.infer(blank[:1], alone=False)
-            return self.infer(blank)
+            return self.infer(_blank(2, size))
         except Exception as error:  # the engines' exceptions have no common base
             raise ModelError(f"{path}: cannot run a batch of 2 at {size} px ({error})") from error
+
+    def open_lanes(self, size: int, path: Path) -> None:
+        """Get ready for `lanes` photos of `size` px side by side; `infer` may be called meanwhile.
+
+        Raises:
+            ModelError: the model, which is that of `path`, can't; `infer` goes on as before.
+        """
+        if self.lanes == 1:
+            return
+        try:
+            self._open_shares(_blank(1, size))
+        except Exception as error:  # see above
+            raise ModelError(f"{path}: cannot run {self.lanes} photos side by side ({error})") from error
 
 
 class Wish(NamedTuple):
@@ -94,6 +108,10 @@ class Engine:
 
 class EngineMissing(Exception):
     """This machine does not have an engine; the message says why, as the beginning of a sentence."""
+
+
+def _blank(photos: int, size: int) -> NDArray[np.uint8]:
+    return np.zeros((photos, size, size, 3), np.uint8)
 
 
 def check_inputs(found: list[tuple[str, Any, int]], path: Path) -> None:

@@ -46,7 +46,7 @@ def load_runner(
         allowed: precisions that the model may be served in, as its card says.
         threads: of one inference; None takes one for each core.
         precision: None takes that of the environment, or else the fastest.
-        lanes: how many calls of `infer` may be made side by side; with 1 a model is compiled once.
+        lanes: how many calls of `infer` may be made side by side, once `Runner.open_lanes` is done.
         engine: None takes that of the environment, or else the best.
 
     Raises:
@@ -62,26 +62,55 @@ def load_runner(
         )
     cores = threads or len(os.sched_getaffinity(0))
     because = f"{wanted} was asked for" if wanted else "the fastest precision that its card allows here"
-    skipped: list[str] = []
-    here: list[str] = []
+    search = _Search(by_name, [wanted] if wanted else allowed)
     failure: ModelError | None = None
-    for found in _engines(by_name, skipped):
-        here.append(f"{found.name} computes in {', '.join(found.precisions)}")
-        for chosen in (each for each in found.precisions if each in ([wanted] if wanted else allowed)):
-            try:
-                runner = found.load(model_dir, Wish(chosen, cores, lanes, "; ".join([*skipped, because])))
-            except ModelError as error:
-                failure = error
-                skipped.append(f"{found.name} cannot run it in {chosen}, the log says why")
-                logger.warning("%s cannot run it in %s: %s", found.name, chosen, error)
-                continue
+    for found, chosen in search.candidates():
+        try:
+            runner = found.load(model_dir, Wish(chosen, cores, lanes, "; ".join([*search.skipped, because])))
+        except ModelError as error:
+            failure = error
+            search.skipped.append(f"{found.name} cannot run it in {chosen}, the log says why")
+            logger.warning("%s cannot run it in %s: %s", found.name, chosen, error)
+        else:
             logger.info("%s is run by %s", model_dir, runner)
             return runner
-    if failure:
-        raise failure
-    if not here:
-        raise SettingsError(f"{'; '.join(skipped)}; install stocktake[predictor]")
-    raise SettingsError(f"precision is {wanted or ' or '.join(allowed)}, but here {'; '.join(here)}")
+    raise failure or search.nothing_found()
+
+
+class _Search:
+    """Looks for engines of one name, or of any, that compute in one of some precisions.
+
+    Attributes:
+        skipped: why better ones were not taken.
+    """
+
+    def __init__(self, name: EngineName | None, precisions: Sequence[Precision]):
+        self._name, self._precisions = name, precisions
+        self._here: list[str] = []
+        self.skipped: list[str] = []
+
+    def candidates(self) -> Iterator[tuple[Engine, Precision]]:
+        """Engine and precision, best first."""
+        for engine in _engines(self._name, self.skipped):
+            self._here.append(f"{engine.name} computes in {', '.join(engine.precisions)}")
+            for precision in engine.precisions:
+                if precision in self._precisions:
+                    yield engine, precision
+
+    def nothing_found(self) -> SettingsError:
+        """The error where there were no candidates."""
+        if not self._here:
+            return SettingsError(f"{'; '.join(self.skipped)}; install stocktake[predictor]")
+        return SettingsError(
+            f"precision is {' or '.join(self._precisions)}, but here {'; '.join(self._here)}"
+        )
+
+
+def find_engines() -> None:
+    """Load the engines that models are run by, in the calling thread; others are not even imported."""
+    for engine in _engines(load_settings().engine, []):
+        if engine.device == "cpu":  # what a GPU can't run falls back to this one
+            return
 
 
 def precisions_here() -> set[Precision]:

@@ -24,7 +24,8 @@ from stocktake.cluster.lease import LEASE, read_record
 from stocktake.cluster.predictor_client import PredictorClient
 from stocktake.cluster.workload import REVISION
 from stocktake.errors import ModelError, StoreError
-from stocktake.registry import gate, register
+from stocktake.registry import register
+from stocktake.registry_gate import gate
 from stocktake.storage import open_store
 from tests.kserve_controller import REVISIONS, Controllers
 from tests.ports import free_ports

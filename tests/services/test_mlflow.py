@@ -19,7 +19,8 @@ from stocktake.doctor.finding import Status
 from stocktake.doctor.site import Site
 from stocktake.errors import SettingsError
 from stocktake.mlflow_server import configure
-from stocktake.registry import champion, fetch_model, gate, register
+from stocktake.registry import champion, fetch_model, register
+from stocktake.registry_gate import gate
 from tests.ports import free_port
 from tests.registry_data import figures, index_of, write_model
 

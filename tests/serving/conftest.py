@@ -3,13 +3,16 @@ import io
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import httpx
 import numpy as np
 import pytest
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from PIL import Image
 
 from tests import tiny_counter
@@ -99,6 +102,19 @@ def connection(server):
     connection.close()
 
 
+@pytest.fixture
+def silent():
+    """Makes streams of gRPC messages that do not come."""
+    ended = threading.Event()
+
+    def messages_to_come():
+        ended.wait()
+        yield from ()
+
+    yield messages_to_come
+    ended.set()
+
+
 @pytest.fixture(scope="session")
 def light_server():
     """A server in this process, around a model that looks at nothing."""
@@ -122,6 +138,19 @@ def light_connection(light):
     connection = connect(light.http_port)
     yield connection
     connection.close()
+
+
+@pytest.fixture
+def light_channel(light):
+    """For gRPC calls to it."""
+    with grpc.insecure_channel(light.grpc) as channel:
+        yield channel
+
+
+@pytest.fixture
+def light_stub(light_channel):
+    """Its methods over gRPC."""
+    return GRPCInferenceServiceStub(light_channel)
 
 
 @pytest.fixture(scope="session")

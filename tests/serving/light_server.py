@@ -15,7 +15,6 @@ from kserve import InferRequest, Model
 from serving.predictors.errors import ClientError, Overloaded
 from serving.predictors.grpc_server import PredictorGrpcServer
 from serving.predictors.http_protocol import JsonErrorProtocol
-from serving.predictors.lifecycle import Drain
 from serving.predictors.photo_model import bytes_tensor
 from serving.predictors.protocol import answer, requested_outputs, sent_of
 from serving.predictors.repository import PredictorRepository, RepositoryExtension
@@ -89,8 +88,11 @@ class LightModel(Model):
             {"name": "echo", "datatype": "BYTES", "shape": [-1]},
         ]
 
+    def runner_facts(self):
+        return {"engine": "none", "device": "none", "precision": "exact"}
+
     def properties(self):
-        return {"engine": "none", "precision": "exact"}
+        return self.runner_facts()
 
     async def predict(self, payload, headers=None):
         self.headers = headers
@@ -132,16 +134,16 @@ class LightServer:
 
     Attributes:
         model: the one that answers.
-        drain: `drain.begin()` makes the server not ready.
+        draining: set, it makes the server not ready.
         rest: Uvicorn's server.
     """
 
     def __init__(self, limits=LIMITS, max_connections=None, keep_alive=60, grace=0):
         self.http_port, self.grpc_port = free_ports(2)
-        self.model, self.drain = LightModel(), Drain()
+        self.model, self.draining = LightModel(), threading.Event()
         repository = PredictorRepository({NAME: Path("light")}, lambda _name, _model_dir: self.model)
         repository.load_all()
-        dataplane = PredictorDataPlane(repository, self.drain)
+        dataplane = PredictorDataPlane(repository, self.draining)
         app = FastAPI()
         add_routes(app, dataplane, limits)
         self.rest = uvicorn.Server(
@@ -173,7 +175,7 @@ class LightServer:
     def reset(self):
         """Everything as it was, once all requests have ended."""
         self.model.held, self.model.ready = False, True
-        self.drain.draining = False
+        self.draining.clear()
         wait_until(lambda: not self.model.inside and not self.model.admission.taken)
         self.model.admission = Places()
         self.model.cancelled = 0

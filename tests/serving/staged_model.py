@@ -5,6 +5,7 @@ import threading
 from contextlib import contextmanager
 
 import numpy as np
+from prometheus_client import REGISTRY
 
 from serving.predictors.batching import Scheduler
 from stocktake.images import DecodedPhoto, ReducedPhoto
@@ -119,3 +120,16 @@ def scheduling(threads=2):
 def ask(scheduler, model, *photos, quantities=None):
     """A request, as a task."""
     return asyncio.create_task(scheduler.run(model, photos, quantities or [None] * len(photos)))
+
+
+def load(name):
+    """Photos that wait and that are worked on, as Prometheus sees them."""
+    values = [
+        REGISTRY.get_sample_value(f"stocktake_photos_{what}", {"model": name})
+        for what in ("waiting", "working")
+    ]
+    return tuple(int(value or 0) for value in values)
+
+
+def names(prefix, count):
+    return [b"%s%d" % (prefix, number) for number in range(count)]

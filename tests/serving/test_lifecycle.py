@@ -107,6 +107,7 @@ def test_a_broken_model_does_not_take_over(folder, photos):
 
         assert "SHA-256" in server.log.read_text()
         assert httpx.get(f"{server.url}/v2/health/ready").status_code == 200
+        assert httpx.get(f"{server.url}/metrics").text.count("stocktake_model_info{") == 1
         response = httpx.post(f"{server.url}{PREDICT}", content=photos["shelf"], headers=JPEG)
         assert response.json()["predictions"][0]["products"] == 6
 

@@ -82,7 +82,7 @@ def test_a_fault_of_ours_is_no_mistake_of_the_client(model, photos, monkeypatch)
     def fail(*_):
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(model.detector, "interpret", fail)
+    monkeypatch.setattr(model.loaded, "interpret", fail)
     with pytest.raises(Exception, match="photo 0 failed") as caught:
         predict(model, request_of(photos["blank"]))
     assert not isinstance(caught.value, ClientError)

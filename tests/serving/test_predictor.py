@@ -238,5 +238,5 @@ def test_the_serving_process_has_no_training_libraries(server):
     lines = server.log.read_text().splitlines()
     imported = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
 
-    assert {"kserve", "onnxruntime", "stocktake.shelf.detector", "stocktake.bins.counter"} <= imported
+    assert {"kserve", "openvino", "stocktake.shelf.detector", "stocktake.bins.counter"} <= imported
     assert not imported & {"torch", "torchvision", "ultralytics", "kfp", "mlflow", "matplotlib"}

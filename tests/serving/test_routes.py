@@ -23,7 +23,7 @@ METADATA = {
         {"name": "half", "datatype": "FP32", "shape": [-1, 1]},
         {"name": "echo", "datatype": "BYTES", "shape": [-1]},
     ],
-    "properties": {"engine": "none", "precision": "exact"},
+    "properties": {"engine": "none", "device": "none", "precision": "exact"},
 }
 SAID = {
     "/": {"status": "alive"},
@@ -61,22 +61,26 @@ def test_what_the_server_says_of_itself(light_connection, path):
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("GET", f"{MODEL}/infer", "POST, OPTIONS"),
-        ("PUT", f"{MODEL}/versions/{VERSION}/infer", "POST, OPTIONS"),
-        ("GET", f"/v1/models/{NAME}:predict", "POST, OPTIONS"),
-        ("DELETE", f"/v1/models/{NAME}", "GET, HEAD, OPTIONS"),
-        ("POST", MODEL, "GET, HEAD, OPTIONS"),
+        ("GET", "/v2/models/NAME/infer", "POST, OPTIONS"),
+        ("PUT", f"/v2/models/NAME/versions/{VERSION}/infer", "POST, OPTIONS"),
+        ("GET", "/v1/models/NAME:predict", "POST, OPTIONS"),
+        ("GET", "/v1/models/NAME:explain", "POST, OPTIONS"),
+        ("DELETE", "/v1/models/NAME", "GET, HEAD, OPTIONS"),
+        ("POST", "/v2/models/NAME", "GET, HEAD, OPTIONS"),
         ("POST", "/v2", "GET, HEAD, OPTIONS"),
         ("PATCH", "/v2/health/live", "GET, HEAD, OPTIONS"),
         ("TRACE", "/", "GET, HEAD, OPTIONS"),
     ],
 )
-def test_methods_that_there_are_not(light_connection, method, path, allowed):
-    response, said = send(light_connection, method, path, b"kumquat")
+@pytest.mark.parametrize(("asked", "name"), [("light_connection", NAME), ("connection", "shelf-detector")])
+def test_methods_that_there_are_not(request, asked, name, method, path, allowed):
+    """Neither beside our routes alone nor beside those of KServe."""
+    connection, path = request.getfixturevalue(asked), path.replace("NAME", name)
+    response, said = send(connection, method, path, b"kumquat")
     check_refusal(response, said, 405, "Method Not Allowed")
     assert response.headers["Allow"] == allowed
 
-    response, said = send(light_connection, "OPTIONS", path)
+    response, said = send(connection, "OPTIONS", path)
     assert (response.status, said, response.headers["Allow"]) == (204, b"", allowed)
     assert not response.will_close
 

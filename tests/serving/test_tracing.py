@@ -83,7 +83,7 @@ def test_a_mistake_of_the_client_is_named_and_is_no_failure(model, spans):
 
 
 def test_a_fault_of_ours_is_a_failure(model, photos, spans, monkeypatch):
-    monkeypatch.setattr(model.detector, "infer", lambda batch: [])
+    monkeypatch.setattr(model.loaded, "infer", lambda batch: [])
     with pytest.raises(Exception, match="photo 0 failed"):
         predict(model, request_of(photos["blank"]))
 

@@ -1,10 +1,13 @@
 """Requests as bytes, so that they can be wrong in every way; and how each refusal must look."""
 
 import base64
+import contextlib
 import http.client
 import json
 import struct
 
+import grpc
+import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 
 INFER = "/v2/models/shelf-detector/infer"
@@ -84,3 +87,13 @@ def check_refusal(response, said, status, message=""):
     assert list(json.loads(said)) == ["error"]
     assert message in json.loads(said)["error"]
     assert MARK not in said.decode()
+
+
+@contextlib.contextmanager
+def refused(code, message=""):
+    """A gRPC call in this block is refused."""
+    with pytest.raises(grpc.RpcError) as caught:
+        yield caught
+    assert caught.value.code() == code
+    assert message in caught.value.details()
+    assert MARK not in caught.value.details()

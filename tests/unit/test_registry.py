@@ -4,7 +4,8 @@ import pytest
 from stocktake import tracking
 from stocktake.dataset import DatasetIndex
 from stocktake.errors import DataError, ModelError, SettingsError, StoreError
-from stocktake.registry import fetch_champion, fetch_model, gate, register, resolve
+from stocktake.registry import fetch_champion, fetch_model, register, resolve
+from stocktake.registry_gate import gate
 from tests.registry_data import figures, index_of
 
 TEST = index_of("a.jpg", "b.jpg")

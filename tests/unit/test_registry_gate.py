@@ -10,7 +10,8 @@ import pytest
 from stocktake import tracking
 from stocktake.dataset import DatasetIndex, Photo
 from stocktake.errors import ModelError
-from stocktake.registry import champion, fetch_champion, gate, register
+from stocktake.registry import champion, fetch_champion, register
+from stocktake.registry_gate import gate
 from tests.registry_data import figures, index_of
 
 TEST = index_of("a.jpg", "b.jpg")

@@ -50,6 +50,13 @@ def model_dir(tmp_path):
     return tmp_path
 
 
+def open_runner(model_dir, precision="fp32", engine=None):
+    """With two lanes."""
+    runner = load_runner(model_dir, [precision], threads=2, lanes=2, engine=engine)
+    runner.open_lanes(SIZE, model_dir / MODEL_FILE)
+    return runner
+
+
 def photos_of(count):
     """Photo i has one white cell, i."""
     return np.stack([draw_photo([(number % 8, number // 8)]) for number in range(count)])
@@ -59,7 +66,7 @@ class TestInference:
     @pytest.mark.parametrize("engine", ENGINES)
     @pytest.mark.parametrize("alone", [True, False])
     def test_batches_of_any_size_from_several_threads(self, model_dir, engine, alone):
-        runner = load_runner(model_dir, ["fp32"], threads=2, lanes=2, engine=engine)
+        runner = open_runner(model_dir, engine=engine)
         photos = photos_of(64)
         expected = [runner.infer(photo[None])["scores"][0] for photo in photos]
         assert [scores.argmax() for scores in expected] == list(range(64))
@@ -77,13 +84,37 @@ class TestInference:
 
     @pytest.mark.parametrize("engine", ENGINES)
     def test_both_layouts_at_once(self, model_dir, engine):
-        runner = load_runner(model_dir, ["fp32"], threads=2, lanes=2, engine=engine)
+        runner = open_runner(model_dir, engine=engine)
         photos = photos_of(32)
         with ThreadPoolExecutor(4) as pool:
             found = pool.map(
                 lambda n: runner.infer(photos[n : n + 1], alone=n % 2 == 0)["scores"][0].argmax(), range(32)
             )
             assert list(found) == list(range(32))
+
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_photos_are_answered_before_lanes_are_open_and_while_they_open(self, model_dir, engine):
+        runner = load_runner(model_dir, ["fp32"], threads=2, lanes=2, engine=engine)
+        photos = photos_of(32)
+        alone = [runner.infer(photos[n : n + 1])["scores"] for n in range(32)]
+        assert all(
+            (runner.infer(photos[n : n + 1], alone=False)["scores"] == alone[n]).all() for n in range(32)
+        )
+
+        with ThreadPoolExecutor(4) as pool:
+            opened = pool.submit(runner.open_lanes, SIZE, model_dir / MODEL_FILE)
+            found = list(
+                pool.map(lambda n: runner.infer(photos[n : n + 1], alone=False)["scores"], range(32))
+            )
+        assert opened.exception() is None
+        np.testing.assert_allclose(found, alone, atol=1e-6)
+
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_lanes_that_cannot_be_opened(self, model_dir, engine):
+        runner = load_runner(model_dir, ["fp32"], threads=2, lanes=2, engine=engine)
+        with pytest.raises(ModelError, match=r"model.onnx: cannot run 2 photos side by side \("):
+            runner.open_lanes(SIZE + 1, model_dir / MODEL_FILE)
+        assert runner.infer(photos_of(4), alone=False)["scores"].argmax(axis=1).tolist() == [0, 1, 2, 3]
 
     def test_an_answer_stays_as_it_is_when_the_next_is_made(self, model_dir):
         runner = load_runner(model_dir, ["fp32"], threads=1)
@@ -100,7 +131,7 @@ class TestInference:
 
     @pytest.mark.parametrize("precision", sorted(precisions_here() & {"fp32", "bf16"}))
     def test_equal_photos_get_equal_answers(self, model_dir, precision):
-        runner = load_runner(model_dir, [precision], threads=2, lanes=2)
+        runner = open_runner(model_dir, precision)
         noise = np.random.default_rng(0).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
         first = runner.infer(noise)["scores"]
         assert all((runner.infer(noise)["scores"] == first).all() for _ in range(5))

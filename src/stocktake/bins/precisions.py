@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,16 +11,8 @@ import numpy as np
 from stocktake.bins.counter import BinCounter
 from stocktake.bins.evaluation_scores import truth_of
 from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
-from stocktake.photo_pass import decode_known, each_photo, pass_workers
-from stocktake.precision_gate import (
-    LARGEST_LOSS,
-    REFERENCE,
-    forbid,
-    judge,
-    open_others,
-    recall,
-    write_verdicts,
-)
+from stocktake.photo_pass import decode_known, pass_workers
+from stocktake.precision_gate import LARGEST_LOSS, forbid, score_precisions, write_verdicts
 from stocktake.quantisation import spread
 from stocktake.runner import Precision
 
@@ -51,18 +43,14 @@ def set_precisions(
         return write_verdicts(model_dir, forbid(lack))
     base = BinCounter.load(model_dir, precision="fp32", lanes=pass_workers(workers))
     truth = truth_of(photos, base.classes, index_path)
-    others, refused = open_others(base)
-    counters: dict[Precision, BinCounter] = {REFERENCE: base, **others}
 
-    def look(photo: Photo) -> dict[Precision, np.ndarray]:
+    def look(photo: Photo, counters: Mapping[Precision, BinCounter]) -> dict[Precision, np.ndarray]:
         return infer_all(counters, photo, read_photo_bytes(index, photo))
 
-    seen = each_photo(look, photos, workers, progress, "score precisions")
-    figures = {
-        precision: figures_of(np.stack([one[precision] for one in seen]), truth.index)
-        for precision in counters
-    }
-    return write_verdicts(model_dir, judge(figures, len(photos)) | recall(refused, base.card))
+    def figures(seen: Sequence[np.ndarray]) -> dict[str, float]:
+        return figures_of(np.stack(seen), truth.index)
+
+    return score_precisions(base, photos, look, figures, workers, progress)
 
 
 def infer_all(counters: Mapping[Who, BinCounter], photo: Photo, data: bytes) -> dict[Who, np.ndarray]:

@@ -6,21 +6,13 @@ which alone would make the others look worse.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stocktake.boxes import FloatArray
 from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
-from stocktake.photo_pass import decode_known, each_photo, pass_workers
-from stocktake.precision_gate import (
-    LARGEST_LOSS,
-    REFERENCE,
-    forbid,
-    judge,
-    open_others,
-    recall,
-    write_verdicts,
-)
+from stocktake.photo_pass import decode_known, pass_workers
+from stocktake.precision_gate import LARGEST_LOSS, forbid, score_precisions, write_verdicts
 from stocktake.quantisation import spread
 from stocktake.runner import Precision
 from stocktake.shelf.average_precision import score_detections
@@ -60,10 +52,10 @@ def set_precisions(
     if lack := _lack(photos, split):
         return write_verdicts(model_dir, forbid(lack))
     base = ShelfDetector.load(model_dir, precision="fp32", lanes=pass_workers(workers))
-    others, refused = open_others(base)
-    detectors: dict[Precision, ShelfDetector] = {REFERENCE: base, **others}
 
-    def see(photo: Photo) -> dict[Precision, tuple[Found, VoidSet]]:
+    def look(
+        photo: Photo, detectors: Mapping[Precision, ShelfDetector]
+    ) -> dict[Precision, tuple[Found, VoidSet]]:
         decoded = decode_known(photo, read_photo_bytes(index, photo), base.decode)
         sights = {precision: Sight.of(detector, decoded) for precision, detector in detectors.items()}
         return {
@@ -71,13 +63,12 @@ def set_precisions(
             for precision, sight in sights.items()
         }
 
-    seen = each_photo(see, photos, workers, progress, "score precisions")
-    figures = {}
-    for precision in detectors:
-        found, voids = zip(*(one[precision] for one in seen), strict=True)
+    def figures(seen: Sequence[tuple[Found, VoidSet]]) -> dict[str, float]:
+        found, voids = zip(*seen, strict=True)
         pairs = [(mine, void_truth(photo)) for photo, mine in zip(photos, voids, strict=True)]
-        figures[precision] = figures_of(photos, found, pairs)
-    return write_verdicts(model_dir, judge(figures, len(photos)) | recall(refused, base.card))
+        return figures_of(photos, found, pairs)
+
+    return score_precisions(base, photos, look, figures, workers, progress)
 
 
 def figures_of(
