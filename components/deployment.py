@@ -24,7 +24,7 @@ def deploy_model(
     from os import environ
     from pathlib import Path
 
-    from stocktake.cluster.api import connect
+    from stocktake.cluster.connection import connect
     from stocktake.cluster.deploy import DeploySettings, deploy
     from stocktake.cluster.namespace import SERVING_NAMESPACE
     from stocktake.registry import champion

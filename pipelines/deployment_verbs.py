@@ -115,7 +115,7 @@ def _add(verbs: Any, name: str, text: str, examples: str = "") -> argparse.Argum
 
 
 def _cluster(options: argparse.Namespace) -> Any:
-    from stocktake.cluster.api import connect
+    from stocktake.cluster.connection import connect
 
     return connect(options.namespace, options.context)
 
