@@ -19,7 +19,10 @@ from stocktake.cluster.namespace import (
 HOUR_S = 3600
 
 
-def place(task: PipelineTask, cpu: str, memory: str, hours: int) -> PipelineTask:
+Text = str | pipeline_channel.PipelineParameterChannel  # Kubeflow's driver takes no numbers for resources
+
+
+def place(task: PipelineTask, cpu: Text, memory: Text, hours: int) -> PipelineTask:
     """Give a step its CPU and memory, a time limit, retries, scratch space and the addresses of the services.
 
     Args:
@@ -48,8 +51,8 @@ def place(task: PipelineTask, cpu: str, memory: str, hours: int) -> PipelineTask
 
 def give_gpus(
     task: PipelineTask,
-    kind: str | pipeline_channel.PipelineParameterChannel,
-    count: int | pipeline_channel.PipelineParameterChannel,
+    kind: Text,
+    count: Text,
     node_selector: pipeline_channel.PipelineParameterChannel,
     tolerations: pipeline_channel.PipelineParameterChannel,
     shared_memory: str,

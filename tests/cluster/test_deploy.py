@@ -497,8 +497,8 @@ def test_files_that_are_not_those_that_were_registered(cluster, start, models, q
     [
         (["shelf-detector", "--alias", "nobody"], "there is no such version"),
         (["shelf-detector", "--version", "99"], "there is no such version"),
-        (["shelf-detector", "--smoke", "absent"], "--smoke absent"),
-        (["shelf-detector", "--canary", "0"], "--canary 0"),
+        (["shelf-detector", "--smoke", "absent"], "smoke is 'absent'"),
+        (["shelf-detector", "--canary", "0"], "canary is 0"),
         (["shelf-detector"], "apply an overlay first"),
     ],
 )
