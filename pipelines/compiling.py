@@ -94,14 +94,16 @@ def compile_manifest(pipeline: BaseComponent, path: Path, limits: Limits | None 
     made, version = yaml.load_all(path.read_text(), yaml.CSafeLoader)
     if limits:
         _limit(version["spec"]["pipelineSpec"], version["spec"]["platformSpec"], limits)
-    version["metadata"]["name"] = f"{pipeline.name}-{content_name(version['spec'])}"
+    version["metadata"]["name"] = (
+        f"{pipeline.name}-{content_name(json.dumps(version['spec'], sort_keys=True))}"
+    )
     _dump(path, [made, version])
     return path
 
 
-def content_name(content: Any) -> str:
-    """Eight digits that another content does not have."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+def content_name(compiled: str) -> str:
+    """Digits that something else that was compiled does not have."""
+    return hashlib.sha256(compiled.encode()).hexdigest()[:8]
 
 
 def check_steps(pipelines: Iterable[BaseComponent], limits: Limits | None) -> None:
