@@ -94,9 +94,8 @@ def compile_manifest(pipeline: BaseComponent, path: Path, limits: Limits | None 
     made, version = yaml.load_all(path.read_text(), yaml.CSafeLoader)
     if limits:
         _limit(version["spec"]["pipelineSpec"], version["spec"]["platformSpec"], limits)
-    version["metadata"]["name"] = (
-        f"{pipeline.name}-{content_name(json.dumps(version['spec'], sort_keys=True))}"
-    )
+    name = content_name(json.dumps(version["spec"], sort_keys=True))
+    version["metadata"]["name"] = f"{pipeline.name}-{name}"
     _dump(path, [made, version])
     return path
 

@@ -19,12 +19,7 @@ def deploy_if(
         deployed = deploy_model(index=prepared.outputs["index"], model_name=model_name, options=options)
         deployed.after(promoted)
         from_config_map(place(deployed, "2", "8Gi", hours=3), (SERVING_NAMESPACE,), optional=True)
-        kubernetes.use_secret_as_env(
-            deployed,
-            secret_name=PREDICTOR_SECRET,
-            secret_key_to_env={"token": PREDICTOR_TOKEN},
-            optional=True,
-        )
+        kubernetes.use_secret_as_env(deployed, PREDICTOR_SECRET, {"token": PREDICTOR_TOKEN}, optional=True)
         # A try that was killed leaves its Lease; by then it has run out.
         deployed.set_retry(num_retries=2, backoff_duration=f"{LEASE_S + 30}s")
         deployed.set_caching_options(False)  # another model may be served by now

@@ -181,9 +181,8 @@ def test_a_version_is_named_after_all_that_is_in_it(tmp_path):
     limits = (None, None, Limits(retries=5), Limits(hours={"merge-bins": 5}), Limits(cache_claim="photos"))
     names = []
     for number, each in enumerate(limits):
-        _, version = yaml.safe_load_all(
-            compile_manifest(definition, tmp_path / f"{number}", each).read_text()
-        )
+        path = compile_manifest(definition, tmp_path / f"{number}.yaml", each)
+        _, version = yaml.safe_load_all(path.read_text())
         names.append(version["metadata"]["name"])
     assert names[0] == names[1]
     assert len(set(names)) == len(limits) - 1
