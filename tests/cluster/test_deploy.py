@@ -20,9 +20,15 @@ from PIL import Image
 from pipelines.__main__ import main
 from stocktake.cluster.api import INFERENCE_SERVICE, SERVING_RUNTIME, Cluster, ClusterError, Conflict
 from stocktake.cluster.deploy import DeploySettings, deploy, promote, roll_back
-from stocktake.cluster.lease import LEASE, read_record
+from stocktake.cluster.lease import LEASE, DeployLease, read_record
 from stocktake.cluster.predictor_client import PredictorClient
+from stocktake.cluster.target import Target
+from stocktake.cluster.trial import Terms, Trial
+from stocktake.cluster.watching import Limits
 from stocktake.cluster.workload import DEPLOYMENT, POD, REVISION
+from stocktake.doctor import predictors
+from stocktake.doctor.finding import Status
+from stocktake.doctor.site import Site
 from stocktake.errors import ModelError, StoreError
 from stocktake.registry import gate, register
 from stocktake.storage import open_store
@@ -451,6 +457,46 @@ def test_a_rehearsal_needs_its_runtime(cluster, start, models, quick):
     assert "there is no ServingRuntime stocktake-cpu" in report.reason
     controllers.settle()
     assert {backends for (backends,) in controllers.history} == {(100, models.uris[0], 1)}
+
+
+def test_a_rehearsal_that_a_killed_deploy_has_left_is_deleted(cluster, start, models, quick):
+    controllers = start(weighted=False)
+    with pytest.raises(Killed):
+        deploy(DyingCluster(cluster, 3), models.versions[1], quick)  # the Lease twice, then the rehearsal
+    assert cluster.get(INFERENCE_SERVICE, f"{NAME}-candidate")
+    assert "shelf-detector-candidate" in predictors.rehearsals(Site(cluster)).found
+    expire(cluster)
+    said = []
+    with pytest.raises(ClusterError, match="no candidate or model before it"):
+        roll_back(cluster, NAME, quick, said.append)
+    assert "shelf-detector-candidate is deleted" in " ".join(said)
+    assert cluster.get(INFERENCE_SERVICE, f"{NAME}-candidate") is None
+    assert predictors.rehearsals(Site(cluster)).status is Status.OK
+    assert controllers.settle() == [(100, models.uris[0], 1)]
+
+
+def test_somebody_elses_service_is_no_rehearsal(cluster, start, models, quick):
+    start(weighted=False)
+    cluster.create(service("Standard") | {"metadata": {"name": f"{NAME}-candidate"}})
+    report = deploy(cluster, models.versions[1], quick)
+    assert "shelf-detector-candidate is none of ours" in report.reason
+    assert cluster.get(INFERENCE_SERVICE, f"{NAME}-candidate")
+
+
+def test_asking_a_predictor_keeps_the_lease(cluster, models):
+    live = cluster.apply(service("Standard"), "kubectl")
+    lease = DeployLease(cluster, live, seconds=1)
+    lease.acquire()
+    target = Target(cluster, NAME, lease, "direct", 0.01)
+    url = f"http://127.0.0.1:{models.port}"
+    (client,) = Trial(target, Terms(Path(), [], Limits(0, 0), 0, 10, 60, url), print)._clients("", NAME)
+    first = renewed(cluster)
+    while renewed(cluster) == first:
+        client.metadata()
+
+
+def renewed(cluster: Cluster) -> str:
+    return cluster.get(LEASE, f"deploy-{NAME}")["spec"]["renewTime"]
 
 
 def test_a_field_that_somebody_else_owns_is_not_taken(cluster, start, models, quick):

@@ -149,7 +149,9 @@ def _held(
         way, why = choose_way(cluster, live, settings.in_place)
         log(f"{name} in {cluster.namespace} of {cluster.address}: {why}")
         target = Target(cluster, name, lease, way, settings.poll_s)
-        yield target, Deployment(target, settings.ready_s, log)
+        deployment = Deployment(target, settings.ready_s, log)
+        deployment.clear_rehearsal()
+        yield target, deployment
     finally:
         with suppress(ClusterError):  # lost or out of reach: it runs out by itself
             lease.release()

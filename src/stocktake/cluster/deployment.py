@@ -10,7 +10,8 @@ begins is read from the cluster.
 from contextlib import suppress
 from dataclasses import replace
 
-from stocktake.cluster.api import ClusterError
+from stocktake.cluster.api import INFERENCE_SERVICE, ClusterError
+from stocktake.cluster.rehearsal import is_rehearsal, rehearsal_name
 from stocktake.cluster.rollout import FULL, Record, Rollout, Served, is_autoscaled
 from stocktake.cluster.target import NotReady, Target
 from stocktake.cluster.trial import Log, Refused, Trial
@@ -33,6 +34,24 @@ class Deployment:
         if rollout.candidate is None and rollout.share is not None:
             return self._give_back(rollout)
         return rollout
+
+    def clear_rehearsal(self) -> None:
+        """Delete the InferenceService in which a killed deploy has rehearsed its candidate.
+
+        Raises:
+            ClusterError: it does not go away.
+        """
+        cluster, name = self._target.cluster, rehearsal_name(self._target.name)
+        found = cluster.get(INFERENCE_SERVICE, name)
+        if found is None or not is_rehearsal(found):
+            return
+        self._log(f"{name} is deleted, which a deploy before has left")
+        cluster.delete(INFERENCE_SERVICE, name)
+        still = f"InferenceService {name} is still there"
+        try:
+            self._target.wait(lambda: still if cluster.get(INFERENCE_SERVICE, name) else "", self._timeout_s)
+        except NotReady as error:
+            raise ClusterError(str(error)) from error
 
     def begin(self, rollout: Rollout, candidate: Served, back: bool = False) -> Rollout:
         """Bring a candidate in, with no share of the requests where that can be.

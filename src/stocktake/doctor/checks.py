@@ -72,6 +72,7 @@ CLUSTER: dict[str, Callable[[Site], Finding]] = {
     "runtimes": predictors.runtimes,
     "model fetching": bucket.fetching,
     "predictors": predictors.predictors,
+    "rehearsals": predictors.rehearsals,
     "names": predictors.names,
     "images": predictors.images,
     "monitoring": partial(
