@@ -93,7 +93,7 @@ def shelf_detector(
         deploy_options: How that is tried, where not as usual, such as {"canary": 25, "max_p99_s": 1}.
         code_version: Version of the code, so that no step is answered from the cache of another one.
     """
-    planned = place(plan_shelves(gpus=gpus), "100m", "256Mi", hours=1)
+    planned = place(plan_shelves(gpus=gpus), "100m", "512Mi", hours=1)
     planned.set_caching_options(False)  # quicker than to look for it
     ingested = place(
         ingest_shelves(source=source, exclude=exclude, copy=copy, limit=limit), "4", "8Gi", hours=12
