@@ -53,6 +53,7 @@ class PhotoModel(Model):
         facts = self.runner_facts()
         del facts["reason"]  # a label of a sentence helps nobody
         metrics.model_loaded(name, digest=loaded.digest, **facts)
+        metrics.model_trained(name, loaded.card.created)
         self.ready = True
 
     @property
