@@ -110,6 +110,7 @@ def shelf_detector(
         weights=weights, size=model, epochs=epochs, img=img, batch=batch, freeze=freeze, hyp=hyp, cache=cache,
         patience=patience, seed=seed, gpus=gpus,
     )  # fmt: skip
+    trained.after(planned)  # Kubeflow sees no dependency in what a step asks for
     place(trained, "8", "48Gi", hours=72)
     give_gpus(trained, gpu_type, planned.output, node_selector, tolerations, shared_memory="16Gi")
     evaluated = evaluate_shelf_detector(

@@ -477,7 +477,9 @@ def test_a_rehearsal_that_a_killed_deploy_has_left_is_deleted(cluster, start, mo
 
 def test_somebody_elses_service_is_no_rehearsal(cluster, start, models, quick):
     start(weighted=False)
-    cluster.create(service("Standard") | {"metadata": {"name": f"{NAME}-candidate"}})
+    theirs = service("Standard")
+    theirs["metadata"]["name"] = f"{NAME}-candidate"
+    cluster.create(theirs)
     report = deploy(cluster, models.versions[1], quick)
     assert "shelf-detector-candidate is none of ours" in report.reason
     assert cluster.get(INFERENCE_SERVICE, f"{NAME}-candidate")

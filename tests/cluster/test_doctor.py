@@ -63,18 +63,18 @@ def test_a_healthy_cluster(site):
 
 def test_the_command_line(site, capsys):
     site.cluster.delete(Kind("v1", "ConfigMap"), "endpoints")
-    assert main(["doctor", "--cluster", "--context", "test"]) == 1
+    assert main(["doctor", "--cluster", "--context", "test", "--timeout", "300"]) == 1
     output = capsys.readouterr()
     assert f"no ConfigMap endpoints in {site.namespace}" in output.out
     assert len(output.out.splitlines()) == len(CLUSTER)
     assert "a check failed" in output.err
-    assert main(["doctor", "--cluster", "--namespace", "nowhere"]) == 1
+    assert main(["doctor", "--cluster", "--namespace", "nowhere", "--timeout", "300"]) == 1
     assert "there is no namespace nowhere" in capsys.readouterr().out
 
 
 def test_a_cluster_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    [(name, finding)] = examine(cluster_checks())
+    [(name, finding)] = examine(cluster_checks(), 60)
     assert (name, finding.status) == ("kubernetes", Status.FAIL)
     assert "no cluster is configured" in finding.found
 

@@ -32,7 +32,7 @@ def site_with(endpoints: dict[str, str], key: str = "", secret: str = "") -> Sit
 
 
 def look(check, site):
-    [(_, finding)] = examine({"check": lambda: check(site)})
+    [(_, finding)] = examine({"check": lambda: check(site)}, 60)
     return finding
 
 

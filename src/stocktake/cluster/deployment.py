@@ -3,8 +3,8 @@
     begin -> pods are ready -> smoke test -> a share of the requests -> watch -> promote
                           any of them fails -> withdraw
 
-Before the last write the old model serves, after it the new one, whose pods were ready before. Where a rerun
-begins is read from the cluster.
+Before the last write the old model serves, after it the new one: in pods that were ready before, or in the
+place of old ones, which Kubernetes ends one after the other. Where a rerun begins is read from the cluster.
 """
 
 from contextlib import suppress
