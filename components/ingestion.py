@@ -69,14 +69,20 @@ def plan_bins(
     engine: str,
     gpus: int,
     node_selector: dict,
-) -> NamedTuple(
+) -> NamedTuple(  # type: ignore[valid-type]
     "Plan",
     [
-        ("Output", list), ("training_gpus", str), ("training_cpu", str), ("training_memory", str),
-        ("training_nodes", dict), ("search_gpus", str), ("search_cpu", str), ("search_memory", str),
+        ("Output", list),
+        ("training_gpus", str),
+        ("training_cpu", str),
+        ("training_memory", str),
+        ("training_nodes", dict),
+        ("search_gpus", str),
+        ("search_cpu", str),
+        ("search_memory", str),
         ("search_nodes", dict),
     ],
-):  # type: ignore[valid-type]  # fmt: skip
+):
     """Ask the source for its first file, and say how the work is shared out.
 
     Args:

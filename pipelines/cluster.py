@@ -1,7 +1,7 @@
 """What a step asks of a cluster; a run on this machine ignores all of it."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from kfp import kubernetes
 from kfp.dsl import PipelineTask, pipeline_channel
@@ -11,7 +11,7 @@ from stocktake.cluster.namespace import SCRATCH
 from stocktake.cluster.training_pod import environment
 
 HOUR_S = 3600
-Text = str | pipeline_channel.PipelineParameterChannel  # Kubeflow's driver takes no numbers for resources
+Text: TypeAlias = str | pipeline_channel.PipelineParameterChannel  # Kubeflow's driver reads no numbers here
 
 
 def place(task: PipelineTask, cpu: Text, memory: Text, hours: int) -> PipelineTask:
