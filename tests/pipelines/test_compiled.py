@@ -302,7 +302,7 @@ def test_manifests_are_a_pipeline_and_its_version(compiled):
     for pipeline, version in zip(found[::2], found[1::2], strict=True):
         assert pipeline["apiVersion"] == version["apiVersion"] == "pipelines.kubeflow.org/v2beta1"
         assert version["spec"]["pipelineName"] == pipeline["metadata"]["name"]
-        assert version["metadata"]["name"].endswith(code_version())
+        assert version["spec"]["displayName"] == code_version()
         assert re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", version["metadata"]["name"])
         assert version["spec"]["platformSpec"]
 
