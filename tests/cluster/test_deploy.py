@@ -344,12 +344,13 @@ def test_a_rollback_that_is_killed_anywhere_leaves_a_model_serving(way, cluster,
     assert cuts > 3
 
 
-def let_an_hour_go_by(cluster: Cluster, patch: pytest.MonkeyPatch) -> None:
-    """Once, as soon as a pod is seen for which there is no node."""
+def let_an_hour_go_by(cluster: Cluster, controllers: Controllers, patch: pytest.MonkeyPatch) -> None:
+    """Once, when there is a pod without a node, and the controllers have said all that they say of it."""
     gone = []
 
     def sleep(seconds: float) -> None:
         if not gone and any(each["status"].get("phase") == "Pending" for each in cluster.list(POD)):
+            controllers.settle()
             gone.append(3600)
         time.sleep(seconds)
 
@@ -360,7 +361,7 @@ def let_an_hour_go_by(cluster: Cluster, patch: pytest.MonkeyPatch) -> None:
 def test_a_candidate_that_does_not_start_is_withdrawn(way, cluster, start, models, quick, monkeypatch):
     controllers = start(**WAYS[way])
     controllers.ports.pop(models.uris[1])
-    let_an_hour_go_by(cluster, monkeypatch)
+    let_an_hour_go_by(cluster, controllers, monkeypatch)
     report = deploy(cluster, models.versions[1], quick)
     assert report.outcome == "rolled back"
     assert "Insufficient nvidia.com/gpu" in report.reason
