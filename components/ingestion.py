@@ -49,13 +49,40 @@ def ingest_shelves(
 
 
 @train_component
+def plan_shelves(gpus: int) -> str:
+    """Say what the training asks for.
+
+    Args:
+        gpus: To train on.
+
+    Returns:
+        The GPUs of its pod, as text: Kubeflow reads no other kind of parameter where a step asks for them.
+    """
+    return str(gpus)
+
+
+@train_component
 def plan_bins(
     source: str,
     pods: int,
     nodes: int,
     engine: str,
     gpus: int,
-) -> NamedTuple("Plan", [("Output", list), ("training_gpus", int), ("search_gpus", int)]):  # type: ignore[valid-type]
+    node_selector: dict,
+) -> NamedTuple(  # type: ignore[valid-type]
+    "Plan",
+    [
+        ("Output", list),
+        ("training_gpus", str),
+        ("training_cpu", str),
+        ("training_memory", str),
+        ("training_nodes", dict),
+        ("search_gpus", str),
+        ("search_cpu", str),
+        ("search_memory", str),
+        ("search_nodes", dict),
+    ],
+):
     """Ask the source for its first file, and say how the work is shared out.
 
     Args:
@@ -64,16 +91,20 @@ def plan_bins(
         nodes: To train on; more than one are those of a TrainJob.
         engine: That searches: optuna in the step's own pod, or katib.
         gpus: Of each machine that trains.
+        node_selector: Labels of the nodes with GPUs.
 
     Returns:
-        The parts of the ingest, and the GPUs of the pods of training and search: none where others do it.
+        The parts of the ingest, and what the pods of training and of search ask for: GPUs, CPU, memory and
+        nodes. It is little, and no GPU, where others do the work.
     """
     from stocktake.bins.abid_source import check_answers, open_source
+    from stocktake.cluster.pod_size import SEARCH, TRAINING, step_size
     from stocktake.settings import load_settings
 
     check_answers(open_source(source, load_settings()))
     shards = [f"{number}/{pods}" for number in range(1, pods + 1)]
-    return (shards, gpus if nodes == 1 else 0, gpus if engine == "optuna" else 0)
+    training = step_size(nodes == 1, TRAINING, gpus, node_selector)
+    return (shards, *training, *step_size(engine == "optuna", SEARCH, gpus, node_selector))
 
 
 @train_component

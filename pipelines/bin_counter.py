@@ -66,6 +66,7 @@ def bin_counter(
     split: str = "test",
     model_name: str = "bin-counter",
     deploy: bool = False,
+    deploy_options: dict = {},  # noqa: B006
     code_version: str = "",
 ) -> Outputs:
     """Ingest bins, split them, train a ResNet50 that counts, evaluate it, promote it if it is better.
@@ -104,9 +105,10 @@ def bin_counter(
         split: Photos that models are scored on: test, or val, on which none is promoted.
         model_name: Registered model, and hence the InferenceService that serves it.
         deploy: Serve the champion at the end, on a cluster that has the InferenceService.
+        deploy_options: How that is tried, where not as usual, such as {"canary": 25, "max_p99_s": 1}.
         code_version: Version of the code, so that no step is answered from the cache of another one.
     """
-    planned = plan(source, pods, nodes, "optuna", gpus)
+    planned = plan(source, pods, nodes, "optuna", gpus, node_selector)
     prepared = ingest_and_prepare(planned, source, quota, limit, classes, copy, split_seed, code_version)
     trained = train(
         planned, prepared, {}, gpu_type, gpus, nodes, node_selector, tolerations, code_version,
@@ -116,7 +118,7 @@ def bin_counter(
         ema=ema, augment=augment, amp=amp, patience=patience, seed=seed,
     )  # fmt: skip
     evaluated, promoted = evaluate_and_promote(prepared, trained, model_name, split)
-    deploy_if(deploy, prepared, promoted, model_name)
+    deploy_if(deploy, deploy_options, prepared, promoted, model_name)
     return Outputs(
         prepared.outputs["index"], trained.outputs["model"], trained.outputs["report"],
         trained.outputs["rules"], evaluated.outputs["report"], evaluated.outputs["card"],

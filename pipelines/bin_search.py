@@ -76,6 +76,7 @@ def bin_search(
     split: str = "test",
     model_name: str = "bin-counter",
     deploy: bool = False,
+    deploy_options: dict = {},  # noqa: B006
     code_version: str = "",
 ) -> Outputs:
     """Ingest bins, split them, search hyperparameters, train with the best, evaluate and promote.
@@ -120,9 +121,10 @@ def bin_search(
         split: Photos that models are scored on: test, or val, on which none is promoted.
         model_name: Registered model, and hence the InferenceService that serves it.
         deploy: Serve the champion at the end, on a cluster that has the InferenceService.
+        deploy_options: How that is tried, where not as usual, such as {"canary": 25, "max_p99_s": 1}.
         code_version: Version of the code, so that no step is answered from the cache of another one.
     """
-    planned = plan(source, pods, nodes, engine, gpus)
+    planned = plan(source, pods, nodes, engine, gpus, node_selector)
     prepared = ingest_and_prepare(planned, source, quota, limit, classes, copy, split_seed, code_version)
     searched = search_bins(
         index=prepared.outputs["index"], digest=prepared.outputs["Output"], code_version=code_version,
@@ -131,9 +133,9 @@ def bin_search(
         test_batch_size=test_batch_size, optimizer=optimizer, lr=lr, weight_decay=weight_decay, warmup=warmup,
         ema=ema, augment=augment, amp=amp, patience=patience, seed=seed,
     )  # fmt: skip
-    may_start_pods(place(searched, "8", "48Gi", hours=168))
-    own = planned.outputs["search_gpus"]
-    give_gpus(searched, gpu_type, own, node_selector, tolerations, shared_memory="16Gi")
+    own = planned.outputs
+    may_start_pods(place(searched, own["search_cpu"], own["search_memory"], hours=168))
+    give_gpus(searched, gpu_type, own["search_gpus"], own["search_nodes"], tolerations, shared_memory="16Gi")
     trained = train(
         planned, prepared, searched.outputs["best"], gpu_type, gpus, nodes, node_selector, tolerations,
         code_version, rules=rules, stop_on=stop_on,
@@ -142,7 +144,7 @@ def bin_search(
         ema=ema, augment=augment, amp=amp, patience=patience, seed=seed,
     )  # fmt: skip
     evaluated, promoted = evaluate_and_promote(prepared, trained, model_name, split)
-    deploy_if(deploy, prepared, promoted, model_name)
+    deploy_if(deploy, deploy_options, prepared, promoted, model_name)
     return Outputs(
         prepared.outputs["index"], searched.outputs["report"], searched.outputs["card"],
         searched.outputs["best"], trained.outputs["model"], trained.outputs["report"],

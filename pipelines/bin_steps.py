@@ -22,9 +22,11 @@ from stocktake.setting_checks import expect, expect_whole
 DEFAULT_CLASSES = list(CLASSES)  # Kubeflow takes no tuples
 
 
-def plan(source: Any, pods: Any, nodes: Any, engine: Any, gpus: Any) -> PipelineTask:
+def plan(source: Any, pods: Any, nodes: Any, engine: Any, gpus: Any, node_selector: Any) -> PipelineTask:
     """Say what each step gets."""
-    planned = plan_bins(source=source, pods=pods, nodes=nodes, engine=engine, gpus=gpus)
+    planned = plan_bins(
+        source=source, pods=pods, nodes=nodes, engine=engine, gpus=gpus, node_selector=node_selector
+    )
     planned.set_caching_options(False)  # the next time the source may not answer
     return place(planned, "1", "2Gi", hours=1)
 
@@ -61,9 +63,11 @@ def train(
         best=best, gpus=gpus, nodes=nodes, gpu_type=gpu_type, node_selector=node_selector,
         tolerations=tolerations, **settings,
     )  # fmt: skip
-    may_start_pods(place(trained, "8", "32Gi", hours=72))
-    own = planned.outputs["training_gpus"]
-    return give_gpus(trained, gpu_type, own, node_selector, tolerations, shared_memory="8Gi")
+    own = planned.outputs
+    may_start_pods(place(trained, own["training_cpu"], own["training_memory"], hours=72))
+    return give_gpus(
+        trained, gpu_type, own["training_gpus"], own["training_nodes"], tolerations, shared_memory="8Gi"
+    )
 
 
 def evaluate_and_promote(

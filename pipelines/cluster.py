@@ -1,25 +1,20 @@
 """What a step asks of a cluster; a run on this machine ignores all of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
 
 from kfp import kubernetes
 from kfp.dsl import PipelineTask, pipeline_channel
 
 from components.image import TRAIN_IMAGE
-from stocktake.cluster.namespace import (
-    CHECKPOINT_MINUTES,
-    ENDPOINTS,
-    OPTIONAL_ENDPOINTS,
-    REQUIRED_ENDPOINTS,
-    S3_CREDENTIALS,
-    S3_KEYS,
-    SCRATCH,
-)
+from stocktake.cluster.namespace import SCRATCH
+from stocktake.cluster.training_pod import environment
 
 HOUR_S = 3600
+Text: TypeAlias = str | pipeline_channel.PipelineParameterChannel  # Kubeflow's driver reads no numbers here
 
 
-def place(task: PipelineTask, cpu: str, memory: str, hours: int) -> PipelineTask:
+def place(task: PipelineTask, cpu: Text, memory: Text, hours: int) -> PipelineTask:
     """Give a step its CPU and memory, a time limit, retries, scratch space and the addresses of the services.
 
     Args:
@@ -30,26 +25,16 @@ def place(task: PipelineTask, cpu: str, memory: str, hours: int) -> PipelineTask
     """
     task.set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(memory)
     task.set_retry(num_retries=2, backoff_duration="60s", backoff_factor=2.0, backoff_max_duration="600s")
-    task.set_env_variable("STOCKTAKE_CACHE", f"{SCRATCH}/cache")
-    task.set_env_variable("STOCKTAKE_WORK_DIR", f"{SCRATCH}/work")
-    task.set_env_variable("STOCKTAKE_CHECKPOINT_MINUTES", str(CHECKPOINT_MINUTES))
+    give_variables(task, [*environment(), {"name": "STOCKTAKE_WORK_DIR", "value": f"{SCRATCH}/work"}])
     kubernetes.empty_dir_mount(task, volume_name="scratch", mount_path=SCRATCH)
     kubernetes.set_timeout(task, seconds=hours * HOUR_S)
-    from_config_map(task, REQUIRED_ENDPOINTS, optional=False)
-    from_config_map(task, OPTIONAL_ENDPOINTS, optional=True)
-    kubernetes.use_secret_as_env(
-        task,
-        secret_name=S3_CREDENTIALS,
-        secret_key_to_env={name: name for name in S3_KEYS},
-        optional=True,
-    )
     return task
 
 
 def give_gpus(
     task: PipelineTask,
-    kind: str | pipeline_channel.PipelineParameterChannel,
-    count: int | pipeline_channel.PipelineParameterChannel,
+    kind: Text,
+    count: Text,
     node_selector: pipeline_channel.PipelineParameterChannel,
     tolerations: pipeline_channel.PipelineParameterChannel,
     shared_memory: str,
@@ -74,11 +59,15 @@ def may_start_pods(task: PipelineTask) -> PipelineTask:
     return task.set_env_variable("STOCKTAKE_TRAIN_IMAGE", TRAIN_IMAGE)
 
 
-def from_config_map(task: PipelineTask, names: Iterable[str], optional: bool) -> None:
-    """Give a step variables from the ConfigMap `endpoints`, under the names of its keys."""
-    kubernetes.use_config_map_as_env(
-        task,
-        config_map_name=ENDPOINTS,
-        config_map_key_to_env={name: name for name in names},
-        optional=optional,
-    )
+def give_variables(task: PipelineTask, variables: Iterable[Mapping[str, Any]]) -> None:
+    """Give a step variables as Kubernetes writes them."""
+    for each in variables:
+        sources = each.get("valueFrom", {})
+        if "value" in each:
+            task.set_env_variable(each["name"], each["value"])
+        if found := sources.get("configMapKeyRef"):
+            names = {found["key"]: each["name"]}
+            kubernetes.use_config_map_as_env(task, found["name"], names, optional=found["optional"])
+        if found := sources.get("secretKeyRef"):
+            names = {found["key"]: each["name"]}
+            kubernetes.use_secret_as_env(task, found["name"], names, optional=found["optional"])

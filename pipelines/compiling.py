@@ -1,5 +1,7 @@
 """Compiles pipelines: YAML for the Kubeflow UI, and manifests for `kubectl apply`."""
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +76,10 @@ def compile_one(pipeline: BaseComponent, path: Path, limits: Limits | None = Non
 
 
 def compile_manifest(pipeline: BaseComponent, path: Path, limits: Limits | None = None) -> Path:
-    """Write the pipeline as a Pipeline and a PipelineVersion, the latter named after the code's version."""
+    """Write the pipeline as a Pipeline and a PipelineVersion.
+
+    The latter is named after all that is in it, since an API server refuses to change what a version says.
+    """
     Compiler().compile(
         pipeline,
         str(path),
@@ -82,16 +87,22 @@ def compile_manifest(pipeline: BaseComponent, path: Path, limits: Limits | None 
         kubernetes_manifest_format=True,
         kubernetes_manifest_options=KubernetesManifestOptions(
             pipeline_name=pipeline.name,
-            pipeline_version_name=f"{pipeline.name}-{code_version()}",
             pipeline_version_display_name=code_version(),
             include_pipeline_manifest=True,
         ),
     )
+    made, version = yaml.load_all(path.read_text(), yaml.CSafeLoader)
     if limits:
-        made, version = yaml.load_all(path.read_text(), yaml.CSafeLoader)
         _limit(version["spec"]["pipelineSpec"], version["spec"]["platformSpec"], limits)
-        _dump(path, [made, version])
+    name = content_name(json.dumps(version["spec"], sort_keys=True))
+    version["metadata"]["name"] = f"{pipeline.name}-{name}"
+    _dump(path, [made, version])
     return path
+
+
+def content_name(compiled: str) -> str:
+    """Digits that something else that was compiled does not have."""
+    return hashlib.sha256(compiled.encode()).hexdigest()[:8]
 
 
 def check_steps(pipelines: Iterable[BaseComponent], limits: Limits | None) -> None:

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.verbs import new_verb
+from stocktake.cluster.deploy_settings import DeploySettings
+from stocktake.cluster.namespace import PREDICTOR_TOKEN
 from stocktake.errors import StocktakeError
 
+USUAL = DeploySettings()
 DEPLOY_EXAMPLE = """\
 examples:
   python -m pipelines deploy shelf-detector --namespace stocktake --smoke photos
@@ -33,18 +36,30 @@ def add_to(verbs: Any) -> None:
     trying.add_argument(
         "--canary",
         type=int,
-        default=10,
+        default=USUAL.canary,
         metavar="PERCENT",
         help="its share of the requests; default %(default)s",
     )
     trying.add_argument(
-        "--watch-seconds", type=float, default=60, metavar="S", help="with that share; default %(default)s"
+        "--watch-seconds",
+        type=float,
+        default=USUAL.watch_s,
+        metavar="S",
+        help="with that share; default %(default)s",
     )
     trying.add_argument(
-        "--max-error-rate", type=float, default=0.01, metavar="SHARE", help="0 to 1; default %(default)s"
+        "--max-error-rate",
+        type=float,
+        default=USUAL.max_error_rate,
+        metavar="SHARE",
+        help="0 to 1; default %(default)s",
     )
     trying.add_argument(
-        "--max-p99", type=float, default=2.5, metavar="S", help="99 %% must be faster; default %(default)s"
+        "--max-p99",
+        type=float,
+        default=USUAL.max_p99_s,
+        metavar="S",
+        help="99 %% must be faster; default %(default)s",
     )
     trying.add_argument(
         "--in-place", action="store_true", help="exchange the model where no node has room for a canary"
@@ -66,7 +81,6 @@ def deploy(options: argparse.Namespace) -> None:
     Raises:
         StocktakeError: the candidate was withdrawn; why.
     """
-    from stocktake.cluster.deploy import DeploySettings
     from stocktake.cluster.deploy import deploy as start
     from stocktake.registry import resolve
 
@@ -74,7 +88,7 @@ def deploy(options: argparse.Namespace) -> None:
         canary=options.canary, smoke=options.smoke, watch_s=options.watch_seconds, hold=options.hold,
         max_error_rate=options.max_error_rate, max_p99_s=options.max_p99, url=options.url,
         in_place=options.in_place,
-        token=os.environ.get("STOCKTAKE_PREDICTOR_TOKEN"), ready_s=options.ready_seconds,
+        token=os.environ.get(PREDICTOR_TOKEN), ready_s=options.ready_seconds,
     )  # fmt: skip
     name = options.name.replace("_", "-")
     wanted = f"@{options.alias}" if options.version is None else f"/{options.version}"
@@ -87,7 +101,6 @@ def deploy(options: argparse.Namespace) -> None:
 
 def promote(options: argparse.Namespace) -> None:
     """Promote a candidate; print what was done."""
-    from stocktake.cluster.deploy import DeploySettings
     from stocktake.cluster.deploy import promote as start
 
     settings = DeploySettings(ready_s=options.ready_seconds)
@@ -96,7 +109,6 @@ def promote(options: argparse.Namespace) -> None:
 
 def roll_back(options: argparse.Namespace) -> None:
     """Roll back; print what was done."""
-    from stocktake.cluster.deploy import DeploySettings
     from stocktake.cluster.deploy import roll_back as start
 
     settings = DeploySettings(ready_s=options.ready_seconds)
@@ -109,13 +121,17 @@ def _add(verbs: Any, name: str, text: str, examples: str = "") -> argparse.Argum
     parser.add_argument("--namespace", help="that of the context, or of the pod, if not given")
     parser.add_argument("--context", help="of the kubeconfig; the current one if not given")
     parser.add_argument(
-        "--ready-seconds", type=float, default=900, metavar="S", help="for pods to start; default %(default)s"
+        "--ready-seconds",
+        type=float,
+        default=USUAL.ready_s,
+        metavar="S",
+        help="for pods to start; default %(default)s",
     )
     return parser
 
 
 def _cluster(options: argparse.Namespace) -> Any:
-    from stocktake.cluster.api import connect
+    from stocktake.cluster.connection import connect
 
     return connect(options.namespace, options.context)
 

@@ -20,6 +20,9 @@ def add_to(verbs: Any) -> None:
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--machine", action="store_true", help="this machine only")
     only.add_argument("--cluster", action="store_true", help="the cluster only")
+    parser.add_argument(
+        "--timeout", type=float, default=15, metavar="S", help="for all checks to answer; default %(default)s"
+    )
     parser.set_defaults(verb=doctor)
 
 
@@ -34,8 +37,9 @@ def doctor(options: argparse.Namespace) -> None:
 
     failures = 0
     if not options.cluster:
-        failures += report(MACHINE, sys.stdout)
+        failures += report(MACHINE, sys.stdout, options.timeout)
     if not options.machine:
-        failures += report(cluster_checks(options.namespace, options.context), sys.stdout)
+        checks = cluster_checks(options.namespace, options.context)
+        failures += report(checks, sys.stdout, options.timeout)
     if failures:
         raise StocktakeError(f"{failures} checks failed" if failures > 1 else "a check failed")

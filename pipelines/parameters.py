@@ -129,6 +129,7 @@ def check_shared(arguments: Mapping[str, Any], *counts: str) -> None:
     Raises:
         SettingsError, ModelError: a value is impossible.
     """
+    from stocktake.cluster.deploy_settings import DeploySettings
     from stocktake.registry import check_name
 
     expect_choice("split", arguments["split"], ("val", "test"))
@@ -136,6 +137,7 @@ def check_shared(arguments: Mapping[str, Any], *counts: str) -> None:
         expect(arguments[name] >= 0, name, arguments[name], "0 or more")
     expect(arguments["gpu_type"].strip(), "gpu_type", "", "the name of a resource, such as nvidia.com/gpu")
     check_name(arguments["model_name"])
+    DeploySettings.of(arguments["deploy_options"])
     labels, taints = arguments["node_selector"], arguments["tolerations"]
     texts = all(isinstance(text, str) for text in labels.values())
     expect(texts, "node_selector", labels, 'labels and their values, such as {"pool": "gpu"}')

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from kfp import dsl
 
 from components.evaluation import evaluate_shelf_detector
-from components.ingestion import ingest_shelves
+from components.ingestion import ingest_shelves, plan_shelves
 from components.label_prep import prepare_shelf_labels
 from components.promotion import promote_model
 from components.training import train_shelf_detector
@@ -63,6 +63,7 @@ def shelf_detector(
     split: str = "test",
     model_name: str = "shelf-detector",
     deploy: bool = False,
+    deploy_options: dict = {},  # noqa: B006
     code_version: str = "",
 ) -> Outputs:
     """Ingest shelf photos, prepare labels, train YOLOv5, evaluate it, and promote it if it is better.
@@ -89,8 +90,11 @@ def shelf_detector(
         split: Photos that models are scored on: test, or val, on which none is promoted.
         model_name: Registered model, and hence the InferenceService that serves it.
         deploy: Serve the champion at the end, on a cluster that has the InferenceService.
+        deploy_options: How that is tried, where not as usual, such as {"canary": 25, "max_p99_s": 1}.
         code_version: Version of the code, so that no step is answered from the cache of another one.
     """
+    planned = place(plan_shelves(gpus=gpus), "100m", "512Mi", hours=1)
+    planned.set_caching_options(False)  # quicker than to look for it
     ingested = place(
         ingest_shelves(source=source, exclude=exclude, copy=copy, limit=limit), "4", "8Gi", hours=12
     )
@@ -106,8 +110,9 @@ def shelf_detector(
         weights=weights, size=model, epochs=epochs, img=img, batch=batch, freeze=freeze, hyp=hyp, cache=cache,
         patience=patience, seed=seed, gpus=gpus,
     )  # fmt: skip
+    trained.after(planned)  # Kubeflow sees no dependency in what a step asks for
     place(trained, "8", "48Gi", hours=72)
-    give_gpus(trained, gpu_type, gpus, node_selector, tolerations, shared_memory="16Gi")
+    give_gpus(trained, gpu_type, planned.output, node_selector, tolerations, shared_memory="16Gi")
     evaluated = evaluate_shelf_detector(
         index=prepared.outputs["index"], model=trained.outputs["model"],
         run_id=trained.outputs["run_id"], model_name=model_name, split=split, weights=weights, size=model,
@@ -122,7 +127,7 @@ def shelf_detector(
     )  # fmt: skip
     place(promoted, "8", "16Gi", hours=6)
     promoted.set_caching_options(False)
-    deploy_if(deploy, prepared, promoted, model_name)
+    deploy_if(deploy, deploy_options, prepared, promoted, model_name)
     return Outputs(
         prepared.outputs["index"], trained.outputs["model"], evaluated.outputs["report"],
         evaluated.outputs["card"], evaluated.outputs["metrics"], evaluated.outputs["evaluation"],

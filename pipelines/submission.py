@@ -1,6 +1,5 @@
 """Uploads a pipeline to Kubeflow, and runs it once or on a schedule."""
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 from kfp.dsl.base_component import BaseComponent
 
 from components.image import TRAIN_IMAGE
-from pipelines.compiling import Limits, check_steps, compile_one
+from pipelines.compiling import Limits, check_steps, compile_one, content_name
 from pipelines.kubeflow import Target, explained, open_client
 from stocktake.cluster.images import check_image
 from stocktake.code_version import code_version
@@ -68,7 +67,7 @@ def upload(
     check_steps([pipeline], limits)
     with tempfile.TemporaryDirectory() as folder:
         package = compile_one(pipeline, Path(folder) / f"{pipeline.name}.yaml", limits)
-        name = f"{code_version()}-{hashlib.sha256(package.read_bytes()).hexdigest()[:8]}"
+        name = f"{code_version()}-{content_name(package.read_text())}"
         pipeline_id = client.get_pipeline_id(pipeline.name)
         if pipeline_id is None:
             made = client.upload_pipeline(str(package), pipeline.name, pipeline.description, namespace)

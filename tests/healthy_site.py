@@ -1,10 +1,12 @@
 """A cluster on which all is well, as far as an API server without controllers can say so."""
 
 import base64
+import time
 from typing import Any
 
-from stocktake.cluster.api import CUSTOM_RESOURCE_DEFINITION, Cluster
+from stocktake.cluster.api import Cluster, Kind
 from stocktake.doctor.site import Site
+from tests.kube_api import DEFINITION, is_listed
 
 MANAGER = "tests"
 KSERVE = "kserve"
@@ -143,7 +145,7 @@ def predictor(cluster: Cluster, name: str = "shelf-detector", **changes: Any) ->
 def _define_storage_containers(cluster: Cluster) -> None:
     """KServe's ClusterStorageContainer, for its definition is not in STOCKTAKE_CRDS."""
     name = "clusterstoragecontainers.serving.kserve.io"
-    if cluster.get(CUSTOM_RESOURCE_DEFINITION, name):
+    if cluster.get(DEFINITION, name):
         return
     names = {"plural": "clusterstoragecontainers", "kind": "ClusterStorageContainer"}
     anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
@@ -152,13 +154,5 @@ def _define_storage_containers(cluster: Cluster) -> None:
         cluster, "apiextensions.k8s.io/v1", "CustomResourceDefinition", name,
         spec={"group": "serving.kserve.io", "scope": "Cluster", "names": names, "versions": [version]},
     )  # fmt: skip
-    cluster.wait(
-        CUSTOM_RESOURCE_DEFINITION,
-        name,
-        lambda found: any(
-            each["type"] == "Established" and each["status"] == "True"
-            for each in found.get("status", {}).get("conditions") or ()
-        ),
-        30,
-        poll_s=0.05,
-    )
+    while not is_listed(cluster, Kind("serving.kserve.io/v1alpha1", "ClusterStorageContainer")):
+        time.sleep(0.05)

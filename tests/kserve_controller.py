@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from kubernetes.dynamic.exceptions import NotFoundError
 
 from stocktake.cluster.api import INFERENCE_SERVICE, Cluster, ClusterError, Kind
+from stocktake.cluster.rollout import AUTOSCALER_CLASS
 from stocktake.cluster.workload import DEPLOYMENT, HTTP_ROUTE, MODE, POD, REVISION, SOURCE
 
 MANAGER = "controllers"
@@ -54,10 +55,12 @@ class Controllers:
     Attributes:
         ports: where a model answers on the loopback device, by its URI; pods of others are never ready.
         history: where the requests went, after each round.
+        scaled: how many pods an autoscaler has given to a Deployment, by its name.
     """
 
     def __init__(self, cluster: Cluster, name: str, ports: dict[str, int], weighted: bool = True):
         self.ports, self.history = ports, []
+        self.scaled: dict[str, int] = {}
         self.errors: list[Exception] = []
         self._cluster, self._name, self._weighted = cluster, name, weighted
         self._closed = threading.Event()
@@ -72,7 +75,7 @@ class Controllers:
     def settle(self) -> list[Backend]:
         """Where the requests go once everything that was asked for has been done."""
         rounds = len(self.history)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while len(self.history) < rounds + 3:
             assert time.monotonic() < deadline
             assert not self.errors, self.errors
@@ -102,6 +105,7 @@ class Controllers:
     def _standard(self, service: dict[str, Any]) -> list[Backend]:
         name, spec = service["metadata"]["name"], service["spec"]
         predictor, canaries = spec["predictor"], spec.get("canary") or []
+        autoscaled = service["metadata"]["annotations"][AUTOSCALER_CLASS] != "none"
         least = predictor.get("minReplicas", 1)
         stable = _deployment_name(name, predictor.get("name"))
         there, wanted, statuses, weights = {}, {stable}, [], {}
@@ -117,7 +121,8 @@ class Controllers:
                 weights[deployment] = percent
                 least = max(least - replicas, 1)
         uri = predictor["model"].get("storageUri")
-        there[stable] = self._deployment(name, stable, uri, least)
+        replicas = self.scaled.get(stable, least) if autoscaled else least
+        there[stable] = self._deployment(name, stable, uri, replicas)
         for deployment in self._cluster.list(DEPLOYMENT, f"service={name}"):
             if deployment["metadata"]["name"] not in wanted:
                 self._end(deployment["metadata"]["name"])

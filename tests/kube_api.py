@@ -16,11 +16,13 @@ import pytest
 import urllib3
 import yaml
 
-from stocktake.cluster.api import Cluster, ClusterError, Kind, connect
+from stocktake.cluster.api import Cluster, ClusterError, Kind
+from stocktake.cluster.connection import connect
 from tests.ports import free_ports
 
 BINARIES = Path(__file__).parents[1] / ".services/bin"
 PROGRAMS = ("etcd", "kube-apiserver")
+DEFINITION = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 
 
 class KubeApi:
@@ -97,9 +99,9 @@ class KubeApi:
             for spec in (each["spec"] for each in definitions)
             for version in spec["versions"]
         ]
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while waiting and time.monotonic() < deadline:
-            waiting = [kind for kind in waiting if not _is_listed(cluster, kind)]
+            waiting = [kind for kind in waiting if not is_listed(cluster, kind)]
         assert not waiting, f"not served: {waiting}"
 
     def _run(self, program: str, *flags: str) -> None:
@@ -113,7 +115,7 @@ class KubeApi:
     def _await_ready(self) -> None:
         http = urllib3.PoolManager(cert_reqs="CERT_NONE", retries=False, timeout=5)
         headers = {"Authorization": f"Bearer {self._tokens['admin']}"}
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         while time.monotonic() < deadline and all(each.poll() is None for each in self._processes):
             try:
@@ -132,10 +134,10 @@ def find(program: str) -> str | None:
     return str(built) if built.is_file() else shutil.which(program)
 
 
-def _is_listed(cluster: Cluster, kind: Kind) -> bool:
+def is_listed(cluster: Cluster, kind: Kind) -> bool:
     """Whether its objects can be asked for: discovery tells of them a little earlier."""
     try:
-        return cluster.serves(kind) and cluster.list(kind) == []
+        return cluster.serves(kind) and cluster.list(kind) is not None
     except ClusterError:
         return False
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram, Info
@@ -49,6 +50,11 @@ STAGE_SECONDS: dict[Stage, Histogram] = {
 MODEL = Info("stocktake_model", "The models that are loaded, and what runs them", ["model"])
 CLOSED_LANES = Counter(
     "stocktake_closed_lanes", "Times that a model was left to look at one photo at a time", ["model"]
+)
+MODEL_TRAINED = Gauge(
+    "stocktake_model_trained_timestamp_seconds",
+    "When the model was made, in seconds since 1970: later than the photos that it was trained on",
+    ["model"],
 )
 GPU_USED = Gauge("stocktake_gpu_memory_used_bytes", "GPU memory in use, by whatever process", ["gpu"])
 GPU_TOTAL = Gauge("stocktake_gpu_memory_bytes", "GPU memory that there is", ["gpu"])
@@ -133,10 +139,16 @@ def model_loaded(name: str, *, digest: str, engine: str, device: str, precision:
         watch_gpu_memory()
 
 
+def model_trained(name: str, at: datetime) -> None:
+    """Say when a model was made, so that one that has grown old is seen."""
+    MODEL_TRAINED.labels(name).set(at.timestamp())
+
+
 def model_unloaded(name: str) -> None:
     """Forget a model; what was counted under its name stays."""
     _loaded.discard(name)
     MODEL.remove(name)
+    MODEL_TRAINED.remove(name)
 
 
 @functools.cache

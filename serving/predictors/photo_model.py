@@ -53,6 +53,7 @@ class PhotoModel(Model, Generic[Loaded]):
         self.admission = capacity.admission(name, self.lanes * self.max_batch)
         self.digest = loaded.digest
         self.max_decode = self.max_batch if find_decoder() else 1  # found now, for it takes a GPU seconds
+        self.created = loaded.card.created
         self.ready = True
 
     @property

@@ -11,7 +11,13 @@ from kserve.errors import ModelNotFound
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
 from serving.predictors.errors import NotReady
-from serving.predictors.metrics import RUNNER_LABELS, count_closed_lanes, model_loaded, model_unloaded
+from serving.predictors.metrics import (
+    RUNNER_LABELS,
+    count_closed_lanes,
+    model_loaded,
+    model_trained,
+    model_unloaded,
+)
 from stocktake.errors import StocktakeError
 
 logger = logging.getLogger(__name__)
@@ -42,6 +48,7 @@ class PredictorRepository(ModelRepository):
         """Let a model answer from now on; only then do the metrics speak of it."""
         super().update(model, name)
         facts = model.runner_facts()
+        model_trained(model.name, model.created)
         model_loaded(model.name, digest=model.digest, **{label: facts[label] for label in RUNNER_LABELS})
 
     async def open_lanes(self) -> None:

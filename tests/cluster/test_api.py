@@ -3,14 +3,15 @@
 import pytest
 
 from stocktake.cluster.api import (
-    CUSTOM_RESOURCE_DEFINITION,
     INFERENCE_SERVICE,
+    Cluster,
     ClusterError,
     Conflict,
     Kind,
-    connect,
 )
-from tests.kube_api import KubeApi
+from stocktake.cluster.connection import connect
+from stocktake.cluster.rights import TO_DEPLOY, Right, may, require
+from tests.kube_api import DEFINITION, KubeApi
 
 CONFIG_MAP = Kind("v1", "ConfigMap")
 
@@ -78,26 +79,22 @@ def test_what_is_deleted_is_gone(cluster):
     assert cluster.get(CONFIG_MAP, "colours") is None
 
 
-def test_waiting_ends_with_what_was_waited_for(cluster):
-    cluster.create(config_map({"sky": "blue"}))
-    found = cluster.wait(CONFIG_MAP, "colours", lambda each: each["data"]["sky"] == "blue", 5)
-    assert found
-    assert found["data"] == {"sky": "blue"}
-    assert cluster.wait(CONFIG_MAP, "colours", lambda each: "sea" in each["data"], 0, poll_s=0.01) is None
-    with pytest.raises(ClusterError, match="deleted meanwhile"):
-        cluster.wait(CONFIG_MAP, "shapes", lambda each: True, 5)
+def test_a_namespace_that_is_not_there(cluster):
+    with pytest.raises(ClusterError, match='namespaces "nowhere" not found'):
+        Cluster(cluster._client, "nowhere").create(config_map({}))
 
 
 def test_kinds_and_rights(cluster, kube_api):
-    assert cluster.version.startswith("v1.")
     assert cluster.serves(INFERENCE_SERVICE)
     assert not cluster.serves(Kind("serving.kserve.io/v1alpha9", "InferenceService"))
     with pytest.raises(ClusterError, match="pipelines doctor"):
         cluster.get(Kind("example.org/v1", "Dream"), "mine")
-    assert cluster.get(CUSTOM_RESOURCE_DEFINITION, "inferenceservices.serving.kserve.io")
+    assert cluster.get(DEFINITION, "inferenceservices.serving.kserve.io")
     nobody = kube_api.connect(cluster.namespace, "nobody")
-    assert cluster.may("patch", "serving.kserve.io", "inferenceservices/status")
-    assert not nobody.may("get", "", "pods/log")
+    assert may(cluster, Right("patch", "serving.kserve.io", "inferenceservices/status"))
+    assert not may(nobody, Right("get", "", "pods/log"))
+    with pytest.raises(ClusterError, match=r"may not get inferenceservices.*, list pods, .*; bind a Role"):
+        require(nobody, TO_DEPLOY)
     with pytest.raises(ClusterError, match=r"403 .* cannot get"):
         nobody.get(INFERENCE_SERVICE, "shelf-detector")
 

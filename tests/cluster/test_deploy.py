@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import mlflow
@@ -19,15 +20,21 @@ from PIL import Image
 from pipelines.__main__ import main
 from stocktake.cluster.api import INFERENCE_SERVICE, SERVING_RUNTIME, Cluster, ClusterError, Conflict
 from stocktake.cluster.deploy import DeploySettings, deploy, promote, roll_back
-from stocktake.cluster.deployment import AUTOSCALERS
-from stocktake.cluster.lease import LEASE, read_record
+from stocktake.cluster.lease import LEASE, DeployLease, read_record
 from stocktake.cluster.predictor_client import PredictorClient
-from stocktake.cluster.workload import REVISION
+from stocktake.cluster.target import Target
+from stocktake.cluster.trial import Terms, Trial
+from stocktake.cluster.watching import Limits
+from stocktake.cluster.workload import DEPLOYMENT, POD, REVISION
+from stocktake.doctor import predictors
+from stocktake.doctor.finding import Status
+from stocktake.doctor.site import Site
 from stocktake.errors import ModelError, StoreError
 from stocktake.registry import register
 from stocktake.registry_gate import gate
 from stocktake.storage import open_store
 from tests.kserve_controller import REVISIONS, Controllers
+from tests.kube_api import is_listed
 from tests.ports import free_ports
 from tests.registry_data import figures, index_of
 from tests.s3_server import S3Server, find_minio
@@ -116,9 +123,21 @@ def models(places):
         process = subprocess.Popen(
             [*map(str, command), "--drain_seconds", "0"], cwd=ROOT, stdout=log, stderr=log
         )
+    await_answer(PredictorClient(f"http://127.0.0.1:{http_port}", NAME), process)
     yield Models(versions, http_port)
     process.terminate()
-    assert process.wait(60) == 0, (places / "predictor.log").read_text()[-3000:]
+    assert process.wait(120) == 0, (places / "predictor.log").read_text()[-3000:]
+
+
+def await_answer(client: PredictorClient, process: subprocess.Popen) -> None:
+    """A predictor takes half a minute to start where others have the cores."""
+    deadline = time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(StoreError):
+            client.metadata()
+            return
+        time.sleep(0.1)
+    pytest.fail("the predictor does not answer")
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +153,7 @@ def smoke(places):
 @pytest.fixture
 def quick(smoke):
     """Settings that wait for nothing but what has to happen."""
-    return DeploySettings(smoke=smoke, watch_s=0, poll_s=0.01, ready_s=20)
+    return DeploySettings(smoke=smoke, watch_s=0, poll_s=0.01, ready_s=120)
 
 
 @pytest.fixture
@@ -142,15 +161,17 @@ def start(cluster, models, kube_api):
     """Makes the objects of an overlay and starts their controllers; they end with the test."""
     running = []
 
-    def start(mode="Standard", weighted=True, serve=True, **predictor):
+    def start(mode="Standard", weighted=True, serve=True, autoscaler="none", pods=None, **predictor):
         if mode == "Knative":
             define_revisions(cluster)
         cluster.apply(runtime(), "kubectl")
         cluster.apply(runtime("stocktake-gpu"), "kubectl")
-        cluster.apply(service(mode, **predictor), "kubectl")
+        cluster.apply(service(mode, autoscaler=autoscaler, **predictor), "kubectl")
         ports = dict.fromkeys(models.uris, models.port)
         controllers = Controllers(kube_api.connect(cluster.namespace), NAME, ports, weighted)
         running.append(controllers)
+        if pods:
+            controllers.scaled[f"{NAME}-predictor"] = pods
         if serve:  # the first model is there already, by a deploy of its own
             cluster.apply(service(mode, uri=models.uris[0]), "stocktake-deploy")
             controllers.settle()
@@ -162,14 +183,14 @@ def start(cluster, models, kube_api):
         each.close()
 
 
-def service(mode: str, uri: str | None = None, **predictor) -> dict:
+def service(mode: str, uri: str | None = None, autoscaler: str = "none", **predictor) -> dict:
     """The InferenceService as an overlay has it; with `uri` only what a deploy has added to it."""
     head = {"apiVersion": INFERENCE_SERVICE.api_version, "kind": INFERENCE_SERVICE.kind}
     if uri:
         spec = {"predictor": {"model": {"storageUri": uri}}}
         return {**head, "metadata": {"name": NAME}, "spec": spec}
     model = {"modelFormat": {"name": "stocktake", "version": "1"}, "runtime": "stocktake-gpu"}
-    annotations = {"serving.kserve.io/deploymentMode": mode, "serving.kserve.io/autoscalerClass": "none"}
+    annotations = {"serving.kserve.io/deploymentMode": mode, "serving.kserve.io/autoscalerClass": autoscaler}
     metadata = {"name": NAME, "annotations": annotations}
     return {
         **head,
@@ -192,7 +213,7 @@ def runtime(name: str = "stocktake-cpu", image: str = "predictor:1") -> dict:
 
 def define_revisions(cluster: Cluster) -> None:
     cluster.apply(REVISIONS, "kubectl", force=True)
-    while not cluster.serves(REVISION):
+    while not is_listed(cluster, REVISION):
         time.sleep(0.02)
 
 
@@ -218,6 +239,7 @@ def check_that_requests_were_answered(controllers: Controllers) -> None:
 
 WAYS = {
     "canary": {"minReplicas": 2},
+    "autoscaled": {"minReplicas": 2, "autoscaler": "keda", "pods": 3},
     "revisions": {"mode": "Knative"},
     "direct": {"weighted": False},
 }
@@ -228,12 +250,17 @@ def way(request):
     return request.param
 
 
+def pods_of(way: str) -> int:
+    """How many pods a service has before and after a deploy."""
+    return WAYS[way].get("pods") or WAYS[way].get("minReplicas", 1)
+
+
 def test_a_champion_takes_over(way, cluster, start, models, quick):
     controllers = start(**WAYS[way])
     said = []
     report = deploy(cluster, models.versions[1], quick, said.append)
     assert report.outcome == "deployed", report
-    assert controllers.settle() == [(100, models.uris[1], WAYS[way].get("minReplicas", 1))]
+    assert controllers.settle() == [(100, models.uris[1], pods_of(way))]
     check_that_requests_were_answered(controllers)
     remembered = record(cluster)
     assert (remembered.serving.uri, remembered.previous.uri) == tuple(reversed(models.uris))
@@ -244,7 +271,8 @@ def test_a_champion_takes_over(way, cluster, start, models, quick):
     assert ("canary" in cluster.get(INFERENCE_SERVICE, NAME)["spec"]) is False
 
 
-WRITES = {"canary": 11, "revisions": 9, "direct": 9}  # of a whole deploy, after the last of which it is done
+# Of a whole deploy, after the last of which it is done.
+WRITES = {"canary": 11, "autoscaled": 13, "revisions": 9, "direct": 9}
 
 
 @pytest.mark.long
@@ -317,14 +345,28 @@ def test_a_rollback_that_is_killed_anywhere_leaves_a_model_serving(way, cluster,
     assert cuts > 3
 
 
-def test_a_candidate_that_does_not_start_is_withdrawn(way, cluster, start, models, quick):
+def let_an_hour_go_by(cluster: Cluster, controllers: Controllers, patch: pytest.MonkeyPatch) -> None:
+    """Once, when there is a pod without a node, and the controllers have said all that they say of it."""
+    gone = []
+
+    def sleep(seconds: float) -> None:
+        if not gone and any(each["status"].get("phase") == "Pending" for each in cluster.list(POD)):
+            controllers.settle()
+            gone.append(3600)
+        time.sleep(seconds)
+
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + sum(gone), sleep=sleep)
+    patch.setattr("stocktake.cluster.target.time", clock)
+
+
+def test_a_candidate_that_does_not_start_is_withdrawn(way, cluster, start, models, quick, monkeypatch):
     controllers = start(**WAYS[way])
     controllers.ports.pop(models.uris[1])
-    impatient = replace(quick, ready_s=0.5)
-    report = deploy(cluster, models.versions[1], impatient)
+    let_an_hour_go_by(cluster, controllers, monkeypatch)
+    report = deploy(cluster, models.versions[1], quick)
     assert report.outcome == "rolled back"
     assert "Insufficient nvidia.com/gpu" in report.reason
-    assert controllers.settle() == [(100, models.uris[0], WAYS[way].get("minReplicas", 1))]
+    assert controllers.settle() == [(100, models.uris[0], pods_of(way))]
     check_that_requests_were_answered(controllers)
     assert record(cluster).candidate is None
     assert cluster.get(INFERENCE_SERVICE, f"{NAME}-candidate") is None
@@ -341,37 +383,35 @@ def test_a_candidate_that_serves_something_else_is_withdrawn(way, cluster, start
     check_that_requests_were_answered(controllers)
 
 
-def test_autoscalers_of_models_before_are_deleted(cluster, start, models, quick):
-    start(**WAYS["canary"])
-    for service in (NAME, "bin-counter"):
-        cluster.create(autoscaler(service))
+def test_no_pod_is_lost_that_an_autoscaler_has_added(cluster, start, models, quick):
+    controllers = start(**WAYS["autoscaled"])
     assert deploy(cluster, models.versions[1], quick).outcome == "deployed"
-    assert [each["metadata"]["name"] for each in cluster.list(AUTOSCALERS[1])] == ["bin-counter-predictor"]
-
-
-def autoscaler(service: str) -> dict:
-    labels = {"serving.kserve.io/inferenceservice": service, "component": "predictor"}
-    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": f"{service}-predictor"}
-    return {
-        "apiVersion": AUTOSCALERS[1].api_version,
-        "kind": AUTOSCALERS[1].kind,
-        "metadata": {"name": f"{service}-predictor", "labels": labels},
-        "spec": {"maxReplicas": 2, "scaleTargetRef": target},
-    }
+    controllers.settle()
+    assert {max(backends).pods for backends in controllers.history} == {3}
+    assert {backends[0].uri for backends in controllers.history} == set(models.uris)
+    assert len(cluster.list(DEPLOYMENT)) == 1
 
 
 def test_a_candidate_that_is_slow_is_withdrawn(cluster, start, models, quick):
     controllers = start(**WAYS["canary"])
     photo = (quick.smoke / "shelf.png").read_bytes()
     client = PredictorClient(f"http://127.0.0.1:{models.port}", NAME)
+    decided = threading.Event()
+
+    def ask() -> None:
+        while not decided.is_set():
+            client.infer(photo)
 
     def ask_once_it_has_a_share(said: str) -> None:
         if "% of the requests" in said:
             asking.start()
 
-    asking = threading.Thread(target=lambda: [client.infer(photo) for _ in range(30)])
-    strict = replace(quick, watch_s=60, max_p99_s=0)
-    report = deploy(cluster, models.versions[1], strict, ask_once_it_has_a_share)
+    asking = threading.Thread(target=ask)
+    strict = replace(quick, watch_s=300, max_p99_s=0)
+    try:
+        report = deploy(cluster, models.versions[1], strict, ask_once_it_has_a_share)
+    finally:
+        decided.set()
     asking.join()
     assert report.outcome == "rolled back"
     assert "99th percentile" in report.reason
@@ -421,6 +461,48 @@ def test_a_rehearsal_needs_its_runtime(cluster, start, models, quick):
     assert {backends for (backends,) in controllers.history} == {(100, models.uris[0], 1)}
 
 
+def test_a_rehearsal_that_a_killed_deploy_has_left_is_deleted(cluster, start, models, quick):
+    controllers = start(weighted=False)
+    with pytest.raises(Killed):
+        deploy(DyingCluster(cluster, 3), models.versions[1], quick)  # the Lease twice, then the rehearsal
+    assert cluster.get(INFERENCE_SERVICE, f"{NAME}-candidate")
+    assert "shelf-detector-candidate" in predictors.rehearsals(Site(cluster)).found
+    expire(cluster)
+    said = []
+    with pytest.raises(ClusterError, match="no candidate or model before it"):
+        roll_back(cluster, NAME, quick, said.append)
+    assert "shelf-detector-candidate is deleted" in " ".join(said)
+    assert cluster.get(INFERENCE_SERVICE, f"{NAME}-candidate") is None
+    assert predictors.rehearsals(Site(cluster)).status is Status.OK
+    assert controllers.settle() == [(100, models.uris[0], 1)]
+
+
+def test_somebody_elses_service_is_no_rehearsal(cluster, start, models, quick):
+    start(weighted=False)
+    theirs = service("Standard")
+    theirs["metadata"]["name"] = f"{NAME}-candidate"
+    cluster.create(theirs)
+    report = deploy(cluster, models.versions[1], quick)
+    assert "shelf-detector-candidate is none of ours" in report.reason
+    assert cluster.get(INFERENCE_SERVICE, f"{NAME}-candidate")
+
+
+def test_asking_a_predictor_keeps_the_lease(cluster, models):
+    live = cluster.apply(service("Standard"), "kubectl")
+    lease = DeployLease(cluster, live, seconds=1)
+    lease.acquire()
+    target = Target(cluster, NAME, lease, "direct", 0.01)
+    url = f"http://127.0.0.1:{models.port}"
+    (client,) = Trial(target, Terms(Path(), [], Limits(0, 0), 0, 10, 60, url), print)._clients("", NAME)
+    first = renewed(cluster)
+    while renewed(cluster) == first:
+        client.metadata()
+
+
+def renewed(cluster: Cluster) -> str:
+    return cluster.get(LEASE, f"deploy-{NAME}")["spec"]["renewTime"]
+
+
 def test_a_field_that_somebody_else_owns_is_not_taken(cluster, start, models, quick):
     start(weighted=False)
     cluster.apply(service("Standard", uri=models.uris[0]), "somebody", force=True)
@@ -465,8 +547,8 @@ def test_files_that_are_not_those_that_were_registered(cluster, start, models, q
     [
         (["shelf-detector", "--alias", "nobody"], "there is no such version"),
         (["shelf-detector", "--version", "99"], "there is no such version"),
-        (["shelf-detector", "--smoke", "absent"], "--smoke absent"),
-        (["shelf-detector", "--canary", "0"], "--canary 0"),
+        (["shelf-detector", "--smoke", "absent"], "smoke is 'absent'"),
+        (["shelf-detector", "--canary", "0"], "canary is 0"),
         (["shelf-detector"], "apply an overlay first"),
     ],
 )

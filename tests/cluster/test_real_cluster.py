@@ -9,7 +9,8 @@ import os
 
 import pytest
 
-from stocktake.cluster.api import INFERENCE_SERVICE, connect
+from stocktake.cluster.api import INFERENCE_SERVICE
+from stocktake.cluster.connection import connect
 from stocktake.cluster.deploy import DeploySettings, deploy, promote, roll_back
 from stocktake.cluster.predictor_client import PredictorClient
 from stocktake.cluster.workload import addresses

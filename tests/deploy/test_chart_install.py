@@ -6,7 +6,8 @@ import secrets
 import pytest
 from helm_python import Config, HelmError
 
-from stocktake.cluster.api import Kind, connect
+from stocktake.cluster.api import Kind
+from stocktake.cluster.connection import connect
 from tests.kube_api import PROGRAMS, KubeApi, find
 from tests.platform_chart import RELEASE, chart, profile
 

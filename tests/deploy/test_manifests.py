@@ -276,33 +276,6 @@ def test_keda_asks_for_the_photos_of_each_model():
         assert asked["serverAddress"] == of_kind(objects, "ConfigMap")["endpoints"]["data"]["PROMETHEUS_URL"]
 
 
-@pytest.mark.parametrize(
-    ("group", "resource", "verbs"),
-    [
-        ("serving.kserve.io", "inferenceservices", "get create patch delete"),
-        ("serving.kserve.io", "servingruntimes", "get"),
-        ("gateway.networking.k8s.io", "httproutes", "get"),
-        ("serving.knative.dev", "revisions", "get"),
-        ("keda.sh", "scaledobjects", "list delete"),
-        ("coordination.k8s.io", "leases", "get create patch"),
-        ("apps", "deployments", "get"),
-        ("", "pods", "list"),
-        ("kubeflow.org", "experiments", "get create patch"),
-        ("kubeflow.org", "trials", "list"),
-        ("trainer.kubeflow.org", "trainjobs", "get create patch delete"),
-        ("trainer.kubeflow.org", "trainingruntimes", "get create patch"),
-    ],
-)
-def test_pipelines_may_do_what_their_steps_do(group, resource, verbs):
-    (role,) = of_kind(overlay("gpu"), "Role").values()
-    granted = [rule for rule in role["rules"] if group in rule["apiGroups"] and resource in rule["resources"]]
-    assert set(verbs.split()) <= {verb for rule in granted for verb in rule["verbs"]}
-    assert "*" not in str(role["rules"])  # and no more than that
-    (binding,) = of_kind(overlay("gpu"), "RoleBinding").values()
-    assert binding["roleRef"]["name"] == role["metadata"]["name"]
-    assert [subject["name"] for subject in binding["subjects"]] == ["pipeline-runner"]
-
-
 def test_knative_scales_to_zero():
     for service, _ in predictors(overlay("knative")):
         predictor = service["spec"]["predictor"]

@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from pipelines.catalogue import PIPELINES
-from pipelines.compiling import Limits, compile_all
+from pipelines.compiling import Limits, compile_all, compile_manifest
 from stocktake.cluster.images import check_image
+from stocktake.cluster.pod_size import SEARCH, TRAINING
 from stocktake.code_version import code_version
 from stocktake.errors import SettingsError
 from tests.kubernetes_schemas import validate
@@ -110,15 +111,29 @@ def test_training_asks_for_gpus_and_shared_memory(documents):
 
 def check_training(spec: dict, kubernetes: dict, name: str) -> None:
     resources = containers(spec)[name]["resources"]
-    inputs = spec["root"]["dag"]["tasks"][name.removeprefix("exec-")]["inputs"]["parameters"]
-    assert resources["accelerator"]["resourceCount"].startswith("{{$.inputs.parameters[")
-    assert "gpus" in resources["accelerator"]["resourceCount"]
-    assert "gpu_type" in resources["accelerator"]["resourceType"]
-    assert any(value.get("componentInputParameter") == "gpus" for value in inputs.values())
+    accelerator = resources["accelerator"]
+    assert "gpu_type" in accelerator["resourceType"]
+    plan, _ = planned(spec, name, accelerator["resourceCount"])
+    assert plan["inputs"]["parameters"]["gpus"] == {"componentInputParameter": "gpus"}
     (shm,) = [mount for mount in kubernetes[name]["emptyDirMounts"] if mount["mountPath"] == "/dev/shm"]
     assert shm["medium"] == "Memory"
-    memory = int(resources["resourceMemoryLimit"].removesuffix("Gi"))
+    asked = resources["resourceMemoryLimit"]
+    if "{{" in asked:
+        own = {"training_memory": TRAINING, "search_memory": SEARCH}
+        asked = own[planned(spec, name, asked)[1]].memory
+        assert planned(spec, name, resources["resourceCpuRequest"])[1] in ("training_cpu", "search_cpu")
+    memory = int(asked.removesuffix("Gi"))
     assert int(shm["sizeLimit"].removesuffix("Gi")) < memory  # what lies in it counts towards the limit
+
+
+def planned(spec: dict, name: str, placeholder: str) -> tuple[dict, str]:
+    """The task and its output that a resource of a step comes from; Kubeflow's driver takes text only."""
+    inputs = spec["root"]["dag"]["tasks"][name.removeprefix("exec-")]["inputs"]["parameters"]
+    (key,) = re.fullmatch(r"\{\{\$\.inputs\.parameters\['(.*)'\]\}\}", placeholder).groups()
+    source = inputs[key]["taskOutputParameter"]
+    made = spec["components"][f"comp-{source['producerTask']}"]["outputDefinitions"]["parameters"]
+    assert made[source["outputParameterKey"]]["parameterType"] == "STRING"
+    return spec["root"]["dag"]["tasks"][source["producerTask"]], source["outputParameterKey"]
 
 
 def test_nodes_with_gpus_are_chosen_by_parameters(documents):
@@ -128,7 +143,11 @@ def test_nodes_with_gpus_are_chosen_by_parameters(documents):
     for name in (name for name in kubernetes if name.startswith(("exec-train-", "exec-search-"))):
         found = kubernetes[name]
         assert {"tolerationJson": {"componentInputParameter": "tolerations"}} in found["tolerations"]
-        assert found["nodeSelector"] == {"nodeSelectorJson": {"componentInputParameter": "node_selector"}}
+        labels = found["nodeSelector"]["nodeSelectorJson"]
+        if name != "exec-train-shelf-detector":  # others may do the work of the steps of bins
+            plan = spec["root"]["dag"]["tasks"][labels["taskOutputParameter"]["producerTask"]]
+            labels = plan["inputs"]["parameters"]["node_selector"]
+        assert labels == {"componentInputParameter": "node_selector"}
 
 
 def test_steps_that_start_pods_know_their_image(documents):
@@ -156,6 +175,20 @@ def test_limits_are_set_when_compiling(tmp_path):
         assert mount == {"mountPath": "/cache", "pvcNameParameter": {"runtimeValue": {"constant": "photos"}}}
 
 
+def test_a_version_is_named_after_all_that_is_in_it(tmp_path):
+    """What a PipelineVersion says can't be changed: another content needs another name."""
+    definition = PIPELINES["bin_counter"].definition
+    limits = (None, None, Limits(retries=5), Limits(hours={"merge-bins": 5}), Limits(cache_claim="photos"))
+    names = []
+    for number, each in enumerate(limits):
+        path = compile_manifest(definition, tmp_path / f"{number}.yaml", each)
+        _, version = yaml.safe_load_all(path.read_text())
+        names.append(version["metadata"]["name"])
+    assert names[0] == names[1]
+    assert len(set(names)) == len(limits) - 1
+    assert all(re.fullmatch(r"bin-counter-[0-9a-f]{8}", name) for name in names)
+
+
 def test_limits_of_a_step_that_there_is_not(tmp_path):
     with pytest.raises(SettingsError, match=r"the step of --hours is 'train'; .*'train-bin-counter'"):
         compile_all([PIPELINES["bin_counter"].definition], tmp_path, Limits(hours={"train": 2}))
@@ -176,7 +209,7 @@ def test_cached_steps_have_the_code_and_the_content_of_their_inputs_in_the_key(d
 
 
 def test_a_champion_is_deployed_where_that_is_asked_for(documents):
-    spec, _ = documents
+    spec, kubernetes = documents
     assert "deploy-model" in tasks(spec)
     (condition,) = [
         task for name, task in spec["root"]["dag"]["tasks"].items() if name.startswith("condition")
@@ -184,6 +217,10 @@ def test_a_champion_is_deployed_where_that_is_asked_for(documents):
     assert "pipelinechannel--deploy'] == true" in condition["triggerPolicy"]["condition"]
     assert spec["root"]["inputDefinitions"]["parameters"]["deploy"]["defaultValue"] is False
     assert "promote-model" in condition["dependentTasks"]
+    options = spec["components"][condition["componentRef"]["name"]]["dag"]["tasks"]["deploy-model"]["inputs"]
+    assert "deploy_options" in str(options["parameters"]["options"])
+    (token,) = [each for each in kubernetes["exec-deploy-model"]["secretAsEnv"] if "token" in str(each)]
+    assert token["keyToEnv"] == [{"envVar": "STOCKTAKE_PREDICTOR_TOKEN", "secretKey": "token"}]
 
 
 def test_what_the_ui_shows(documents):
@@ -265,7 +302,7 @@ def test_manifests_are_a_pipeline_and_its_version(compiled):
     for pipeline, version in zip(found[::2], found[1::2], strict=True):
         assert pipeline["apiVersion"] == version["apiVersion"] == "pipelines.kubeflow.org/v2beta1"
         assert version["spec"]["pipelineName"] == pipeline["metadata"]["name"]
-        assert version["metadata"]["name"].endswith(code_version())
+        assert version["spec"]["displayName"] == code_version()
         assert re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", version["metadata"]["name"])
         assert version["spec"]["platformSpec"]
 

@@ -171,8 +171,9 @@ def test_promote(artifacts, prepared, trained, evaluated):
 @pytest.fixture(scope="module")
 def ingested_bins(artifacts, drawn_bins):
     source = str(drawn_bins)
-    planned = plan_bins.python_func(source=source, pods=2, nodes=1, engine="katib", gpus=4)
-    assert planned == (["1/2", "2/2"], 4, 0)
+    place = {"gpus": 4, "node_selector": {"pool": "gpu"}}
+    planned = plan_bins.python_func(source=source, pods=2, nodes=1, engine="katib", **place)
+    assert planned == (["1/2", "2/2"], "4", "8", "32Gi", {"pool": "gpu"}, "0", "1", "4Gi", {})
     parts = []
     for number, shard in enumerate(planned[0]):
         part = artifacts(f"ingest-bins-{number}", part=dsl.Dataset)
@@ -194,11 +195,13 @@ def test_ingest_of_some_bins_of_each_class(ingested_bins):
 
 
 def test_a_plan_for_a_source_that_does_not_answer(tmp_path):
-    asked = {"pods": 1, "nodes": 2, "engine": "optuna", "gpus": 8}
+    asked = {"pods": 1, "nodes": 2, "engine": "optuna", "gpus": 8, "node_selector": {"pool": "gpu"}}
     with pytest.raises(DataError, match="is empty; it must have bin-images"):
         plan_bins.python_func(source=str(tmp_path), **asked)
     (tmp_path / "licence.txt").write_text("drawn")
-    assert plan_bins.python_func(source=str(tmp_path), **asked) == (["1/1"], 0, 8)
+    shards, *training, gpus, cpu, memory, nodes = plan_bins.python_func(source=str(tmp_path), **asked)
+    assert (shards, training) == (["1/1"], ["0", "1", "4Gi", {}])  # a TrainJob trains
+    assert (gpus, cpu, memory, nodes) == ("8", "8", "48Gi", {"pool": "gpu"})
 
 
 def test_prepare_bins(artifacts, ingested_bins):

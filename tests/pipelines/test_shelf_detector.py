@@ -28,6 +28,7 @@ def test_every_task_is_done_and_has_its_log(finished):
     assert [task["name"].split("-")[0] for task in tasks] == [
         "ingest",
         "prepare",
+        "plan",
         "train",
         "evaluate",
         "promote",
@@ -38,8 +39,8 @@ def test_every_task_is_done_and_has_its_log(finished):
 
 def test_progress_is_told_by_task_and_kfp_is_quiet(finished):
     lines = finished.process.stderr.splitlines()
-    assert "[1/5] ingest-shelves: started" in lines
-    assert any(line.startswith("[5/5] promote-model: done in ") for line in lines)
+    assert "[1/6] ingest-shelves: started" in lines
+    assert any(line.startswith("[6/6] promote-model: done in ") for line in lines)
     assert "executor_input" not in finished.process.stdout + finished.process.stderr
 
 

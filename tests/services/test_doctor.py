@@ -3,11 +3,15 @@
 import base64
 import os
 import shutil
+import socketserver
+import ssl
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 import pytest
+import trustme
 
 from stocktake.cluster.api import Cluster
 from stocktake.doctor import bucket as checks
@@ -28,7 +32,7 @@ def site_with(endpoints: dict[str, str], key: str = "", secret: str = "") -> Sit
 
 
 def look(check, site):
-    [(_, finding)] = examine({"check": lambda: check(site)})
+    [(_, finding)] = examine({"check": lambda: check(site)}, 60)
     return finding
 
 
@@ -96,6 +100,31 @@ def test_redis(redis, s3):
     nobody = look(services.redis, site_with({"REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}))
     assert nobody.status is Status.FAIL
     assert look(services.redis, site_with({"MLFLOW_TRACKING_URI": "http://a"})).status is Status.OK
+
+
+class Pong(socketserver.StreamRequestHandler):
+    """What Redis says to a PING."""
+
+    def handle(self) -> None:
+        if self.rfile.readline() == b"PING\r\n":
+            self.wfile.write(b"+PONG\r\n")
+
+
+def test_redis_over_tls(tmp_path, monkeypatch):
+    authority = trustme.CA()
+    encrypted = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("redis.tools.svc").configure_cert(encrypted)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    site = site_with({"REDIS_URL": "rediss://redis.tools.svc:6379/0"})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Pong) as server:
+        server.handle_error = lambda *_: None  # a client that does not trust it goes away
+        server.socket = encrypted.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("REDIS_URL", f"rediss://127.0.0.1:{server.server_address[1]}/0")
+        assert "a certificate that is not trusted" in look(services.redis, site).found
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        assert look(services.redis, site).found == "rediss://redis.tools.svc:6379/0 answers"
+        server.shutdown()
 
 
 def test_prometheus_that_does_not_answer_as_it_should(s3):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,7 @@ class LightModel(Model):
     def __init__(self):
         super().__init__(NAME)
         self.digest = DIGEST
+        self.created = datetime(2026, 1, 1, tzinfo=UTC)
         self.admission = Places()
         self.held = False
         self.inside = self.cancelled = 0

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -9,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving.predictors import metrics
 from serving.predictors.errors import ClientError, Overloaded
 from stocktake.errors import BadRequest, UnsupportedImage
-from stocktake.model_card import verify_sums
+from stocktake.model_card import ModelCard, verify_sums
 from tests.serving.clients import ask
 
 FACTS = {"digest": "d" * 64, "engine": "openvino", "device": "cpu", "precision": "bf16"}
@@ -96,10 +97,17 @@ def test_a_model_that_is_loaded_anew_replaces_what_was_said_of_it(model):
     assert value("stocktake_model_info", model=model, **{**FACTS, "digest": "e" * 64}) == 1
 
 
+def test_a_model_says_when_it_was_made():
+    metrics.model_trained("dated", datetime(2026, 11, 1, tzinfo=UTC))
+    assert value("stocktake_model_trained_timestamp_seconds", model="dated") == 1793491200
+
+
 def test_a_model_that_is_gone_has_no_label_any_more():
     metrics.model_loaded("gone", **FACTS)
+    metrics.model_trained("gone", datetime(2026, 11, 1, tzinfo=UTC))
     metrics.model_unloaded("gone")
     assert value("stocktake_model_info", model="gone", **FACTS) == 0
+    assert value("stocktake_model_trained_timestamp_seconds", model="gone") == 0
     before = value("stocktake_requests_total", model="", protocol="grpc", code="OK")
     with metrics.observe_request("gone", "grpc"):
         pass
@@ -150,3 +158,5 @@ def test_a_server_shows_what_its_photos_went_through(server, photos, model_dirs)
     assert {entry["model"] for entry in info} == {"shelf-detector", "slow", "bin-counter"}
     digests = {entry["model"]: entry["digest"] for entry in info}
     assert digests == {name: verify_sums(folder) for name, folder in model_dirs.items()}
+    made = ModelCard.read(model_dirs["shelf-detector"]).created
+    assert find(after, "model_trained_timestamp_seconds") == made.timestamp()

@@ -152,13 +152,24 @@ def test_a_folder_without_photos(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"canary": 0}, "--canary 0"),
-        ({"canary": 101}, "--canary 101"),
-        ({"max_error_rate": 2}, "--max-error-rate 2"),
-        ({"watch_s": -1}, "--watch-seconds -1"),
-        ({"max_p99_s": float("nan")}, "--max-p99 nan"),
+        ({"canary": 0}, "canary is 0"),
+        ({"canary": 101}, "canary is 101; it must be a whole number in 1..100 percent"),
+        ({"canary": 12.5}, r"canary is 12\.5"),
+        ({"max_error_rate": 2}, "max_error_rate is 2; it must be a number in 0..1"),
+        ({"max_error_rate": "0.1"}, "max_error_rate is '0.1'"),
+        ({"watch_s": -1}, "watch_s is -1"),
+        ({"max_p99_s": float("nan")}, "max_p99_s is nan"),
+        ({"in_place": "yes"}, "in_place is 'yes'; it must be true or false"),
+        ({"token": "secret"}, "a name in deploy_options is 'token'; it must be one of 'canary'"),
     ],
 )
 def test_impossible_settings(wrong, message):
     with pytest.raises(SettingsError, match=message):
-        DeploySettings(**wrong)
+        DeploySettings.of(wrong)
+
+
+def test_settings_as_kubeflow_hands_them_over():
+    settings = DeploySettings.of({"canary": 25.0, "max_p99_s": 1.0, "hold": True}, token="secret")
+    assert (settings.canary, settings.max_p99_s, settings.hold) == (25, 1.0, True)
+    assert isinstance(settings.canary, int)
+    assert "secret" not in repr(settings)

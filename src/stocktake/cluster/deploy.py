@@ -97,7 +97,7 @@ def roll_back(
         if previous is None or previous == rollout.serving:
             raise ClusterError(f"{name} serves {_label(rollout)}; no candidate or model before it is known")
         try:
-            begun = rollout if rollout.candidate else deployment.begin(rollout, previous)
+            begun = rollout if rollout.candidate else deployment.begin(rollout, previous, back=True)
             deployment.await_candidate(begun)
             deployment.promote(begun)
         except Refused as error:
@@ -120,7 +120,9 @@ def _deploy(
     seen = ""
     try:
         if rollout.candidate is None:
-            rollout = deployment.begin(rollout, candidate, trial)
+            if rollout.serving and rollout.way == "direct":
+                trial.rehearse(candidate)
+            rollout = deployment.begin(rollout, candidate)
         rollout, seen = deployment.judge(rollout, trial)
         if hold and rollout.way != "direct":
             share = f"{candidate.label} gets {rollout.share} % of the requests"
@@ -147,7 +149,9 @@ def _held(
         way, why = choose_way(cluster, live, settings.in_place)
         log(f"{name} in {cluster.namespace} of {cluster.address}: {why}")
         target = Target(cluster, name, lease, way, settings.poll_s)
-        yield target, Deployment(target, settings.ready_s, log)
+        deployment = Deployment(target, settings.ready_s, log)
+        deployment.clear_rehearsal()
+        yield target, deployment
     finally:
         with suppress(ClusterError):  # lost or out of reach: it runs out by itself
             lease.release()

@@ -1,10 +1,14 @@
 """How a deploy tries a candidate, and what it says in the end."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
-from stocktake.errors import SettingsError
+from stocktake.setting_checks import expect, expect_choice, expect_whole
+
+OPTIONS = ("canary", "watch_s", "max_error_rate", "max_p99_s", "in_place", "hold", "ready_s")
+DAY_S = 86_400
 
 Outcome = Literal["deployed", "held", "rolled back", "unchanged"]
 
@@ -27,7 +31,7 @@ class DeploySettings:
         poll_s: between two looks at the cluster.
 
     Raises:
-        SettingsError: a value is out of range; names the flag.
+        SettingsError: a value is impossible; names it.
     """
 
     canary: int = 10
@@ -38,20 +42,37 @@ class DeploySettings:
     in_place: bool = False
     hold: bool = False
     url: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     ready_s: float = 900.0
     poll_s: float = 2.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.canary <= 100:
-            raise SettingsError(f"--canary {self.canary}: give 1 to 100 percent")
-        if not 0 <= self.max_error_rate <= 1:
-            raise SettingsError(f"--max-error-rate {self.max_error_rate}: give a share from 0 to 1")
-        for flag, value in (("--watch-seconds", self.watch_s), ("--max-p99", self.max_p99_s)):
-            if not 0 <= value <= 86_400:
-                raise SettingsError(f"{flag} {value:g}: give 0 to 86400 seconds")
-        if self.smoke and not self.smoke.exists():
-            raise SettingsError(f"--smoke {self.smoke}: there is no such folder or index")
+        expect_whole("canary", self.canary, 1, 100, " percent")
+        _expect_number("max_error_rate", self.max_error_rate, 1)
+        for name in ("watch_s", "max_p99_s", "ready_s"):
+            _expect_number(name, getattr(self, name), DAY_S)
+        for name in ("in_place", "hold"):
+            expect(isinstance(getattr(self, name), bool), name, getattr(self, name), "true or false")
+        expect(self.smoke is None or self.smoke.exists(), "smoke", str(self.smoke), "a folder or an index")
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], smoke: Path | None = None, token: str | None = None) -> Self:
+        """Those that a pipeline's parameter asks for by name: any of OPTIONS.
+
+        Raises:
+            SettingsError: a name is unknown, or a value is impossible.
+        """
+        for name in options:
+            expect_choice("a name in deploy_options", name, OPTIONS)
+        share = options.get("canary")
+        if isinstance(share, float) and share.is_integer():  # Kubeflow knows no other numbers
+            options = {**options, "canary": int(share)}
+        return cls(**options, smoke=smoke, token=token)
+
+
+def _expect_number(name: str, found: object, highest: float) -> None:
+    is_number = isinstance(found, int | float) and not isinstance(found, bool)
+    expect(is_number and 0 <= found <= highest, name, found, f"a number in 0..{highest:g}")  # type: ignore[operator]
 
 
 @dataclass(frozen=True, slots=True)

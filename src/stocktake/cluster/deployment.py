@@ -3,19 +3,19 @@
     begin -> pods are ready -> smoke test -> a share of the requests -> watch -> promote
                           any of them fails -> withdraw
 
-Before the last write the old model serves, after it the new one, whose pods were ready before. Where a rerun
-begins is read from the cluster.
+Before the last write the old model serves, after it the new one: in pods that were ready before, or in the
+place of old ones, which Kubernetes ends one after the other. Where a rerun begins is read from the cluster.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 
-from stocktake.cluster.api import ClusterError, Kind
-from stocktake.cluster.rollout import FULL, Record, Rollout, Served
+from stocktake.cluster.api import INFERENCE_SERVICE, ClusterError
+from stocktake.cluster.rehearsal import is_rehearsal, rehearsal_name
+from stocktake.cluster.rollout import FULL, Record, Rollout, Served, is_autoscaled
 from stocktake.cluster.target import NotReady, Target
 from stocktake.cluster.trial import Log, Refused, Trial
-from stocktake.cluster.workload import deployment_name
 
-AUTOSCALERS = (Kind("keda.sh/v1alpha1", "ScaledObject"), Kind("autoscaling/v2", "HorizontalPodAutoscaler"))
 GROWTH_STEPS = 4  # in which a canary takes over
 
 
@@ -35,20 +35,33 @@ class Deployment:
             return self._give_back(rollout)
         return rollout
 
-    def begin(self, rollout: Rollout, candidate: Served, trial: Trial | None = None) -> Rollout:
-        """Bring a candidate in, with no share of the requests where that can be.
-
-        Without a `trial` it is one that served before.
+    def clear_rehearsal(self) -> None:
+        """Delete the InferenceService in which a killed deploy has rehearsed its candidate.
 
         Raises:
-            Refused: it exchanges the model in place, and the candidate fails its rehearsal.
+            ClusterError: it does not go away.
+        """
+        cluster, name = self._target.cluster, rehearsal_name(self._target.name)
+        found = cluster.get(INFERENCE_SERVICE, name)
+        if found is None or not is_rehearsal(found):
+            return
+        self._log(f"{name} is deleted, which a deploy before has left")
+        cluster.delete(INFERENCE_SERVICE, name)
+        still = f"InferenceService {name} is still there"
+        try:
+            self._target.wait(lambda: still if cluster.get(INFERENCE_SERVICE, name) else "", self._timeout_s)
+        except NotReady as error:
+            raise ClusterError(str(error)) from error
+
+    def begin(self, rollout: Rollout, candidate: Served, back: bool = False) -> Rollout:
+        """Bring a candidate in, with no share of the requests where that can be.
+
+        `back` says that it served before.
         """
         if rollout.serving is None:  # nothing to compare with, and nobody to disturb
             rollout = replace(rollout, way="direct")
-        elif rollout.way == "direct" and trial:
-            trial.rehearse(candidate)
         known = replace(self._target.record, serving=rollout.serving, candidate=candidate)
-        self._target.remember(replace(known, way=rollout.way, back=trial is None))
+        self._target.remember(replace(known, way=rollout.way, back=back))
         begun = rollout.begun(candidate)
         self._target.change(rollout, begun)
         self._log(f"{candidate.label} is brought in ({rollout.way})")
@@ -88,19 +101,19 @@ class Deployment:
         """Make the candidate what serves.
 
         Raises:
-            Refused: it can't be given as many pods as the service has, or they are not ready any more; the
-                old model serves.
+            Refused: it can't be given as many pods as the service has, or they are not ready any more.
             ClusterError: it serves, but not all of its pods are ready in time.
         """
         if rollout.way == "canary":
-            rollout = self._take_over(self._grow(rollout))
+            autoscaled = is_autoscaled(self._target.live())
+            rollout = self._exchange(rollout) if autoscaled else self._take_over(self._grow(rollout))
         self.await_candidate(rollout)
         promoted = rollout.promoted()
         self._target.change(rollout, promoted)
         self.confirm(promoted)
 
     def confirm(self, rollout: Rollout) -> None:
-        """Remember what serves, see that it does, and tidy up after what served before."""
+        """Remember what serves, and see that it does."""
         record, serving = self._target.record, rollout.serving
         assert serving
         known = record.serving is None or record.serving.uri == serving.uri
@@ -112,11 +125,15 @@ class Deployment:
                 self._target.await_share(rollout, self._timeout_s)
         except NotReady as error:
             raise ClusterError(f"{serving.label} serves, but {error}") from error
-        if rollout.slot:
-            self._tidy(rollout)
 
     def withdraw(self, rollout: Rollout) -> Rollout:
-        """Take the candidate away, and its requests with it."""
+        """Take the candidate away, and its requests before that: KServe ends its pods first."""
+        if rollout.way == "canary" and rollout.share:
+            idle = rollout.sharing(0)
+            self._target.change(rollout, idle)
+            rollout = idle
+            with suppress(NotReady):
+                self._target.await_share(rollout, self._timeout_s)
         withdrawn = rollout.withdrawn()
         self._target.change(rollout, withdrawn)
         return self._give_back(withdrawn)
@@ -151,6 +168,18 @@ class Deployment:
                 self.await_candidate(rollout)
         return rollout
 
+    def _exchange(self, rollout: Rollout) -> Rollout:
+        """Exchange the model in the pods that serve, once a canary has shown that it can.
+
+        How many these are an autoscaler says, and a canary may not have more than `minReplicas`: in its place
+        there would be too few. Where there is no GPU to spare, that of the canary is free by then.
+        """
+        assert rollout.candidate
+        candidate, back = rollout.candidate, self._target.record.back
+        alone = self.withdraw(rollout)
+        self._log("as many pods as the autoscaler has set are exchanged, one after the other")
+        return self.begin(replace(alone, way="direct"), candidate, back)
+
     def _take_over(self, rollout: Rollout) -> Rollout:
         """Send all requests to a canary: KServe ends the one before it first, and changes routes later."""
         alone = rollout.sharing(FULL)
@@ -163,15 +192,3 @@ class Deployment:
             self._target.await_share(rollout, self._timeout_s)
         except NotReady as error:
             raise Refused(str(error)) from error
-
-    def _tidy(self, rollout: Rollout) -> None:
-        """Delete the autoscalers of Deployments that KServe has ended; it leaves them behind."""
-        cluster, kept = self._target.cluster, deployment_name(self._target.name, rollout.slot)
-        labels = f"serving.kserve.io/inferenceservice={self._target.name},component=predictor"
-        for kind in AUTOSCALERS:
-            try:
-                for found in cluster.list(kind, labels) if cluster.serves(kind) else []:
-                    if found["metadata"]["name"] != kept:
-                        cluster.delete(kind, found["metadata"]["name"])
-            except ClusterError as error:
-                self._log(f"what an earlier model's autoscaler has left stays: {error}")

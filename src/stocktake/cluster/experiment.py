@@ -5,6 +5,7 @@ from typing import Any
 
 from stocktake.cluster.api import EXPERIMENT, TRIAL, Cluster, ClusterError, Kind, Object
 from stocktake.cluster.following import OUTAGE_S, POLL_S, condition, follow
+from stocktake.cluster.rights import TO_SEARCH, Right, may, require
 
 NAMESPACE = Kind("v1", "Namespace")
 COLLECTOR_LABEL = "katib.kubeflow.org/metrics-collector-injection"
@@ -93,12 +94,8 @@ def describe(found: Mapping[str, Any]) -> str:
 
 
 def _check_namespace(cluster: Cluster) -> None:
-    if not cluster.may("patch", "kubeflow.org", "experiments"):
-        raise ClusterError(
-            f"we may not make Experiments in {cluster.namespace}: bind a Role with create, get, list and"
-            " patch on experiments and trials of kubeflow.org to this service account or user"
-        )
-    if not cluster.may("get", "", "namespaces"):
+    require(cluster, TO_SEARCH)
+    if not may(cluster, Right("get", "", "namespaces")):
         return  # its label can't be looked at; a namespace without it shows as trials without figures
     labels = (cluster.get(NAMESPACE, cluster.namespace) or {}).get("metadata", {}).get("labels") or {}
     if labels.get(COLLECTOR_LABEL) != "enabled":

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from stocktake import tracking
 from stocktake.bins.train_settings import BinTrainSettings
-from stocktake.cluster.api import Cluster, ClusterError, connect
+from stocktake.cluster.api import Cluster, ClusterError
+from stocktake.cluster.connection import connect
 from stocktake.cluster.following import POLL_S
 from stocktake.cluster.images import cache_claim, train_image
 from stocktake.cluster.trainjob import NodePool, job_name, manifests

@@ -3,7 +3,7 @@
 import json
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -20,10 +20,16 @@ LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 class PredictorClient:
     """One predictor at one address."""
 
-    def __init__(self, url: str, model: str, token: str | None = None):
-        """`url`: base of REST; `model`: the name that it serves; `token`: that it asks for, if it does."""
+    def __init__(
+        self, url: str, model: str, token: str | None = None, asked: Callable[[], None] = lambda: None
+    ):
+        """`url`: base of REST; `model`: the name that it serves; `token`: that it asks for, if it does.
+
+        `asked` is called after each request, which may take long.
+        """
         self.url, self._model = url.rstrip("/"), quote(model, safe="")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._asked = asked
         self._http = urllib3.PoolManager(retries=False, timeout=TIMEOUT_S)
 
     def metadata(self) -> dict[str, Any]:
@@ -81,11 +87,8 @@ class PredictorClient:
                 f"{where}: no answer ({error}); pods can reach each other where no NetworkPolicy forbids it; "
                 "from outside forward a port to the pod and give --url http://localhost:PORT"
             ) from error
+        finally:
+            self._asked()
         if answer.status != 200:
             raise StoreError(f"{where}: {answer.status} {answer.data[:200].decode('utf-8', 'replace')}")
         return answer.data
-
-
-def clients(urls: Sequence[str], model: str, token: str | None) -> list[PredictorClient]:
-    """One client for each address."""
-    return [PredictorClient(url, model, token) for url in urls]

@@ -149,6 +149,11 @@ def spec_fields(rollout: Rollout, live: Mapping[str, Any]) -> dict[str, Any]:
     return spec
 
 
+def is_autoscaled(live: Mapping[str, Any]) -> bool:
+    """Whether something else than `minReplicas` says how many pods there are; by default KServe does."""
+    return (live["metadata"].get("annotations") or {}).get(AUTOSCALER_CLASS) != "none"
+
+
 def _canary(rollout: Rollout, live: Mapping[str, Any]) -> dict[str, Any]:
     """KServe merges it over spec.predictor, so that it says only what is different."""
     assert rollout.candidate
@@ -161,11 +166,7 @@ def _canary(rollout: Rollout, live: Mapping[str, Any]) -> dict[str, Any]:
             "storageUri": rollout.candidate.uri,
         },
     }
-    autoscaler = (live["metadata"].get("annotations") or {}).get(AUTOSCALER_CLASS)
-    if autoscaler in (
-        "keda",
-        "external",
-    ):  # a canary has no metrics, and a ScaledObject without them is refused
+    if is_autoscaled(live):  # a canary has no metrics, and a ScaledObject without them is refused
         canary["annotations"] = {AUTOSCALER_CLASS: "none"}
     return canary
 

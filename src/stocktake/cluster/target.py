@@ -118,6 +118,14 @@ class Target:
     def pause(self) -> None:
         """Wait between two looks."""
         time.sleep(self._poll_s)
+        self.keep()
+
+    def keep(self) -> None:
+        """Keep the lease while something takes long; cheap where it is fresh.
+
+        Raises:
+            LeaseLost: another deploy has taken over.
+        """
         self._lease.renew()
 
     def _manifest(self, live: Object, spec: dict[str, Any]) -> Object:

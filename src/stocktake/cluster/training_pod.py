@@ -1,5 +1,6 @@
 """What all pods that train have in common: their environment, volumes, resources and rights."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stocktake.cluster.namespace import (
@@ -13,6 +14,7 @@ from stocktake.cluster.namespace import (
     SHARED_CACHE,
 )
 
+Volume = tuple[dict[str, Any], dict[str, Any]]  # and its mount
 USER = 1000  # of the image
 # what the level `restricted` of the pod security standards asks for; also for what is injected into the pod
 POD_SECURITY = {
@@ -35,28 +37,60 @@ def environment(cache: str = f"{SCRATCH}/cache") -> list[dict[str, Any]]:
         {"name": "STOCKTAKE_CACHE", "value": cache},
         {"name": "STOCKTAKE_CHECKPOINT_MINUTES", "value": str(CHECKPOINT_MINUTES)},
     ]
-    for name in (*REQUIRED_ENDPOINTS, *OPTIONAL_ENDPOINTS):
-        source = {"name": ENDPOINTS, "key": name, "optional": name in OPTIONAL_ENDPOINTS}
-        found.append({"name": name, "valueFrom": {"configMapKeyRef": source}})
-    for name in S3_KEYS:
-        source = {"name": S3_CREDENTIALS, "key": name, "optional": True}
-        found.append({"name": name, "valueFrom": {"secretKeyRef": source}})
-    return found
+    found += [from_endpoints(name) for name in REQUIRED_ENDPOINTS]
+    found += [from_endpoints(name, optional=True) for name in OPTIONAL_ENDPOINTS]
+    return found + [from_secret(name, S3_CREDENTIALS, name) for name in S3_KEYS]
 
 
-def own_volumes(shared_memory: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """A disk of the pod's life and a /dev/shm of this size, as volumes and their mounts."""
-    volumes: list[dict[str, Any]] = [
-        {"name": "scratch", "emptyDir": {}},
-        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory}},
-    ]
-    return volumes, [{"name": "scratch", "mountPath": SCRATCH}, {"name": "shm", "mountPath": "/dev/shm"}]
+def from_endpoints(name: str, optional: bool = False) -> dict[str, Any]:
+    """The variable that has what the ConfigMap `endpoints` says under the same name."""
+    source = {"name": ENDPOINTS, "key": name, "optional": optional}
+    return {"name": name, "valueFrom": {"configMapKeyRef": source}}
 
 
-def cache_volume(claim: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A PersistentVolumeClaim for fetched photos, as volume and mount; see `environment` for its use."""
-    volume = {"name": "cache", "persistentVolumeClaim": {"claimName": claim}}
-    return volume, {"name": "cache", "mountPath": SHARED_CACHE}
+def from_secret(name: str, secret: str, key: str) -> dict[str, Any]:
+    """The variable that has a key of a Secret, where there is one."""
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": True}}}
+
+
+def pod_template(
+    container: Mapping[str, Any], shared_memory: str, volumes: Iterable[Volume] = (), **more: Any
+) -> dict[str, Any]:
+    """The template of a pod that trains: one container, a disk of the pod's life, and a /dev/shm.
+
+    Args:
+        container: what only this one has, its environment too.
+        shared_memory: size of /dev/shm.
+        volumes: besides.
+        more: fields of the pod.
+    """
+    scratch = {"name": "scratch", "emptyDir": {}}, {"name": "scratch", "mountPath": SCRATCH}
+    memory = {"medium": "Memory", "sizeLimit": shared_memory}
+    shm = {"name": "shm", "emptyDir": memory}, {"name": "shm", "mountPath": "/dev/shm"}
+    every = [scratch, shm, *volumes]
+    whole = {
+        **container, "securityContext": CONTAINER_SECURITY, "volumeMounts": [mount for _, mount in every]
+    }  # fmt: skip
+    spec = {
+        "restartPolicy": "Never",
+        "securityContext": POD_SECURITY,
+        "containers": [whole],
+        "volumes": [volume for volume, _ in every],
+        **more,
+    }
+    return {"metadata": {"annotations": NO_MESH}, "spec": spec}
+
+
+def cache_volume(claim: str) -> Volume:
+    """A PersistentVolumeClaim for fetched photos; see `environment` for its use."""
+    return claim_volume("cache", claim, SHARED_CACHE)
+
+
+def claim_volume(name: str, claim: str, path: str, read_only: bool = False) -> Volume:
+    """A PersistentVolumeClaim that is mounted."""
+    only = {"readOnly": True} if read_only else {}
+    volume = {"name": name, "persistentVolumeClaim": {"claimName": claim, **only}}
+    return volume, {"name": name, "mountPath": path, **only}
 
 
 def resources(cpu: str, memory: str, gpu_type: str, gpus: int) -> dict[str, Any]:

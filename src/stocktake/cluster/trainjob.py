@@ -8,14 +8,11 @@ from stocktake.cluster.api import Object
 from stocktake.cluster.images import check_image
 from stocktake.cluster.namespace import SCRATCH, SHARED_CACHE
 from stocktake.cluster.training_pod import (
-    CONTAINER_SECURITY,
     DISRUPTED,
-    NO_MESH,
-    POD_SECURITY,
     cache_volume,
     environment,
     gpu_tolerations,
-    own_volumes,
+    pod_template,
     resources,
 )
 from stocktake.setting_checks import expect, expect_whole
@@ -115,24 +112,13 @@ def training_runtime() -> Object:
     Ranks can't go on without one of them. So a pod that fails, or whose node goes away, is not made again
     alone: all are, once the old ones are gone, and go on from the newest checkpoint in the store.
     """
-    volumes, mounts = own_volumes(SHARED_MEMORY)
-    container = {
-        "name": NODE,
-        "env": [*environment(), {"name": "STOCKTAKE_WORK_DIR", "value": f"{SCRATCH}/work"}],
-        "securityContext": CONTAINER_SECURITY,
-        "volumeMounts": mounts,
-    }
-    pod = {
-        "restartPolicy": "Never",
-        "securityContext": POD_SECURITY,
-        "containers": [container],
-        "volumes": volumes,
-    }
+    work_dir = {"name": "STOCKTAKE_WORK_DIR", "value": f"{SCRATCH}/work"}
+    container = {"name": NODE, "env": [*environment(), work_dir]}
     taken_away = {"action": "FailJob", "onPodConditions": [DISRUPTED]}
     job = {
         "backoffLimit": 0,
         "podFailurePolicy": {"rules": [taken_away]},
-        "template": {"metadata": {"annotations": NO_MESH}, "spec": pod},
+        "template": pod_template(container, SHARED_MEMORY),
     }
     ancestor = {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}
     uncounted = {

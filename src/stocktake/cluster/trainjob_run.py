@@ -6,6 +6,7 @@ from typing import Any
 
 from stocktake.cluster.api import TRAIN_JOB, Cluster, ClusterError, Object
 from stocktake.cluster.following import OUTAGE_S, POLL_S, condition, follow
+from stocktake.cluster.rights import TO_TRAIN, require
 from stocktake.cluster.trainjob import NODE
 
 MANAGER = "stocktake-training"
@@ -61,12 +62,7 @@ def _is_running(cluster: Cluster, wanted: Mapping[str, Any], poll_s: float) -> b
     name = wanted["metadata"]["name"]
     found = cluster.get(TRAIN_JOB, name)
     if found is None:
-        if not cluster.may("patch", "trainer.kubeflow.org", "trainjobs"):
-            raise ClusterError(
-                f"we may not make TrainJobs in {cluster.namespace}: bind a Role with create, delete, get and"
-                " patch on trainjobs and trainingruntimes of trainer.kubeflow.org to this service account or"
-                " user"
-            )
+        require(cluster, TO_TRAIN)
         return False
     if any(condition(found, end) for end in ENDS):
         cluster.delete(TRAIN_JOB, name)

@@ -7,7 +7,7 @@ from time import monotonic
 
 from stocktake.cluster.api import INFERENCE_SERVICE, SERVING_RUNTIME
 from stocktake.cluster.lease import MANAGER
-from stocktake.cluster.predictor_client import PredictorClient, clients
+from stocktake.cluster.predictor_client import PredictorClient
 from stocktake.cluster.rehearsal import CPU_RUNTIME, rehearsal_name, rehearsal_service
 from stocktake.cluster.rollout import Served
 from stocktake.cluster.smoke import Disagreement, check_answers
@@ -90,6 +90,8 @@ class Trial:
             raise Refused(
                 f"rehearsal on CPU: there is no ServingRuntime {CPU_RUNTIME}; apply the overlay again"
             )
+        if cluster.get(INFERENCE_SERVICE, name):
+            raise Refused(f"rehearsal on CPU: InferenceService {name} is none of ours; give it another name")
         cluster.apply(rehearsal_service(self._target.live(), candidate), MANAGER, force=True)
         workload = deployment_workload(cluster, deployment_name(name, ""), candidate)
 
@@ -124,7 +126,6 @@ class Trial:
             raise Refused(f"smoke test: {error}") from error
 
     def _clients(self, selector: str, name: str) -> list[PredictorClient]:
-        if self.terms.url:
-            return clients([self.terms.url], name, self.terms.token)
-        urls = addresses(self._target.cluster, selector)
-        return clients(urls or tag_address(self._target.live()), name, self.terms.token)
+        urls = [self.terms.url] if self.terms.url else addresses(self._target.cluster, selector)
+        urls = urls or tag_address(self._target.live())
+        return [PredictorClient(url, name, self.terms.token, self._target.keep) for url in urls]

@@ -89,7 +89,7 @@ def has_share(cluster: Cluster, live: Object, rollout: Rollout) -> bool:
         weights = [
             {each["name"]: each.get("weight", 1) for each in rule.get("backendRefs") or []} for rule in rules
         ]
-        if not all(each.get(canary) == rollout.share for each in weights):
+        if not all(each.get(canary, 0) == rollout.share for each in weights):
             return False
     return True
 

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from functools import partial
 
-from stocktake.cluster.api import EXPERIMENT, TRAIN_JOB, ClusterError, Kind, connect
+from stocktake.cluster.api import EXPERIMENT, TRAIN_JOB, ClusterError, Kind
+from stocktake.cluster.connection import connect
+from stocktake.cluster.rights import TO_DEPLOY, TO_SEARCH, TO_TRAIN
 from stocktake.doctor import (
     bucket,
     kubeflow,
@@ -42,9 +44,9 @@ _rights = kubernetes_checks.rights
 CLUSTER: dict[str, Callable[[Site], Finding]] = {
     "kubernetes": kubernetes_checks.version,
     "namespace": kubernetes_checks.namespace,
-    "may deploy": partial(_rights, wanted=kubernetes_checks.DEPLOY),
-    "may search": partial(_rights, wanted=kubernetes_checks.SEARCH),
-    "may train": partial(_rights, wanted=kubernetes_checks.TRAIN),
+    "may deploy": partial(_rights, wanted=TO_DEPLOY),
+    "may search": partial(_rights, wanted=TO_SEARCH),
+    "may train": partial(_rights, wanted=TO_TRAIN),
     "pipeline-runner": kubernetes_checks.runner_rights,
     "endpoints": services.endpoints,
     "s3-credentials": bucket.credentials,
@@ -70,6 +72,7 @@ CLUSTER: dict[str, Callable[[Site], Finding]] = {
     "runtimes": predictors.runtimes,
     "model fetching": bucket.fetching,
     "predictors": predictors.predictors,
+    "rehearsals": predictors.rehearsals,
     "names": predictors.names,
     "images": predictors.images,
     "monitoring": partial(

@@ -15,7 +15,6 @@ from stocktake.errors import StocktakeError
 
 log = logging.getLogger(__name__)
 
-CHECK_TIMEOUT_S = 15.0
 COLOURS = {Status.OK: "32", Status.WARN: "33", Status.FAIL: "31"}
 NAME_WIDTH = 22
 PASSWORD = re.compile(r"://[^/\s@]+@")  # and the user before it, in an address
@@ -23,7 +22,7 @@ PASSWORD = re.compile(r"://[^/\s@]+@")  # and the user before it, in an address
 Check = Callable[[], Finding]
 
 
-def examine(checks: Mapping[str, Check], timeout_s: float = CHECK_TIMEOUT_S) -> Iterator[tuple[str, Finding]]:
+def examine(checks: Mapping[str, Check], timeout_s: float) -> Iterator[tuple[str, Finding]]:
     """Start all checks; yield each with its name as soon as it and those before it are done.
 
     A check that has not answered `timeout_s` after the start is a failure, and is not waited for.
@@ -40,7 +39,7 @@ def examine(checks: Mapping[str, Check], timeout_s: float = CHECK_TIMEOUT_S) -> 
             yield name, fail(f"no answer within {timeout_s:g} s", "look whether its server is up")
 
 
-def report(checks: Mapping[str, Check], stream: TextIO, timeout_s: float = CHECK_TIMEOUT_S) -> int:
+def report(checks: Mapping[str, Check], stream: TextIO, timeout_s: float) -> int:
     """Run the checks and write their lines, in colour on a terminal; return how many failed."""
     colour = stream.isatty() and "NO_COLOR" not in os.environ
     failures = 0

@@ -1,16 +1,9 @@
 """Kubernetes itself: its version, the APIs that were added to it, our namespace, and what we may do there."""
 
 import re
-from typing import NamedTuple
 
-from stocktake.cluster.api import (
-    EXPERIMENT,
-    INFERENCE_SERVICE,
-    SERVING_RUNTIME,
-    TRAIN_JOB,
-    Kind,
-    Object,
-)
+from stocktake.cluster.api import INFERENCE_SERVICE, SERVING_RUNTIME, Kind, Object
+from stocktake.cluster.rights import TO_DEPLOY, TO_SEARCH, TO_TRAIN, Right, lacking
 from stocktake.doctor.finding import Finding, Status, fail, ok, warn
 from stocktake.doctor.site import Site
 
@@ -24,42 +17,6 @@ KSERVE_APIS = (INFERENCE_SERVICE, SERVING_RUNTIME)
 MONITORING_APIS = (
     Kind("monitoring.coreos.com/v1", "PodMonitor"),
     Kind("monitoring.coreos.com/v1", "PrometheusRule"),
-)
-
-
-class Right(NamedTuple):
-    """Something that may be done to the objects of a namespace."""
-
-    verb: str
-    group: str
-    resource: str
-
-    def __str__(self) -> str:
-        return f"{self.verb} {self.resource}{self.group and '.'}{self.group}"
-
-
-def _rights(group: str, resource: str, *verbs: str) -> tuple[Right, ...]:
-    return tuple(Right(verb, group, resource) for verb in verbs)
-
-
-DEPLOY = (
-    *_rights(INFERENCE_SERVICE.group, "inferenceservices", "get", "create", "patch", "delete"),
-    *_rights(SERVING_RUNTIME.group, "servingruntimes", "get"),
-    *_rights("gateway.networking.k8s.io", "httproutes", "get"),
-    *_rights("serving.knative.dev", "revisions", "get"),
-    *_rights("keda.sh", "scaledobjects", "list", "delete"),
-    *_rights("autoscaling", "horizontalpodautoscalers", "list", "delete"),
-    *_rights("apps", "deployments", "get"),
-    *_rights("", "pods", "list"),
-    *_rights("coordination.k8s.io", "leases", "get", "create", "patch"),
-)
-SEARCH = (
-    *_rights(EXPERIMENT.group, "experiments", "get", "create", "patch"),
-    *_rights(EXPERIMENT.group, "trials", "list"),
-)
-TRAIN = (
-    *_rights(TRAIN_JOB.group, "trainjobs", "get", "create", "patch", "delete"),
-    *_rights(TRAIN_JOB.group, "trainingruntimes", "get", "create", "patch"),
 )
 
 
@@ -89,9 +46,9 @@ def missing(site: Site, kind: Kind) -> str:
 
 def apis(site: Site, kinds: tuple[Kind, ...], status: Status, without: str, mend: str) -> Finding:
     """Whether the API server knows these kinds in the versions that we write; `without` says what fails."""
-    lacking = [why for why in (missing(site, kind) for kind in kinds) if why]
-    if lacking:
-        return Finding(status, f"{'; '.join(dict.fromkeys(lacking))}: {without}", mend)
+    absent = [why for why in (missing(site, kind) for kind in kinds) if why]
+    if absent:
+        return Finding(status, f"{'; '.join(dict.fromkeys(absent))}: {without}", mend)
     return ok(", ".join(f"{kind.kind} {kind.version}" for kind in kinds))
 
 
@@ -128,9 +85,8 @@ def collector_label(site: Site) -> Finding:
 
 def rights(site: Site, wanted: tuple[Right, ...]) -> Finding:
     """Whether we may do all of it."""
-    denied = [str(right) for right in wanted if not site.cluster.may(*right)]
-    if denied:
-        return fail(f"you may not {', '.join(denied)}", f"have a Role bound to you in {site.namespace}")
+    if denied := lacking(site.cluster, wanted):
+        return fail(f"you may not {denied}", f"have a Role bound to you in {site.namespace}")
     return ok(f"you may do all {len(wanted)} things that it takes")
 
 
@@ -141,11 +97,9 @@ def runner_rights(site: Site) -> Finding:
     home = next((home for home, path in paths.items() if site.cluster.read(path)), None)
     if home is None:
         return warn(f"no service account {RUNNER}: no pipeline runs for {site.namespace}", "docs/install.md")
-    account, wanted = f"{home}:{RUNNER}", (*DEPLOY, *SEARCH, *TRAIN)
-    denied = [str(right) for right in wanted if not site.cluster.may(*right, account=account)]
-    if denied:
+    if denied := lacking(site.cluster, (*TO_DEPLOY, *TO_SEARCH, *TO_TRAIN), f"{home}:{RUNNER}"):
         return fail(
-            f"{RUNNER} of {home} may not {', '.join(denied)} here: those steps of pipelines fail",
+            f"{RUNNER} of {home} may not {denied} here: those steps of pipelines fail",
             "apply the overlay, which binds the Role",
         )
     return ok(f"{RUNNER} of {home} may deploy, search and train here")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from stocktake.cluster.images import check_image
+from stocktake.cluster.rehearsal import rehearsal_name
 from stocktake.doctor.finding import Finding, fail, ok, warn
 from stocktake.doctor.site import Site, conditions
 from stocktake.errors import SettingsError
@@ -49,6 +50,17 @@ def predictors(site: Site) -> Finding:
     if empty:
         return warn(f"no model yet: {', '.join(empty)}", f"python -m pipelines deploy {empty[0]}")
     return ok(f"ready: {', '.join(each['metadata']['name'] for each in site.inference_services)}")
+
+
+def rehearsals(site: Site) -> Finding:
+    """Whether a deploy that was killed has left the InferenceService in which it rehearsed a candidate."""
+    if left := [each["metadata"]["name"] for each in site.rehearsals]:
+        service = left[0].removesuffix(rehearsal_name(""))
+        return warn(
+            f"{', '.join(left)} rehearses a candidate: of a deploy that runs, or that was killed",
+            f"`python -m pipelines deploy {service}` deletes it",
+        )
+    return ok("no candidate is left of a deploy")
 
 
 def names(site: Site) -> Finding:

@@ -1,6 +1,7 @@
 """The servers that pods talk to: what the namespace says of them, and whether they answer as it says."""
 
 import socket
+import ssl
 from urllib.parse import urlsplit
 
 import urllib3
@@ -54,21 +55,31 @@ def mlflow(site: Site) -> Finding:
 
 
 def redis(site: Site) -> Finding:
-    """Whether Redis answers a PING, where one is named."""
+    """Whether Redis answers a PING, where one is named; over TLS where its address is rediss://."""
     if not (url := site.endpoints.get(REDIS)):
         return ok(f"not used: {ENDPOINTS} has no {REDIS}")
-    parts = urlsplit(site.from_here(url, REDIS))
     try:
-        with socket.create_connection(
-            (parts.hostname or "", parts.port or 6379), ANSWER_TIMEOUT_S
-        ) as connection:
-            connection.sendall(b"PING\r\n")
-            answer = connection.recv(64)
+        answer = _ping(url, site.from_here(url, REDIS))
+    except ssl.SSLCertVerificationError as error:
+        return fail(f"{url} has a certificate that is not trusted ({error.verify_message})", "mend it")
     except OSError as error:
         return fail(f"{url} does not answer ({error})", "look whether its pod runs")
     if answer.startswith((b"+PONG", b"-NOAUTH")):
         return ok(f"{url} answers{' and wants a password' if answer.startswith(b'-') else ''}")
     return fail(f"{url} does not answer as Redis does", "mend the address")
+
+
+def _ping(url: str, here: str) -> bytes:
+    """What a Redis says to PING; its certificate has to be for the name that pods call it by."""
+    parts = urlsplit(here)
+    with socket.create_connection((parts.hostname or "", parts.port or 6379), ANSWER_TIMEOUT_S) as plain:
+        connection = plain
+        if parts.scheme == "rediss":
+            trusted = ssl.create_default_context()  # of this machine, or of SSL_CERT_FILE
+            connection = trusted.wrap_socket(plain, server_hostname=urlsplit(url).hostname)
+        with connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64)
 
 
 def prometheus(site: Site) -> Finding:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from stocktake.cluster.api import Cluster, Forbidden, Object
 from stocktake.cluster.namespace import ENDPOINTS, S3_CREDENTIALS
+from stocktake.cluster.rehearsal import is_rehearsal
 from stocktake.doctor.finding import Unseen
 
 KSERVE = "/apis/serving.kserve.io"
@@ -39,7 +40,16 @@ class Site:
 
     @cached_property
     def inference_services(self) -> list[Object]:
-        """Of our namespace."""
+        """Of our namespace, without those in which candidates are rehearsed."""
+        return [each for each in self._all_services if not is_rehearsal(each)]
+
+    @property
+    def rehearsals(self) -> list[Object]:
+        """The InferenceServices in which candidates are rehearsed."""
+        return [each for each in self._all_services if is_rehearsal(each)]
+
+    @cached_property
+    def _all_services(self) -> list[Object]:
         return self.items(self.ours(f"{KSERVE}/v1beta1", "inferenceservices"))
 
     @cached_property

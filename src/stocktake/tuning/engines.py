@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stocktake.cluster.api import connect
+from stocktake.cluster.connection import connect
 from stocktake.cluster.images import cache_claim, train_image
 from stocktake.devices import gpu_devices
 from stocktake.tuning.katib_job import TrialPod

@@ -8,14 +8,12 @@ from typing import Any
 from stocktake.bins.train_settings import SCRATCH as SCRATCH_WEIGHTS
 from stocktake.cluster.namespace import SCRATCH, SHARED_CACHE
 from stocktake.cluster.training_pod import (
-    CONTAINER_SECURITY,
     DISRUPTED,
-    NO_MESH,
-    POD_SECURITY,
     cache_volume,
+    claim_volume,
     environment,
     gpu_tolerations,
-    own_volumes,
+    pod_template,
     resources,
 )
 from stocktake.devices import gpu_devices
@@ -57,45 +55,26 @@ def trial_job(space: SearchSpace, pod: TrialPod) -> dict[str, Any]:
             "podFailurePolicy": {"rules": [disrupted]},
             "activeDeadlineSeconds": pod.hours * HOUR_S,
             "ttlSecondsAfterFinished": 7 * 24 * HOUR_S,
-            "template": {
-                "metadata": {"annotations": NO_MESH},
-                "spec": _pod_spec(space, pod),
-            },
+            "template": _template(space, pod),
         },
     }
 
 
-def _pod_spec(space: SearchSpace, pod: TrialPod) -> dict[str, Any]:
-    volumes, mounts = own_volumes(pod.shared_memory)
-    if pod.claim:
-        mounts.append({"name": "data", "mountPath": DATA_DIR, "readOnly": True})
-        claim = {"claimName": pod.claim, "readOnly": True}
-        volumes.append({"name": "data", "persistentVolumeClaim": claim})
+def _template(space: SearchSpace, pod: TrialPod) -> dict[str, Any]:
+    volumes = [claim_volume("data", pod.claim, DATA_DIR, read_only=True)] if pod.claim else []
     if pod.cache_claim:
-        volume, mount = cache_volume(pod.cache_claim)
-        volumes.append(volume)
-        mounts.append(mount)
-    spec: dict[str, Any] = {
-        "restartPolicy": "Never",
-        "securityContext": POD_SECURITY,
-        "containers": [
-            {
-                "name": CONTAINER,
-                "image": pod.image,
-                # both, or Katib would ask the registry for the image's entry point
-                "command": ["stocktake", "bins", "train"],
-                "args": list(_arguments(space, pod)),
-                "env": _environment(pod),
-                "resources": resources(pod.cpu, pod.memory, pod.gpu_type, pod.gpus),
-                "securityContext": CONTAINER_SECURITY,
-                "volumeMounts": mounts,
-            }
-        ],
-        "volumes": volumes,
+        volumes.append(cache_volume(pod.cache_claim))
+    container = {
+        "name": CONTAINER,
+        "image": pod.image,
+        # both, or Katib would ask the registry for the image's entry point
+        "command": ["stocktake", "bins", "train"],
+        "args": list(_arguments(space, pod)),
+        "env": _environment(pod),
+        "resources": resources(pod.cpu, pod.memory, pod.gpu_type, pod.gpus),
     }
-    if pod.gpus:
-        spec["tolerations"] = gpu_tolerations(pod.gpu_type)
-    return spec
+    more = {"tolerations": gpu_tolerations(pod.gpu_type)} if pod.gpus else {}
+    return pod_template(container, pod.shared_memory, volumes, **more)
 
 
 def _arguments(space: SearchSpace, pod: TrialPod) -> Iterator[str]:

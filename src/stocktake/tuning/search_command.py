@@ -166,7 +166,7 @@ def _write_experiment(space: "SearchSpace", options: Options) -> None:
 
 
 def _search_on_cluster(space: "SearchSpace", options: Options) -> None:
-    from stocktake.cluster.api import connect
+    from stocktake.cluster.connection import connect
     from stocktake.tuning.katib_search import FOUND_FILE, search_on_katib
 
     result = search_on_katib(
