@@ -1,34 +1,16 @@
 """Helm installs the chart into a real API server, or says beforehand what is missing there."""
 
-import os
 import secrets
 
 import pytest
 from helm_python import Config, HelmError
 
 from stocktake.cluster.api import Kind, connect
-from tests.kube_api import PROGRAMS, KubeApi, find
 from tests.platform_chart import RELEASE, chart, profile
 
 SECRET, CONFIG_MAP = Kind("v1", "Secret"), Kind("v1", "ConfigMap")
 DEPLOYMENT, STATEFUL_SET = Kind("apps/v1", "Deployment"), Kind("apps/v1", "StatefulSet")
 NO_JOB = {"objectStore__createBuckets": False}  # a hook that Helm would wait for, and no node runs it
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    missing = [program for program in PROGRAMS if find(program) is None]
-    if missing:
-        reason = f"there is no {' and no '.join(missing)}; `make services` builds them"
-        if os.environ.get("STOCKTAKE_REQUIRE_SERVICES") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    server = KubeApi(tmp_path_factory.mktemp("kubernetes"))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
