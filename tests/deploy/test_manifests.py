@@ -289,6 +289,7 @@ def test_the_namespace_is_said_once(tmp_path):
     path = copied / "namespace/kustomization.yaml"
     path.write_text(path.read_text().replace("namespace: stocktake\n", "namespace: shops\n"))
     objects = render_with(tmp_path, ["manifests/overlays/gpu"], ["manifests/components/quota"])
+    assert "shops" in of_kind(objects, "Namespace")
     namespaces = {made["metadata"].get("namespace", made["metadata"]["name"]) for made in objects}
     assert namespaces == {"shops", *of_kind(objects, "ClusterStorageContainer")}
     queries = re.findall(r'namespace=\W*"(\w+)', json.dumps(objects))
