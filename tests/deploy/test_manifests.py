@@ -284,12 +284,14 @@ def test_the_namespace_takes_restricted_pods_and_is_watched_by_katib():
     assert "app.kubernetes.io/part-of" not in labels  # which is another in a namespace of Kubeflow's profiles
 
 
-def test_the_namespace_is_said_once(tmp_path):
+@pytest.mark.parametrize("made_here", [True, False])
+def test_the_namespace_is_said_once_and_may_be_another(made_here, tmp_path):
     copied = shutil.copytree(MANIFESTS, tmp_path / "manifests")
     path = copied / "namespace/kustomization.yaml"
-    path.write_text(path.read_text().replace("namespace: stocktake\n", "namespace: shops\n"))
+    text = path.read_text().replace("namespace: stocktake\n", "namespace: shops\n")
+    path.write_text(text if made_here else text.replace("  - namespace.yaml\n", ""))
     objects = render_with(tmp_path, ["manifests/overlays/gpu"], ["manifests/components/quota"])
-    assert "shops" in of_kind(objects, "Namespace")
+    assert of_kind(objects, "Namespace").keys() == ({"shops"} if made_here else set())
     namespaces = {made["metadata"].get("namespace", made["metadata"]["name"]) for made in objects}
     assert namespaces == {"shops", *of_kind(objects, "ClusterStorageContainer")}
     queries = re.findall(r'namespace=\W*"(\w+)', json.dumps(objects))
