@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from kubernetes.utils import parse_quantity
 
 from serving.predictors.__main__ import _parser
 from serving.predictors.settings import ServerSettings
@@ -350,15 +351,22 @@ def test_slices_take_the_place_of_gpus(rendered):
             assert resources[kind]["nvidia.com/mig-1g.18gb"] == "1"
 
 
-@pytest.mark.parametrize("name", ["gpu", "mig"])
-def test_a_quota_counts_whatever_predictors_ask_for(name, tmp_path, rendered):
-    objects = (
-        rendered(name) if name == "mig" else render_with(tmp_path, ["overlays/gpu"], ["components/quota"])
-    )
-    limited = of_kind(objects, "ResourceQuota")["stocktake"]["spec"]["hard"].keys()
-    for _, pod in predictors(objects):
-        asked = pod["containers"][0]["resources"]["requests"].keys()
-        assert {f"requests.{resource}" for resource in asked} <= limited
+def whole_gpus(folder: Path) -> Objects:
+    return render_with(folder, ["overlays/gpu"], ["components/quota"])
+
+
+@pytest.mark.parametrize("make", [whole_gpus, slices])
+def test_a_quota_counts_what_predictors_ask_for_and_lets_them_grow(make, tmp_path):
+    objects, asked = make(tmp_path), Counter()
+    for service, pod in predictors(objects):
+        for resource, quantity in pod["containers"][0]["resources"]["requests"].items():
+            each = int(parse_quantity(quantity))
+            asked[f"requests.{resource}"] += service["spec"]["predictor"]["maxReplicas"] * each
+    (quota,) = of_kind(objects, "ResourceQuota").values()
+    assert asked.keys() <= quota["spec"]["hard"].keys()  # what it does not name it does not limit
+    assert [
+        name for name, wanted in asked.items() if wanted > parse_quantity(quota["spec"]["hard"][name])
+    ] == []
 
 
 def test_keda_asks_for_the_photos_of_each_model():
