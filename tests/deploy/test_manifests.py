@@ -39,6 +39,10 @@ API_SERVER = {
 }
 
 
+def whole_gpus(folder: Path) -> Objects:
+    return render_with(folder, ["overlays/gpu"], ["components/quota"])
+
+
 def slices(folder: Path) -> Objects:
     return render_with(folder, ["overlays/gpu"], ["components/quota", "components/mig"])
 
@@ -349,10 +353,6 @@ def test_slices_take_the_place_of_gpus(rendered):
         for kind in ("limits", "requests"):
             assert "nvidia.com/gpu" not in resources[kind]
             assert resources[kind]["nvidia.com/mig-1g.18gb"] == "1"
-
-
-def whole_gpus(folder: Path) -> Objects:
-    return render_with(folder, ["overlays/gpu"], ["components/quota"])
 
 
 @pytest.mark.parametrize("make", [whole_gpus, slices])
