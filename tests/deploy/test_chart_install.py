@@ -14,19 +14,19 @@ NO_JOB = {"objectStore__createBuckets": False}  # a hook that Helm would wait fo
 
 
 @pytest.fixture
-def cluster(api, monkeypatch):
+def cluster(bare_kube_api, monkeypatch):
     """Our own client in a new namespace."""
     namespace = f"test-{secrets.token_hex(4)}"
-    monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(namespace=namespace)))
+    monkeypatch.setenv("KUBECONFIG", str(bare_kube_api.kubeconfig(namespace=namespace)))
     cluster = connect(namespace)
     cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
     return cluster
 
 
 @pytest.fixture
-def helm(api, cluster):
+def helm(bare_kube_api, cluster):
     with Config(
-        kubeconfig_path=api.kubeconfig(namespace=cluster.namespace), namespace=cluster.namespace
+        kubeconfig_path=bare_kube_api.kubeconfig(namespace=cluster.namespace), namespace=cluster.namespace
     ) as config:
         yield config
 

@@ -111,9 +111,9 @@ IMPOSSIBLE = {  # which an API server takes from nobody
 
 
 @pytest.fixture(scope="module")
-def restricted(api):
+def restricted(bare_kube_api):
     """Our client in a namespace with restricted pods."""
-    cluster = api.connect("restricted")
+    cluster = bare_kube_api.connect("restricted")
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     metadata = {"name": "restricted", "labels": labels}
     cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
