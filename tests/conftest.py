@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from stocktake.devices import let_threads_sleep
@@ -15,3 +17,21 @@ def empty_database(tmp_path_factory):
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         configure(f"sqlite:///{path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def bare_kube_api(tmp_path_factory):
+    """A real Kubernetes API, with its own kinds; `kube_api` of tests/cluster is the same one with ours."""
+    from tests.kube_api import PROGRAMS, KubeApi, find
+
+    if missing := [program for program in PROGRAMS if not find(program)]:
+        reason = f"there is no {' and no '.join(missing)}; `make services` builds them"
+        if os.environ.get("STOCKTAKE_REQUIRE_SERVICES") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    api = KubeApi(tmp_path_factory.mktemp("kubernetes"))
+    try:
+        api.start()
+        yield api
+    finally:
+        api.stop()

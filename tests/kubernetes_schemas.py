@@ -48,6 +48,11 @@ def validate(manifest: dict[str, Any]) -> list[str]:
     return faults + [fault for child in _embedded(manifest) for fault in validate(child)]
 
 
+def is_builtin(manifest: dict[str, Any]) -> bool:
+    """Whether an object is of one of Kubernetes' own kinds, which need no definitions."""
+    return bool(_builtin(manifest))
+
+
 def require_crds() -> Path:
     """The folder of custom resource definitions; skips the test where there is none."""
     folder = os.environ.get("STOCKTAKE_CRDS")

@@ -1,36 +1,21 @@
 """A real Kubernetes API with our custom resources, and a namespace of each test's own."""
 
-import os
 import secrets
-from collections.abc import Iterator
 
 import pytest
 
 from stocktake.cluster.api import Cluster
-from tests.kube_api import PROGRAMS, KubeApi, crds, find
+from tests.kube_api import KubeApi, crds
 
 
 @pytest.fixture(scope="session")
-def kube_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeApi]:
+def kube_api(request: pytest.FixtureRequest) -> KubeApi:
     """The server, with the definitions of STOCKTAKE_CRDS."""
-    missing = [program for program in PROGRAMS if not find(program)]
-    definitions = crds()
-    if missing or not definitions:
-        reason = (
-            f"there is no {' and no '.join(missing)}; `make services` builds them"
-            if missing
-            else "STOCKTAKE_CRDS names no folder of custom resource definitions"
-        )
-        if missing and os.environ.get("STOCKTAKE_REQUIRE_SERVICES") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    api = KubeApi(tmp_path_factory.mktemp("kubernetes"))
-    api.start()
-    try:
-        api.define(definitions)
-        yield api
-    finally:
-        api.stop()
+    if not (definitions := crds()):
+        pytest.skip("STOCKTAKE_CRDS names no folder of custom resource definitions")
+    api: KubeApi = request.getfixturevalue("bare_kube_api")
+    api.define(definitions)
+    return api
 
 
 @pytest.fixture

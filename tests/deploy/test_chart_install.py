@@ -1,6 +1,5 @@
 """Helm installs the chart into a real API server, or says beforehand what is missing there."""
 
-import os
 import secrets
 
 import pytest
@@ -8,7 +7,6 @@ from helm_python import Config, HelmError
 
 from stocktake.cluster.api import Kind
 from stocktake.cluster.connection import connect
-from tests.kube_api import PROGRAMS, KubeApi, find
 from tests.platform_chart import RELEASE, chart, profile
 
 SECRET, CONFIG_MAP = Kind("v1", "Secret"), Kind("v1", "ConfigMap")
@@ -16,36 +14,20 @@ DEPLOYMENT, STATEFUL_SET = Kind("apps/v1", "Deployment"), Kind("apps/v1", "State
 NO_JOB = {"objectStore__createBuckets": False}  # a hook that Helm would wait for, and no node runs it
 
 
-@pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    missing = [program for program in PROGRAMS if find(program) is None]
-    if missing:
-        reason = f"there is no {' and no '.join(missing)}; `make services` builds them"
-        if os.environ.get("STOCKTAKE_REQUIRE_SERVICES") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    server = KubeApi(tmp_path_factory.mktemp("kubernetes"))
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-
-
 @pytest.fixture
-def cluster(api, monkeypatch):
+def cluster(bare_kube_api, monkeypatch):
     """Our own client in a new namespace."""
     namespace = f"test-{secrets.token_hex(4)}"
-    monkeypatch.setenv("KUBECONFIG", str(api.kubeconfig(namespace=namespace)))
+    monkeypatch.setenv("KUBECONFIG", str(bare_kube_api.kubeconfig(namespace=namespace)))
     cluster = connect(namespace)
     cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
     return cluster
 
 
 @pytest.fixture
-def helm(api, cluster):
+def helm(bare_kube_api, cluster):
     with Config(
-        kubeconfig_path=api.kubeconfig(namespace=cluster.namespace), namespace=cluster.namespace
+        kubeconfig_path=bare_kube_api.kubeconfig(namespace=cluster.namespace), namespace=cluster.namespace
     ) as config:
         yield config
 

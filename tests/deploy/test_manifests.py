@@ -1,6 +1,7 @@
 """What the overlays put onto a cluster: accepted, linted, locked down, and nothing in it said twice."""
 
 import functools
+import json
 import re
 import shutil
 from collections import Counter
@@ -12,12 +13,13 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from kubernetes.utils import parse_quantity
 
 from serving.predictors.__main__ import _parser
 from serving.predictors.settings import ServerSettings
 from stocktake.cluster import namespace
 from stocktake.cluster.lint import containers, lint
-from tests.kubernetes_schemas import validate
+from tests.kubernetes_schemas import is_builtin, validate
 from tests.kustomize import MANIFESTS, OVERLAYS, Objects, of_kind, overlay, render, render_with
 from tests.pods import pod_specs, predictor_pod, violations
 
@@ -37,8 +39,16 @@ API_SERVER = {
 }
 
 
+def whole_gpus(folder: Path) -> Objects:
+    return render_with(folder, ["overlays/gpu"], ["components/quota"])
+
+
 def slices(folder: Path) -> Objects:
-    return render_with(folder, ["overlays/gpu"], ["components/mig", "components/quota"])
+    return render_with(folder, ["overlays/gpu"], ["components/quota", "components/mig"])
+
+
+def identities(folder: Path) -> Objects:
+    return render_with(folder, ["overlays/gpu"], ["components/pod-identity"])
 
 
 def knative_on_gpus(folder: Path) -> Objects:
@@ -56,7 +66,12 @@ def pipelines_in_kubeflow(folder: Path) -> Objects:
     return made + render(MANIFESTS / "kubeflow-pipelines/runs")
 
 
-VARIANTS = {"mig": slices, "knative on gpus": knative_on_gpus, "kubeflow": pipelines_in_kubeflow}
+VARIANTS = {
+    "mig": slices,
+    "pod identity": identities,
+    "knative on gpus": knative_on_gpus,
+    "kubeflow": pipelines_in_kubeflow,
+}
 
 
 @pytest.fixture(scope="module")
@@ -89,20 +104,45 @@ def is_knative(service: dict) -> bool:
     return service["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Knative"
 
 
-def as_pod(storage: dict) -> dict:
-    """A pod of the container in a ClusterStorageContainer."""
-    container = {"image": "kserve/storage-initializer:v0.21.0", **storage["spec"]["container"]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {"containers": [container]}}
+def as_pod(spec: dict) -> dict:
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": spec}
 
 
-def test_an_api_server_takes_every_object_as_it_is(objects):
-    for made in objects:
-        # The definition of this one kind may not be among those given; its container is Kubernetes' own type.
-        unknown = made["kind"] == "ClusterStorageContainer" and "no schema" in str(validate(made))
-        assert validate(as_pod(made) if unknown else made) == []
-    for service, pod in predictors(objects):
-        template = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": service["metadata"]["name"]}}
-        assert validate({**template, "spec": pod}) == []
+def storage_pod(storage: dict) -> dict:
+    """A pod of the container in a ClusterStorageContainer, whose image is KServe's."""
+    return {"containers": [{"image": "kserve/storage-initializer:v0.21.0", **storage["spec"]["container"]}]}
+
+
+def test_an_api_server_takes_every_object_of_its_own_kinds_as_it_is(objects):
+    own = [made for made in objects if is_builtin(made)]
+    storage = of_kind(objects, "ClusterStorageContainer").values()
+    pods = [as_pod(pod) for _, pod in predictors(objects)] + [as_pod(storage_pod(made)) for made in storage]
+    assert {"ConfigMap", "Role"} <= {made["kind"] for made in own}
+    assert [fault for made in own + pods for fault in validate(made)] == []
+
+
+def test_an_api_server_takes_every_custom_resource_as_it_is(objects):
+    known = [made for made in objects if made["kind"] != "ClusterStorageContainer"]  # for which see below
+    assert [fault for made in known if not is_builtin(made) for fault in validate(made)] == []
+
+
+def test_fetching_is_for_model_dirs_of_ours_alone():
+    """Its definition is not among those given, so that what it may say stands here."""
+    (storage,) = of_kind(overlay("gpu"), "ClusterStorageContainer").values()
+    assert storage.keys() == {"apiVersion", "kind", "metadata", "spec"}
+    assert storage["spec"].keys() == {"container", "supportedUriFormats"}
+    ((pattern,),) = (each.values() for each in storage["spec"]["supportedUriFormats"])
+    assert [each.keys() for each in storage["spec"]["supportedUriFormats"]] == [{"regex"}]
+    model_dir = f"models/shelf-detector/{'0a' * 32}/"
+    for ours in (f"s3://stocktake/{model_dir}", f"s3://shops/north/1/{model_dir}"):
+        assert re.search(pattern, ours)
+    for theirs in (
+        "s3://shops/models/llama/",
+        f"s3://shops/{model_dir}onnx/",
+        f"s3://x/{'0a' * 32}/",
+        "gs://a/",
+    ):
+        assert not re.search(pattern, theirs)
 
 
 def test_no_rule_of_kserve_is_broken_and_no_image_moves(objects):
@@ -216,6 +256,27 @@ def test_predictors_may_reach_the_store(objects):
         assert store.port in {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
 
 
+def test_predictors_reach_names_and_identities_and_no_other_address_of_their_node(rendered):
+    names = {("169.254.20.10/32", 53)}  # of the cache that a node may have for them
+    assert link_local(rendered("gpu")) == names
+    assert link_local(rendered("pod identity")) == names | {
+        ("169.254.170.23/32", 80),
+        ("fd00:ec2::23/128", 80),
+    }
+
+
+def link_local(objects: Objects) -> set[tuple[str, int]]:
+    """The blocks of addresses that predictors may ask, with the ports."""
+    (policy,) = of_kind(objects, "NetworkPolicy").values()
+    return {
+        (peer["ipBlock"]["cidr"], port["port"])
+        for rule in policy["spec"]["egress"]
+        for peer in rule.get("to", [])
+        for port in rule["ports"]
+        if "ipBlock" in peer
+    }
+
+
 def test_credentials_are_in_no_overlay(objects):
     assert not of_kind(objects, "Secret")
     assert "SecretAccessKey" not in str(of_kind(objects, "ConfigMap"))
@@ -225,6 +286,28 @@ def test_the_namespace_takes_restricted_pods_and_is_watched_by_katib():
     labels = of_kind(overlay("gpu"), "Namespace")["stocktake"]["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     assert labels["katib.kubeflow.org/metrics-collector-injection"] == "enabled"
+    assert "app.kubernetes.io/part-of" not in labels  # which is another in a namespace of Kubeflow's profiles
+
+
+@pytest.mark.parametrize("made_here", [True, False])
+def test_the_namespace_is_said_once_and_may_be_another(made_here, tmp_path):
+    copied = shutil.copytree(MANIFESTS, tmp_path / "manifests")
+    path = copied / "namespace/kustomization.yaml"
+    text = path.read_text().replace("namespace: stocktake\n", "namespace: shops\n")
+    path.write_text(text if made_here else text.replace("  - namespace.yaml\n", ""))
+    objects = render_with(tmp_path, ["manifests/overlays/gpu"], ["manifests/components/quota"])
+    assert of_kind(objects, "Namespace").keys() == ({"shops"} if made_here else set())
+    namespaces = {made["metadata"].get("namespace", made["metadata"]["name"]) for made in objects}
+    assert namespaces == {"shops", *of_kind(objects, "ClusterStorageContainer")}
+    queries = re.findall(r'namespace=\W*"(\w+)', json.dumps(objects))
+    assert len(queries) == 4
+    assert set(queries) == {"shops"}
+
+
+def test_pipelines_find_the_predictors(rendered):
+    for name in ("gpu", "kubeflow"):
+        endpoints = of_kind(rendered(name), "ConfigMap")[namespace.ENDPOINTS]["data"]
+        assert endpoints[namespace.SERVING_NAMESPACE] in of_kind(rendered("gpu"), "Namespace")
 
 
 def test_each_endpoint_is_written_once():
@@ -248,14 +331,20 @@ def test_the_list_of_images_is_one():
 
 
 def test_gpus_are_asked_for_and_found():
-    for service, pod in predictors(overlay("gpu")):
+    for _, pod in predictors(overlay("gpu")):
         (container,) = pod["containers"]
         assert container["image"] in {image for image in IMAGES if "gpu" in image}
         assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
         assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
         assert pod["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
-        rolling = service["spec"]["predictor"]["deploymentStrategy"]["rollingUpdate"]
-        assert (rolling["maxSurge"] == 0) == (service["spec"]["predictor"]["minReplicas"] > 1)
+
+
+def test_no_rollout_waits_for_a_spare_gpu():
+    together = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
+    for service in of_kind(overlay("gpu"), "InferenceService").values():
+        predictor = service["spec"]["predictor"]
+        alone = predictor["minReplicas"] == 1
+        assert predictor["deploymentStrategy"] == ({"type": "Recreate"} if alone else together)
 
 
 def test_slices_take_the_place_of_gpus(rendered):
@@ -264,6 +353,20 @@ def test_slices_take_the_place_of_gpus(rendered):
         for kind in ("limits", "requests"):
             assert "nvidia.com/gpu" not in resources[kind]
             assert resources[kind]["nvidia.com/mig-1g.18gb"] == "1"
+
+
+@pytest.mark.parametrize("make", [whole_gpus, slices])
+def test_a_quota_counts_what_predictors_ask_for_and_lets_them_grow(make, tmp_path):
+    objects, asked = make(tmp_path), Counter()
+    for service, pod in predictors(objects):
+        for resource, quantity in pod["containers"][0]["resources"]["requests"].items():
+            each = int(parse_quantity(quantity))
+            asked[f"requests.{resource}"] += service["spec"]["predictor"]["maxReplicas"] * each
+    (quota,) = of_kind(objects, "ResourceQuota").values()
+    assert asked.keys() <= quota["spec"]["hard"].keys()  # what it does not name it does not limit
+    assert [
+        name for name, wanted in asked.items() if wanted > parse_quantity(quota["spec"]["hard"][name])
+    ] == []
 
 
 def test_keda_asks_for_the_photos_of_each_model():

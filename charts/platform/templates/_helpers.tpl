@@ -130,35 +130,35 @@ spec:
     - {name: {{ index . 3 }}, port: {{ index . 2 }}, targetPort: {{ index . 3 }}}
 {{- end }}
 
-{{/* The Secret of each password: what the values name, or else the one that is generated. */}}
+{{/* The Secret of each password: what the values name, or else the one that is generated. That of the store has the
+name under which stocktake's own pods look for it. */}}
 {{- define "platform.databaseSecret" -}}
 {{ .Values.mlflow.database.existingSecret | default (include "platform.name" (list . "postgresql")) }}
 {{- end }}
 {{- define "platform.s3Secret" -}}
-{{ .Values.objectStore.existingSecret | default (include "platform.name" (list . "object-store")) }}
+{{ .Values.objectStore.existingSecret | default "s3-credentials" }}
 {{- end }}
 {{- define "platform.redisSecret" -}}
 {{ .Values.redis.existingSecret | default (include "platform.name" (list . "redis")) }}
 {{- end }}
 
-{{/* The Secrets that are read, as JSON: which value names each, its name, what to call it, its keys, and whether the
-server that asks for it is of this release. */}}
+{{/* The Secrets that are read, as JSON: which value names each, its name, its keys, and whether the server that asks
+for it is of this release. */}}
 {{- define "platform.secrets" -}}
 {{- $all := list -}}
 {{- if .Values.mlflow.enabled -}}
 {{- $all = append $all (dict "field" "mlflow.database.existingSecret" "given" .Values.mlflow.database.existingSecret
-    "name" (include "platform.databaseSecret" .) "suggested" (include "platform.databaseSecret" .) "keys" (list .Values.mlflow.database.passwordKey)
+    "name" (include "platform.databaseSecret" .) "keys" (list .Values.mlflow.database.passwordKey)
     "ours" .Values.postgresql.enabled) -}}
 {{- end -}}
 {{- if and (include "platform.usesS3" .) (not .Values.objectStore.podIdentity) -}}
 {{- $all = append $all (dict "field" "objectStore.existingSecret" "given" .Values.objectStore.existingSecret
-    "name" (include "platform.s3Secret" .) "suggested" (.Values.objectStore.existingSecret | default "s3-credentials")
-    "keys" (list .Values.objectStore.accessKeyIdKey .Values.objectStore.secretAccessKeyKey)
+    "name" (include "platform.s3Secret" .) "keys" (list .Values.objectStore.accessKeyIdKey .Values.objectStore.secretAccessKeyKey)
     "ours" .Values.objectStore.enabled) -}}
 {{- end -}}
 {{- if .Values.redis.enabled -}}
 {{- $all = append $all (dict "field" "redis.existingSecret" "given" .Values.redis.existingSecret
-    "name" (include "platform.redisSecret" .) "suggested" (include "platform.redisSecret" .) "keys" (list .Values.redis.passwordKey) "ours" true) -}}
+    "name" (include "platform.redisSecret" .) "keys" (list .Values.redis.passwordKey) "ours" true) -}}
 {{- end -}}
 {{ dict "secrets" $all | toJson }}
 {{- end }}
