@@ -75,10 +75,11 @@ def give_up(session: Session, photo_id: str, state: State, reason: str) -> Photo
     return photo
 
 
-def put_back(session: Session, photo_id: str, reason: str) -> None:
-    """An attempt failed, and another will be made."""
+def put_back(session: Session, photo_id: str, reason: str, counts: bool = True) -> None:
+    """An attempt failed, and another will be made; not `counts`: it was none, since nobody looked at it."""
     if photo := _open_photo(session, photo_id):
         photo.state, photo.error = State.QUEUED, reason
+        photo.attempts -= not counts
 
 
 def revive(session: Session, photo_id: str) -> Photo | None:
