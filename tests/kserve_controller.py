@@ -72,7 +72,7 @@ class Controllers:
     def settle(self) -> list[Backend]:
         """Where the requests go once everything that was asked for has been done."""
         rounds = len(self.history)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while len(self.history) < rounds + 3:
             assert time.monotonic() < deadline
             assert not self.errors, self.errors

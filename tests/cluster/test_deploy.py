@@ -133,7 +133,7 @@ def smoke(places):
 @pytest.fixture
 def quick(smoke):
     """Settings that wait for nothing but what has to happen."""
-    return DeploySettings(smoke=smoke, watch_s=0, poll_s=0.01, ready_s=20)
+    return DeploySettings(smoke=smoke, watch_s=0, poll_s=0.01, ready_s=120)
 
 
 @pytest.fixture
