@@ -127,7 +127,7 @@ class Queue:
                     self._streaq = streaq
                     self._tell(None)
                     await self._watch(streaq)
-            except Exception as error:  # noqa: BLE001  (whatever it is, it is told, and Redis may come back)
+            except Exception as error:
                 self._tell(explain(error))
             self._streaq = None
             await asyncio.sleep(LOOK_S / 2)

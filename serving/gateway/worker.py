@@ -51,7 +51,7 @@ class Answerer:
             streaq = self._connect()
             try:
                 await streaq.run_async()
-            except Exception as error:  # noqa: BLE001  (a worker that gives up is worse than any of them)
+            except Exception as error:
                 logger.warning("%s; trying again", explain(error), exc_info=not _is_redis(error))
                 await asyncio.sleep(AGAIN_S)
             else:
@@ -91,7 +91,7 @@ class Answerer:
 def backoff_s(settings: GatewaySettings, tries: int) -> float:
     """How long to wait after so many tries, give or take a quarter so that photos do not come in waves."""
     delay_s = min(settings.retry_at_most_s, settings.retry_s * 3.0 ** min(tries - 1, 20))
-    return delay_s * random.uniform(0.75, 1.25)  # noqa: S311
+    return delay_s * random.uniform(0.75, 1.25)
 
 
 @asynccontextmanager
