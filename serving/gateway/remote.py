@@ -115,9 +115,10 @@ async def _fetch(url: httpx.URL, settings: GatewaySettings) -> bytes:
 
 def _is_open(address: Address, may_be_private: bool) -> bool:
     """Whether an address may be asked: a public one, or with leave that of a network of ours."""
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped or address.sixtofour or address.teredo or address in NAT64:
-            return False  # an IPv4 address in disguise
+    if isinstance(address, ipaddress.IPv6Address) and (
+        address.ipv4_mapped or address.sixtofour or address.teredo or address in NAT64
+    ):
+        return False  # an IPv4 address in disguise
     if address.is_multicast or address.is_unspecified or address.is_link_local:
         return False
     return address.is_global or (may_be_private and (address.is_private or address.is_loopback))
