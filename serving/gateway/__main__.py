@@ -63,6 +63,12 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     serve.set_defaults(run=commands.serve)
     worker = verbs.add_parser("worker", help="answer the photos of the queue until SIGTERM")
+    worker.add_argument(
+        "--host", default="127.0.0.1", help="of its probes and metrics (default: %(default)s)"
+    )
+    worker.add_argument(
+        "--port", type=int, default=9090, help="of /healthz, /readyz and /metrics (default: %(default)s)"
+    )
     worker.set_defaults(run=commands.work)
     migrate = verbs.add_parser("migrate", help="bring the records' schema up to date; serve does so, too")
     migrate.set_defaults(run=commands.migrate)

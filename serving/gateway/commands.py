@@ -15,7 +15,6 @@ from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Photo, State
 from serving.gateway.settings import GatewaySettings
 from serving.gateway.worker import work as work_on
-from stocktake.errors import SettingsError
 from stocktake.storage import open_store
 
 GRACE_S = 30  # that requests have to end after SIGTERM
@@ -45,17 +44,14 @@ async def _serve(settings: GatewaySettings, args: Namespace) -> None:
         await uvicorn.Server(config).serve()
 
 
-def work(settings: GatewaySettings, _args: Namespace) -> None:
+def work(settings: GatewaySettings, args: Namespace) -> None:
     """Answer the photos of the queue until a signal comes."""
-    if settings.redis is None:
-        raise SettingsError("STOCKTAKE_GATEWAY_REDIS: a worker needs a queue; give redis://host:6379/0")
-    asyncio.run(_work(settings))
+    asyncio.run(_work(settings, args))
 
 
-async def _work(settings: GatewaySettings) -> None:
+async def _work(settings: GatewaySettings, args: Namespace) -> None:
     async with open_gateway(settings) as gateway:
-        assert gateway.queue is not None
-        await work_on(gateway, gateway.queue)
+        await work_on(gateway, args.host, args.port)
 
 
 def migrate(settings: GatewaySettings, _args: Namespace) -> None:

@@ -24,7 +24,7 @@ class Gateway:
     predictors: Predictors
     answering: Answering
     observe: Observer  # called once for each photo that is done, in its transaction
-    queue: Queue | None  # None = there is no Redis
+    queue: Queue | None  # None: photos are answered at once or not at all
 
 
 @asynccontextmanager
