@@ -71,9 +71,7 @@ class Answering:
 
     def _finish(self, photo_id: str, answer: Answer) -> None:
         with self._records.write() as session:
-            photo = photos.finish(
-                session, photo_id, answer.report, answer.products, answer.model, answer.version
-            )
+            photo = photos.finish(session, photo_id, answer)
             if photo:
                 self._observe(session, photo)
 

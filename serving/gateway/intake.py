@@ -110,7 +110,7 @@ async def answer_at_once(gateway: Gateway, job: Job, data: bytes) -> Photo:
         return (await keep(gateway, job, {photo.sha256: data})).photos[0]
     if isinstance(answer, BaseException):
         raise answer
-    photos.fill(photo, answer.report, answer.products, answer.model, answer.version)
+    photos.fill(photo, answer)
     photo.state, photo.attempts = State.DONE, 1
     photo.answered_at = job.finished_at = now()
     return (await keep(gateway, job, {photo.sha256: data})).photos[0]

@@ -20,6 +20,7 @@ from serving.gateway.gateway import Gateway
 from serving.gateway.probes import Heart, serve_probes
 from serving.gateway.queue import LOOK_S, LOWEST_FIRST, TASK, Queue, explain, open_streaq
 from serving.gateway.reconciler import keep_reconciled
+from serving.gateway.retraining import keep_watching
 from serving.gateway.settings import GatewaySettings
 from serving.gateway.webhooks import Webhooks
 from serving.gateway.worker_metrics import WorkerMetrics
@@ -51,6 +52,7 @@ async def work(gateway: Gateway, host: str = "127.0.0.1", port: int = 9090) -> N
             for each in (
                 keep_reconciled(records, queue, settings.reconcile_s, metrics.reconciled),
                 Webhooks(settings, records, metrics.webhooks).run(),
+                keep_watching(records, gateway.predictors, settings, metrics.show_drift),
                 _look_around(queue, heart, metrics.waiting),
             )
         ]

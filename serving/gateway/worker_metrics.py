@@ -1,5 +1,7 @@
 """What Prometheus can scrape from a worker."""
 
+from collections.abc import Sequence
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -9,6 +11,9 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from serving.gateway.drift import CameraDrift
+
+MOST_DRIFTS = 500
 BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -43,3 +48,15 @@ class WorkerMetrics:
         self.webhooks = Counter(
             "stocktake_webhooks", "Calls of webhooks", ["outcome"], registry=self.registry
         )
+        self.drift = Gauge(
+            "stocktake_drift_psi",
+            "PSI of a camera's photos and answers against those of the model's making",
+            ["task", "store", "camera", "measure"],
+            registry=self.registry,
+        )
+
+    def show_drift(self, drifts: Sequence[CameraDrift]) -> None:
+        """Say how far cameras have drifted, the farthest first, and only those: names are many."""
+        self.drift.clear()
+        for each in drifts[:MOST_DRIFTS]:
+            self.drift.labels(each.task.value, each.store, each.camera, each.measure).set(each.drift.psi)

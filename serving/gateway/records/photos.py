@@ -1,11 +1,11 @@
 """A photo's way through the records: begun by whoever comes, ended once."""
 
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from serving.gateway.predictors import Answer
 from serving.gateway.records.tables import OVER, Delivery, Job, Photo, State, Task, now
 
 TICK = timedelta(microseconds=1)
@@ -39,29 +39,21 @@ def begin(session: Session, photo_id: str) -> Photo | None:
     return photo
 
 
-def finish(
-    session: Session,
-    photo_id: str,
-    report: dict[str, Any],
-    products: list[list[float]] | None,
-    model: str,
-    version: str,
-) -> Photo | None:
+def finish(session: Session, photo_id: str, answer: Answer) -> Photo | None:
     """Keep what was found on a photo; None where an answer is kept already, which stands."""
     photo = _open_photo(session, photo_id)
     if photo is None:
         return None
-    fill(photo, report, products, model, version)
+    fill(photo, answer)
     _end(session, photo, State.DONE)
     return photo
 
 
-def fill(
-    photo: Photo, report: dict[str, Any], products: list[list[float]] | None, model: str, version: str
-) -> None:
+def fill(photo: Photo, answer: Answer) -> None:
     """Write what was found on a photo into its columns."""
-    photo.report, photo.products = report, products
-    photo.model, photo.model_version = model, version
+    report = photo.report = answer.report
+    photo.products, photo.statistics = answer.products, answer.measures
+    photo.model, photo.model_version = answer.model, answer.version
     if photo.task == Task.SHELVES:
         photo.osa, photo.void_count = report["osa"], len(report["voids"])
     else:
