@@ -58,7 +58,7 @@ class S3Server:
 
     def client(self) -> Minio:
         """A client that fails at once: a server that is starting asks for a minute's patience."""
-        http = urllib3.PoolManager(retries=False, timeout=10)
+        http = urllib3.PoolManager(retries=False, timeout=60)
         return Minio(f"127.0.0.1:{self.port}", self.key, self.secret, secure=False, http_client=http)
 
     def kill(self) -> None:

@@ -1,15 +1,19 @@
 """The predictors, asked over v2 REST: photos as binary tensors, over connections that stay open."""
 
+import asyncio
 import json
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
+from anyio import to_thread
 
-from serving.gateway.errors import DeadlineExceeded, Overloaded, Unavailable
+from serving.gateway.errors import Away, DeadlineExceeded, Overloaded, Unavailable
 from serving.gateway.records.tables import Task
 from serving.gateway.settings import GatewaySettings
+from stocktake.drift.histograms import Histogram
+from stocktake.drift.measures import Measures, measure_bin, measure_photo, measure_shelf
 from stocktake.errors import BadRequest, PhotoTooLarge, UnsupportedImage
 
 CONNECTIONS = 64
@@ -23,13 +27,15 @@ class Answer:
     """What a predictor says of one photo.
 
     `report` as DESIGN's v2 reports have it, of a shelf or of a bin; `products` of a shelf, px and score
-    0..1 of each as [x0, y0, x1, y1, score], best first; `version` of the model that answered.
+    0..1 of each as [x0, y0, x1, y1, score], best first; `version` of the model that answered; `measures` of
+    the photo and of this answer, by which drift is told.
     """
 
     report: dict[str, Any]
     products: list[list[float]] | None
     model: str
     version: str
+    measures: Measures = field(default_factory=dict)
 
 
 class Predictors:
@@ -61,17 +67,49 @@ class Predictors:
             return False
         return answer.status_code == httpx.codes.OK
 
+    async def references(self) -> dict[Task, dict[str, Histogram]]:
+        """What photos and answers looked like when the models were made, of those that say so.
+
+        Read anew each time: another model may have taken the place of one.
+        """
+        found = {task: await self._reference(task) for task in Task}
+        return {task: reference for task, reference in found.items() if reference}
+
+    async def _reference(self, task: Task) -> dict[str, Histogram]:
+        url, model = self._places[task]
+        try:
+            answer = await self._http.get(f"{url}/v2/models/{model}", timeout=5.0)
+            said = json.loads(answer.json()["properties"].get("reference", "{}"))
+            return {measure: Histogram.model_validate(fields) for measure, fields in said.items()}
+        except (httpx.HTTPError, ValueError, KeyError):
+            return {}
+
     async def ask(self, task: Task, photo: bytes, expected_quantity: int | None = None) -> Answer:
         """What is on a photo: a whole JPEG, PNG or WebP file.
 
         Raises:
             UnsupportedImage, PhotoTooLarge, BadRequest: the photo is at fault; it will never be answered.
-            Overloaded, DeadlineExceeded, Unavailable: the predictor is; it may answer later.
+            Overloaded, Away: the predictor has not looked at it; it may answer later.
+            DeadlineExceeded, Unavailable: the predictor failed at it; it may answer later.
         """
+        measuring = asyncio.ensure_future(to_thread.run_sync(_measure, photo))
+        try:
+            answer = await self._infer(task, photo, expected_quantity)
+        finally:
+            of_photo = await measuring  # beside the predictor, which takes longer
+        if task == Task.BINS:
+            of_answer = measure_bin(answer.report)
+        else:
+            of_answer = measure_shelf(answer.report, [product[-1] for product in answer.products or ()])
+        return replace(answer, measures={**of_photo, **of_answer})
+
+    async def _infer(self, task: Task, photo: bytes, expected_quantity: int | None) -> Answer:
         url, model = self._places[task]
         body, headers = _request(task, photo, expected_quantity)
         try:
             answer = await self._http.post(f"{url}/v2/models/{model}/infer", content=body, headers=headers)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise Away(f"{model} cannot be reached: {type(error).__name__}") from error
         except httpx.TimeoutException as error:
             raise DeadlineExceeded(f"{model} did not answer in time") from error
         except httpx.HTTPError as error:
@@ -79,6 +117,13 @@ class Predictors:
         if answer.status_code != httpx.codes.OK:
             raise _refusal(model, answer)
         return _read(task, answer.content)
+
+
+def _measure(photo: bytes) -> Measures:
+    try:
+        return measure_photo(photo)
+    except UnsupportedImage:  # the predictor says what is wrong with it
+        return {}
 
 
 def _request(task: Task, photo: bytes, expected_quantity: int | None) -> tuple[bytes, dict[str, str]]:
@@ -108,6 +153,8 @@ def _refusal(model: str, answer: httpx.Response) -> Exception:
         return Overloaded(f"{model} has too much to do", int(after) if after.isdigit() else 1)
     if answer.status_code == httpx.codes.GATEWAY_TIMEOUT:
         return DeadlineExceeded(f"{model} did not answer in time")
+    if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        return Away(f"{model} is not ready: {said}")
     return Unavailable(f"{model} refuses: {said}")
 
 

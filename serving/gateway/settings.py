@@ -1,5 +1,6 @@
 """Where the gateway's parts are and how much it takes, read from the environment."""
 
+import base64
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,14 +37,44 @@ class GatewaySettings(BaseSettings):
     max_photos: int = Field(500, ge=1, le=10_000)  # of one job
     max_waiting: int = Field(10_000, ge=1)  # photos in the queue
     requests_per_minute: int = Field(600, ge=1)  # of one token
+    uploads: int = Field(32, ge=1)  # requests with photos that are read at a time
     attempts: int = Field(5, ge=1, le=100)  # until a photo is given up
+    photos_in_flight: int = Field(16, ge=1, le=64)  # of one worker
+    retry_s: float = Field(2.0, gt=0)  # before the second attempt; three times as much before each next one
+    retry_at_most_s: float = Field(60.0, gt=0)
+    reclaim_s: float = Field(60.0, ge=1)  # after which the photos of a worker that is silent are another's
+    reconcile_s: float = Field(30.0, gt=0)  # between two looks for photos that the queue has lost
     photo_hosts: Hosts = frozenset()  # whose photos may be fetched by URL
+    private_hosts: Hosts = frozenset()  # of both, which may be at addresses that are not public
     webhook_hosts: Hosts = frozenset()  # that may be called when a job is done
-    webhook_secret: SecretStr | None = None  # signs what is sent there
+    webhook_secret: SecretStr | None = None  # signs what is sent there: whsec_ and a key in base64
     retention_days: int = Field(90, ge=1)  # of the photos' bytes
     record_days: int = Field(730, ge=1)  # of what was found on them
 
-    @field_validator("photo_hosts", "webhook_hosts", mode="before")
+    @field_validator("webhook_secret")
+    @classmethod
+    def _has_a_key(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None:
+            key = secret.get_secret_value().removeprefix("whsec_")
+            try:
+                length = len(base64.b64decode(key, validate=True))
+            except ValueError:
+                length = 0
+            if not 24 <= length <= 64 or secret.get_secret_value() == key:
+                raise ValueError(
+                    "write whsec_ and 24 to 64 random bytes in base64, as openssl rand -base64 32 does"
+                )
+        return secret
+
+    drift_every_s: float = Field(3600.0, ge=1)  # between two looks for drift
+    retrain_cameras: int = Field(3, ge=1)  # that have drifted far before training is started
+    retrain_pause_days: int = Field(14, ge=1)  # between two trainings of one model
+    retrain_parameters: dict[str, Any] = Field(default_factory=dict)  # of the pipeline, as JSON
+    pipelines_url: str | None = None  # of Kubeflow Pipelines; None = somebody starts training by hand
+    pipelines_token: SecretStr | None = None
+    pipelines_namespace: str | None = None  # of the pipelines and runs, where Kubeflow has several users
+
+    @field_validator("photo_hosts", "private_hosts", "webhook_hosts", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return (

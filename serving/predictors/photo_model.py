@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import numpy as np
 from kserve import InferRequest, InferResponse, Model
 
-from serving.predictors import logs, tracing
+from serving import logs
+from serving.predictors import tracing
 from serving.predictors.admission import Capacity
 from serving.predictors.batching import PhotoFailed, Scheduler
 from serving.predictors.errors import ClientError

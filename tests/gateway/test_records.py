@@ -8,6 +8,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from serving.gateway.predictors import Answer
 from serving.gateway.records import photos
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Delivery, Job, Photo, State, Table, Task
@@ -36,7 +37,7 @@ def add_job(records: Records, count: int = 1, **fields) -> Job:
 
 def finish(records: Records, photo_id: str, osa: float = 0.5) -> Photo | None:
     with records.write() as session:
-        return photos.finish(session, photo_id, {**SHELF, "osa": osa}, [], "shelf-detector", "abc")
+        return photos.finish(session, photo_id, Answer({**SHELF, "osa": osa}, [], "shelf-detector", "abc"))
 
 
 def test_migrations_make_the_tables(records):

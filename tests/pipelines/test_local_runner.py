@@ -241,7 +241,7 @@ def alive(pid: int) -> bool:
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def wait_until(condition, seconds: float = 30.0) -> None:
+def wait_until(condition, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -262,7 +262,7 @@ def test_stopping_the_run_stops_the_task(number, tmp_path):
     try:
         wait_until(lambda: pid_file.exists() and pid_file.read_text())
         process.send_signal(number)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
         assert process.returncode != 0
         wait_until(lambda: not alive(int(pid_file.read_text())))
     finally:

@@ -82,7 +82,7 @@ def redis(tmp_path):
     flags = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
     with (tmp_path / "redis.log").open("wb") as log:
         process = subprocess.Popen([binary, *flags, "--requirepass", "a-password"], stdout=log)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while "Ready to accept" not in (Path(tmp_path) / "redis.log").read_text():
         assert process.poll() is None
         assert time.monotonic() < deadline

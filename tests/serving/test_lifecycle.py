@@ -112,6 +112,7 @@ def test_a_broken_model_does_not_take_over(folder, photos):
         assert response.json()["predictions"][0]["products"] == 6
 
 
+@pytest.mark.long
 def test_nothing_is_lost_when_a_server_ends_under_load(folder, photos):
     """As Kubernetes does it: a server that is not ready is sent nothing new, then it may go."""
     with running(folder, "--drain_seconds", 20) as server:
@@ -128,6 +129,7 @@ def test_nothing_is_lost_when_a_server_ends_under_load(folder, photos):
     assert {status for status, _ in clients.answers} == {200}
 
 
+@pytest.mark.long
 def test_a_server_that_drains_sends_its_clients_away(folder, photos):
     with running(folder, "--drain_seconds", 20) as server, httpx.Client() as client:
         server.process.terminate()

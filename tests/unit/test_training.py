@@ -120,6 +120,7 @@ class TestATraining:
             assert point.value == pytest.approx(value)
 
 
+@pytest.mark.long
 def test_two_ranks_train_one_model(drawn_index: Path, tmp_path: Path) -> None:
     told: list[Any] = []
     settings = replace(SETTINGS, device="cpu,cpu", epochs=2)

@@ -1,11 +1,33 @@
 """A photo's way through the records: begun by whoever comes, ended once."""
 
-from typing import Any
+from datetime import timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from serving.gateway.predictors import Answer
 from serving.gateway.records.tables import OVER, Delivery, Job, Photo, State, Task, now
+
+TICK = timedelta(microseconds=1)
+
+
+def add(session: Session, job: Job) -> set[str]:
+    """Add a job with its photos, whose bytes are in the store already.
+
+    Returns:
+        Digests of those whose bytes may have been deleted meanwhile, since other photos had them long ago:
+        they have to be put again once the job is kept.
+
+    Raises:
+        IntegrityError: the owner has a job of this idempotency key.
+    """
+    session.add(job)
+    session.flush()
+    if all(photo.state in OVER for photo in job.photos):
+        _close(session, job)
+    digests = [photo.sha256 for photo in job.photos]
+    expired = select(Photo.sha256).where(Photo.sha256.in_(digests), Photo.expired_at.is_not(None))
+    return set(session.scalars(expired))
 
 
 def begin(session: Session, photo_id: str) -> Photo | None:
@@ -17,27 +39,26 @@ def begin(session: Session, photo_id: str) -> Photo | None:
     return photo
 
 
-def finish(
-    session: Session,
-    photo_id: str,
-    report: dict[str, Any],
-    products: list[list[float]] | None,
-    model: str,
-    version: str,
-) -> Photo | None:
+def finish(session: Session, photo_id: str, answer: Answer) -> Photo | None:
     """Keep what was found on a photo; None where an answer is kept already, which stands."""
     photo = _open_photo(session, photo_id)
     if photo is None:
         return None
-    photo.report, photo.products = report, products
-    photo.model, photo.model_version = model, version
+    fill(photo, answer)
+    _end(session, photo, State.DONE)
+    return photo
+
+
+def fill(photo: Photo, answer: Answer) -> None:
+    """Write what was found on a photo into its columns."""
+    report = photo.report = answer.report
+    photo.products, photo.statistics = answer.products, answer.measures
+    photo.model, photo.model_version = answer.model, answer.version
     if photo.task == Task.SHELVES:
         photo.osa, photo.void_count = report["osa"], len(report["voids"])
     else:
         photo.count = report["count"]
         photo.match_probability, photo.verdict = report.get("match_probability"), report.get("verdict")
-    _end(session, photo, State.DONE)
-    return photo
 
 
 def give_up(session: Session, photo_id: str, state: State, reason: str) -> Photo | None:
@@ -49,10 +70,11 @@ def give_up(session: Session, photo_id: str, state: State, reason: str) -> Photo
     return photo
 
 
-def put_back(session: Session, photo_id: str, reason: str) -> None:
-    """An attempt failed, and another will be made."""
+def put_back(session: Session, photo_id: str, reason: str, counts: bool = True) -> None:
+    """An attempt failed, and another will be made; not `counts`: it was none, since nobody looked at it."""
     if photo := _open_photo(session, photo_id):
         photo.state, photo.error = State.QUEUED, reason
+        photo.attempts -= not counts
 
 
 def revive(session: Session, photo_id: str) -> Photo | None:
@@ -71,14 +93,30 @@ def _open_photo(session: Session, photo_id: str) -> Photo | None:
 
 
 def _end(session: Session, photo: Photo, state: State) -> None:
-    """The last photo of a job ends the job; two last ones wait for each other at the job's row."""
+    """The last photo of a job ends the job; two last ones wait for each other at the job's row.
+
+    Nobody sees a photo of a job with an earlier `answered_at` than one seen already, whatever the clocks say.
+    """
     job = session.get_one(Job, photo.job_id, with_for_update=True, populate_existing=True)
-    photo.state, photo.answered_at = state, now()
+    photo.state = state
     if state == State.DONE:
         photo.error = None
     session.flush()
-    still = select(func.count()).where(Photo.job_id == job.id, Photo.state.not_in(OVER))
-    if session.scalar(still) == 0:
-        job.finished_at = now()
-        if job.webhook and not session.scalar(select(Delivery.id).where(Delivery.job_id == job.id)):
-            session.add(Delivery(job_id=job.id, url=job.webhook))
+    still = func.count().filter(Photo.state.not_in(OVER))
+    ends = select(still, func.max(Photo.answered_at)).where(Photo.job_id == job.id)
+    waiting, last = session.execute(ends).one()
+    photo.answered_at = max(now(), last + TICK) if last else now()
+    if waiting == 0:
+        _close(session, job)
+
+
+def _close(session: Session, job: Job) -> None:
+    """A job whose dead photos were tried again is told of once more."""
+    job.finished_at = now()
+    if job.webhook is None:
+        return
+    delivery = session.scalar(select(Delivery).where(Delivery.job_id == job.id).with_for_update())
+    if delivery is None:
+        session.add(Delivery(job_id=job.id, url=job.webhook))
+    else:
+        delivery.next_at, delivery.attempts, delivery.delivered_at = now(), 0, None

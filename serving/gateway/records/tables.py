@@ -195,6 +195,19 @@ class Feedback(Table):
     at: Mapped[datetime] = mapped_column(default=now, index=True)
 
 
+class Retraining(Table):
+    """A training run that was started because of drift."""
+
+    __tablename__ = "retrainings"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    task: Mapped[Task] = mapped_column(String(10))
+    at: Mapped[datetime] = mapped_column(default=now, index=True)
+    reason: Mapped[str] = mapped_column(Text)
+    run_id: Mapped[str | None] = mapped_column(String(64), default=None)  # of Kubeflow; None = it was refused
+    error: Mapped[str | None] = mapped_column(Text, default=None)
+
+
 class Delivery(Table):
     """A webhook that has to be called."""
 

@@ -160,6 +160,7 @@ train(Path(sys.argv[1]), None, settings, Path(sys.argv[2]), lambda metrics, epoc
 """
 
 
+@pytest.mark.long
 def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(
     index_path: Path, tmp_path: Path, trained: Any
 ) -> None:
@@ -203,6 +204,7 @@ def children() -> set[psutil.Process]:
     return set(psutil.Process().children(recursive=True))
 
 
+@pytest.mark.long
 class TestSeveralRanks:
     settings = replace(SETTINGS, device="cpu,cpu", batch_size=8)
 
@@ -235,7 +237,6 @@ class TestSeveralRanks:
             train(index_path, None, settings, tmp_path / "runs", kill_the_second)
         assert children() <= before
 
-    @pytest.mark.long
     def test_end_with_a_caller_that_is_killed_and_continue_as_if_it_was_not(
         self, whole: Any, index_path: Path, tmp_path: Path
     ) -> None:
@@ -259,6 +260,7 @@ class TestSeveralRanks:
 
 
 class TestEnding:
+    @pytest.mark.long
     def test_a_hook_that_raises_stops_it_and_it_continues_later(
         self, index_path: Path, tmp_path: Path
     ) -> None:

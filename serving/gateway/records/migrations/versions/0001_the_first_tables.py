@@ -29,6 +29,19 @@ def upgrade() -> None:
         batch_op.create_index("jobs_by_owner", ["owner", "created_at"], unique=False)
 
     op.create_table(
+        "retrainings",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("task", sa.String(length=10), nullable=False),
+        sa.Column("at", sa.DateTime(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("run_id", sa.String(length=64), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("retrainings", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_retrainings_at"), ["at"], unique=False)
+
+    op.create_table(
         "deliveries",
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("job_id", sa.String(length=32), nullable=False),
@@ -180,6 +193,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_deliveries_next_at"))
 
     op.drop_table("deliveries")
+    with op.batch_alter_table("retrainings", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_retrainings_at"))
+
+    op.drop_table("retrainings")
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.drop_index("jobs_by_owner")
         batch_op.drop_index(batch_op.f("ix_jobs_created_at"))

@@ -1,0 +1,111 @@
+"""Training started by drift: at most once in a while, and only where several cameras agree."""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from anyio import to_thread
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from serving.gateway.drift import CameraDrift, find_drift
+from serving.gateway.errors import Unavailable
+from serving.gateway.pipelines_client import PipelinesClient
+from serving.gateway.predictors import Predictors
+from serving.gateway.records.database import Records
+from serving.gateway.records.tables import Retraining, Task, now
+from serving.gateway.settings import GatewaySettings
+
+PIPELINES = {Task.SHELVES: "shelf-detector", Task.BINS: "bin-counter"}  # as they are named in Kubeflow
+
+logger = logging.getLogger(__name__)
+
+
+Show = Callable[[Sequence[CameraDrift]], None]  # told what was found, the farthest first
+
+
+async def keep_watching(
+    records: Records, predictors: Predictors, settings: GatewaySettings, show: Show
+) -> None:
+    """Look for drift again and again, and start training where it is due; never ends."""
+    while True:
+        try:
+            await retrain_where_due(records, predictors, settings, show)
+        except Unavailable as error:
+            logger.warning("drift is looked for later: %s", error)
+        await asyncio.sleep(settings.drift_every_s)
+
+
+async def retrain_where_due(
+    records: Records, predictors: Predictors, settings: GatewaySettings, show: Show
+) -> list[Retraining]:
+    """Start the pipeline of each task that has drifted, if none was started lately; returns what was tried.
+
+    Raises:
+        Unavailable: the records are away.
+    """
+    references = await predictors.references()
+
+    def claim() -> list[Retraining]:
+        with records.read() as session:
+            drifts = find_drift(session, references)
+        show(drifts)
+        with records.write() as session:
+            pause = timedelta(days=settings.retrain_pause_days)
+            due = reasons(drifts, settings.retrain_cameras)
+            return [each for task, reason in due.items() if (each := _claim(session, task, reason, pause))]
+
+    tried = await to_thread.run_sync(claim)
+    for retraining in tried:
+        await _start(retraining, settings)
+        await to_thread.run_sync(_keep, records, retraining)
+    return tried
+
+
+def reasons(drifts: Sequence[CameraDrift], cameras: int) -> dict[Task, str]:
+    """The tasks for which so many cameras or more have drifted far, and a sentence that says how."""
+    far: dict[Task, dict[tuple[str, str], CameraDrift]] = defaultdict(dict)
+    for each in drifts:
+        if each.drift.is_large:
+            far[each.task].setdefault((each.store, each.camera), each)  # the farthest comes first
+    return {
+        task: f"{len(found)} cameras have drifted, {worst.camera or 'one without a name'}"
+        f"{f' of {worst.store}' if worst.store else ''} most: {worst.measure}, PSI {worst.drift.psi:.2f}"
+        f" over {worst.drift.values} photos"
+        for task, found in far.items()
+        if len(found) >= cameras and (worst := next(iter(found.values())))
+    }
+
+
+def _claim(session: Session, task: Task, reason: str, pause: timedelta) -> Retraining | None:
+    """Written down before it is started: of several workers one does."""
+    recent = select(Retraining).where(Retraining.task == task, Retraining.at >= now() - pause)
+    if session.scalars(recent.limit(1)).first():
+        return None
+    retraining = Retraining(task=task, reason=reason)
+    session.add(retraining)
+    return retraining
+
+
+async def _start(retraining: Retraining, settings: GatewaySettings) -> None:
+    task = Task(retraining.task)
+    logger.warning("%s: %s", task.value, retraining.reason)
+    if settings.pipelines_url is None:
+        retraining.error = "STOCKTAKE_GATEWAY_PIPELINES_URL names no Kubeflow Pipelines; train by hand"
+        return
+    token = settings.pipelines_token.get_secret_value() if settings.pipelines_token else None
+    client = PipelinesClient(settings.pipelines_url, token, settings.pipelines_namespace)
+    try:
+        name = f"{PIPELINES[task]} after drift {retraining.at:%Y-%m-%d}"
+        retraining.run_id = await client.start(PIPELINES[task], name, dict(settings.retrain_parameters))
+    except Unavailable as error:
+        retraining.error = str(error)
+        logger.error("training was not started: %s", error)
+
+
+def _keep(records: Records, retraining: Retraining) -> None:
+    with records.write() as session:
+        kept = session.get_one(Retraining, retraining.id)
+        kept.run_id, kept.error = retraining.run_id, retraining.error

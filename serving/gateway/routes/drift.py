@@ -1,0 +1,62 @@
+"""Whether what cameras send is still like what the models were made with."""
+
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+from serving.gateway.dependencies import GatewayOf, Viewer
+from serving.gateway.drift import DAYS, CameraDrift, find_drift
+from serving.gateway.records.tables import Task
+
+router = APIRouter(tags=["drift"])
+
+
+class DriftView(BaseModel):
+    """One measure of one camera; `chance` is a PSI that no change at all exceeds once in 100 times."""
+
+    task: Task
+    store: str
+    camera: str
+    measure: str
+    psi: float
+    chance: float
+    photos: int
+    level: str
+
+    @classmethod
+    def of(cls, found: CameraDrift) -> "DriftView":
+        """As the API says it."""
+        return cls(
+            task=found.task,
+            store=found.store,
+            camera=found.camera,
+            measure=found.measure,
+            psi=round(found.drift.psi, 4),
+            chance=round(found.drift.chance, 4),
+            photos=found.drift.values,
+            level=found.level,
+        )
+
+
+class DriftList(BaseModel):
+    """The farthest first. `unknown`: tasks whose model is away, or does not say what it was made with."""
+
+    items: list[DriftView]
+    unknown: list[Task]
+
+
+@router.get("/api/drift")
+async def list_drift(
+    gateway: GatewayOf, user: Viewer, days: Annotated[int, Query(ge=1, le=90)] = DAYS
+) -> DriftList:
+    """Each measure of each camera that took enough photos in the last days."""
+    references = await gateway.predictors.references()
+
+    def find() -> list[CameraDrift]:
+        with gateway.records.read() as session:
+            return find_drift(session, references, days, stores=user.stores)
+
+    items = [DriftView.of(each) for each in await to_thread.run_sync(find)]
+    return DriftList(items=items, unknown=[task for task in Task if task not in references])

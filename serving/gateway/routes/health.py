@@ -1,0 +1,64 @@
+"""Whether the gateway lives, and can work. Open to everybody: probes and Prometheus have no tokens."""
+
+import math
+
+from anyio import to_thread
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import text
+
+from serving.gateway.dependencies import GatewayOf
+from serving.gateway.errors import Unavailable
+from serving.gateway.gateway import Gateway
+from serving.gateway.metrics import QUEUE_LENGTH, count_photos
+from serving.gateway.records.tables import Task
+from stocktake.errors import StoreError
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz")
+async def live() -> dict[str, bool]:
+    """The process answers."""
+    return {"live": True}
+
+
+@router.get("/readyz", responses={503: {"description": "records or photos cannot be reached"}})
+async def ready(gateway: GatewayOf, response: Response) -> dict[str, bool | None]:
+    """Whether records and photos can be reached; what else is away is told, and the rest works without it.
+
+    `queue` is null where there is none.
+    """
+    parts: dict[str, bool | None] = {**await to_thread.run_sync(_look, gateway)}
+    is_ready = all(parts.values())
+    for task in Task:
+        parts[task.value] = await gateway.predictors.is_ready(task)
+    parts["queue"] = gateway.queue.problem is None if gateway.queue else None
+    response.status_code = 200 if is_ready else 503
+    return {"ready": is_ready, **parts}
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(gateway: GatewayOf) -> Response:
+    """For Prometheus."""
+    try:
+        await to_thread.run_sync(count_photos, gateway.records)
+        if gateway.queue:
+            QUEUE_LENGTH.set(await gateway.queue.waiting())
+    except Unavailable:
+        QUEUE_LENGTH.set(math.nan)  # the rest can still be told
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _look(gateway: Gateway) -> dict[str, bool]:
+    parts = {"records": True, "photos": True}
+    try:
+        with gateway.records.read() as session:
+            session.execute(text("SELECT 1"))
+    except Unavailable:
+        parts["records"] = False
+    try:
+        gateway.store.stat("photos/none")
+    except StoreError:
+        parts["photos"] = False
+    return parts
