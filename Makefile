@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 DATA ?=
 TEST_WORKERS ?= 2
-IMAGES ?= train predictor-cpu predictor-gpu
+IMAGES ?= train predictor-cpu predictor-gpu gateway
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-bins test test-long lint images sboms services clean

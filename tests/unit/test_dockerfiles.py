@@ -22,6 +22,7 @@ TARGETS = {
     "train": "Dockerfile.train",
     "predictor-cpu": "Dockerfile.serve",
     "predictor-gpu": "Dockerfile.serve",
+    "gateway": "Dockerfile.serve",
 }
 
 
@@ -129,8 +130,9 @@ def test_stages_that_are_copied_from_exist(dockerfile):
 
 
 def test_what_a_stage_installs_from_is_what_it_copied(dockerfile):
-    for name, (_, own) in stages(dockerfile).items():
-        copied = {Path(source).name for source in copied_in(own)}
+    found = stages(dockerfile)
+    for name, (base, own) in found.items():
+        copied = {Path(source).name for source in copied_in(found.get(base, (None, []))[1] + own)}
         for keyword, text in own:
             if keyword == "RUN" and "sbom" not in text:
                 needed = {
