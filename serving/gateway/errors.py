@@ -25,12 +25,28 @@ class BodyTooLarge(BadRequest):
     """A body of more bytes than are read."""
 
 
+class UnsupportedMedia(BadRequest):
+    """A body of a type, or packed in a way, that is not read."""
+
+
+class SlowBody(BadRequest):
+    """A body that did not come in time."""
+
+
+class ClientGone(BadRequest):
+    """Nobody waits for the answer any more."""
+
+
 class Unavailable(StocktakeError):
     """A part that is needed cannot be reached now; the same may work later."""
 
     def __init__(self, reason: str, retry_after_s: int = 5):
         super().__init__(reason)
         self.retry_after_s = retry_after_s
+
+
+class Away(Unavailable):
+    """Nobody was there to be asked."""
 
 
 class Overloaded(Unavailable):
@@ -46,6 +62,8 @@ ANSWERS: dict[type[Exception], HTTPStatus] = {
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     PhotoTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnsupportedImage: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    UnsupportedMedia: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    SlowBody: HTTPStatus.REQUEST_TIMEOUT,
     Unauthorized: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,

@@ -37,6 +37,11 @@ class GatewaySettings(BaseSettings):
     max_waiting: int = Field(10_000, ge=1)  # photos in the queue
     requests_per_minute: int = Field(600, ge=1)  # of one token
     attempts: int = Field(5, ge=1, le=100)  # until a photo is given up
+    photos_in_flight: int = Field(16, ge=1, le=64)  # of one worker
+    retry_s: float = Field(2.0, gt=0)  # before the second attempt; three times as much before each next one
+    retry_at_most_s: float = Field(60.0, gt=0)
+    reclaim_s: float = Field(60.0, ge=1)  # after which the photos of a worker that is silent are another's
+    reconcile_s: float = Field(30.0, gt=0)  # between two looks for photos that the queue has lost
     photo_hosts: Hosts = frozenset()  # whose photos may be fetched by URL
     webhook_hosts: Hosts = frozenset()  # that may be called when a job is done
     webhook_secret: SecretStr | None = None  # signs what is sent there
