@@ -47,7 +47,9 @@ def versions() -> dict[str, str]:
     """What charts/platform and pyproject.toml name; read anew each time."""
     values = chart_values((ROOT / "charts/platform/values.yaml").read_text())
     images = {
-        name: f"{values[f'{part}.image.registry']}/{values[f'{part}.image.repository']}:{values[f'{part}.image.tag']}"
+        name: "{registry}/{repository}:{tag}".format(
+            **{key: values[f"{part}.image.{key}"] for key in ("registry", "repository", "tag")}
+        )
         for name, part in CHART_IMAGES.items()
     }
     version = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
@@ -59,7 +61,7 @@ def versions() -> dict[str, str]:
 
 
 def environment(before: str) -> str:
-    """The text of .env; what the text before it says of passwords and choices, and lines of one's own, stay."""
+    """The text of .env; passwords, choices and lines of one's own in the text before it stay."""
     kept = dict(re.findall(r"^(\w+)=(.*)$", before, re.MULTILINE))
     wanted = {
         **{name: secrets.token_hex(24) for name in SECRETS},
