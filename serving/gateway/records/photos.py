@@ -20,6 +20,8 @@ def add(session: Session, job: Job) -> set[str]:
     """
     session.add(job)
     session.flush()
+    if all(photo.state in OVER for photo in job.photos):
+        _close(session, job)
     digests = [photo.sha256 for photo in job.photos]
     expired = select(Photo.sha256).where(Photo.sha256.in_(digests), Photo.expired_at.is_not(None))
     return set(session.scalars(expired))
@@ -104,6 +106,10 @@ def _end(session: Session, photo: Photo, state: State) -> None:
     session.flush()
     still = select(func.count()).where(Photo.job_id == job.id, Photo.state.not_in(OVER))
     if session.scalar(still) == 0:
-        job.finished_at = now()
-        if job.webhook and not session.scalar(select(Delivery.id).where(Delivery.job_id == job.id)):
-            session.add(Delivery(job_id=job.id, url=job.webhook))
+        _close(session, job)
+
+
+def _close(session: Session, job: Job) -> None:
+    job.finished_at = now()
+    if job.webhook and not session.scalar(select(Delivery.id).where(Delivery.job_id == job.id)):
+        session.add(Delivery(job_id=job.id, url=job.webhook))
