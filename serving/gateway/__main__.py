@@ -35,9 +35,9 @@ async def _serve(args: argparse.Namespace) -> None:
         await uvicorn.Server(config).serve()
 
 
-async def _work(_args: argparse.Namespace) -> None:
+async def _work(args: argparse.Namespace) -> None:
     async with open_gateway(load_gateway_settings()) as gateway:
-        await work(gateway)
+        await work(gateway, args.host, args.port)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -48,7 +48,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=int, default=8000)
     serve.set_defaults(run=_serve)
-    verbs.add_parser("worker").set_defaults(run=_work)
+    worker = verbs.add_parser("worker")
+    worker.add_argument("--host", default="127.0.0.1", help="of /healthz, /readyz and /metrics")
+    worker.add_argument("--port", type=int, default=9090)
+    worker.set_defaults(run=_work)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO)
     try:
