@@ -3,6 +3,7 @@
 Runs where there is nothing but Python: `python3 compose/environment.py`, or `make env`.
 """
 
+import base64
 import os
 import re
 import secrets
@@ -16,7 +17,6 @@ SECRETS = (
     "GATEWAY_DATABASE_PASSWORD",
     "S3_ACCESS_KEY_ID",
     "S3_SECRET_ACCESS_KEY",
-    "WEBHOOK_SECRET",
     "GRAFANA_PASSWORD",
 )
 CHOICES = {
@@ -65,6 +65,7 @@ def environment(before: str) -> str:
     kept = dict(re.findall(r"^(\w+)=(.*)$", before, re.MULTILINE))
     wanted = {
         **{name: secrets.token_hex(24) for name in SECRETS},
+        "WEBHOOK_SECRET": f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}",
         **CHOICES,
         **kept,
         **versions(),

@@ -1,5 +1,8 @@
 """Jobs and photos in a real SQLite file."""
 
+import contextlib
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -101,3 +104,28 @@ def test_what_fails_half_way_leaves_nothing(records):
 def test_a_url_that_is_none(url):
     with pytest.raises(SettingsError, match="STOCKTAKE_GATEWAY_DATABASE"):
         Records(url)
+
+
+def test_several_programs_make_the_tables_at_once(tmp_path):
+    code = """
+import sys
+from serving.gateway.records.database import Records
+records = Records(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+records.migrate()
+"""
+    command = [sys.executable, "-c", code, f"sqlite:///{tmp_path}/records.db"]
+    with contextlib.ExitStack() as stack:
+        all_of_them = [
+            stack.enter_context(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            for _ in range(3)
+        ]
+        for each in all_of_them:
+            assert each.stdout.readline() == "ready\n"
+        for each in all_of_them:
+            each.stdin.write("\n")
+            each.stdin.flush()
+        assert [each.wait(120) for each in all_of_them] == [0, 0, 0]
