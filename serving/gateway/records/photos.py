@@ -15,8 +15,8 @@ def add(session: Session, job: Job) -> set[str]:
     """Add a job with its photos, whose bytes are in the store already.
 
     Returns:
-        Digests of those whose bytes may have been deleted meanwhile, since other photos had them long ago: they
-        have to be put again once the job is kept.
+        Digests of those whose bytes may have been deleted meanwhile, since other photos had them long ago:
+        they have to be put again once the job is kept.
 
     Raises:
         IntegrityError: the owner has a job of this idempotency key.
