@@ -1,7 +1,9 @@
 """The HTTP application: middleware, errors, routes."""
 
 from asyncio import Semaphore
+from typing import Any
 
+import uvicorn
 from anyio import CapacityLimiter
 from fastapi import FastAPI
 
@@ -13,6 +15,7 @@ from serving.gateway.openapi import describe
 from serving.gateway.rates import Rates
 from serving.gateway.routes import admin, events, health, jobs, photos, results
 
+GRACE_S = 30  # that requests have to end after SIGTERM
 DRAWN_AT_ONCE = 2  # pictures; each takes a core
 
 
@@ -34,3 +37,16 @@ def create_app(gateway: Gateway, access: Access) -> FastAPI:
     app.add_middleware(Observed)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
+
+
+def create_server(app: FastAPI, **where: Any) -> uvicorn.Server:
+    """A server of the application, which writes its own log; `where`: see uvicorn.Config."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        **where,
+    )
+    return uvicorn.Server(config)

@@ -23,6 +23,6 @@ def count_photos(records: Records) -> None:
     """Look at the records for PHOTOS."""
     query = select(Photo.state, func.count()).where(Photo.state.in_(WATCHED)).group_by(Photo.state)
     with records.read() as session:
-        counts = dict(session.execute(query).tuples().all())
+        counts = {state: count for state, count in session.execute(query)}
     for state in WATCHED:
         PHOTOS.labels(state.value).set(counts.get(state, 0))
