@@ -57,7 +57,7 @@ def variables(args: argparse.Namespace, data: Path, left_out: Container[str]) ->
     Raises:
         SettingsError: a port is taken.
     """
-    predictor, grpc, redis = _free_ports(3)
+    predictor, grpc, redis, worker = _free_ports(4)
     url = f"http://127.0.0.1:{predictor}"
     found = {
         "UP_PYTHON": sys.executable,
@@ -65,6 +65,7 @@ def variables(args: argparse.Namespace, data: Path, left_out: Container[str]) ->
         "UP_PORT": str(_port("--port", args.port)),
         "UP_PREDICTOR_PORT": str(predictor),
         "UP_GRPC_PORT": str(grpc),
+        "UP_WORKER_PORT": str(worker),
         "UP_MLFLOW_PORT": "" if "mlflow" in left_out else str(_port("--mlflow-port", args.mlflow_port)),
         "UP_MLFLOW_DATABASE": str(args.mlflow_database.absolute()),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

@@ -40,7 +40,9 @@ def parts(tmp_path_factory):
 @pytest.fixture
 def site(parts, tmp_path):
     """Those, and nothing in the queue and the records."""
-    site = Site(tmp_path / "own", **{**QUICK, "shelves_url": parts.predictor_url, "bins_url": parts.predictor_url})
+    site = Site(
+        tmp_path / "own", **{**QUICK, "shelves_url": parts.predictor_url, "bins_url": parts.predictor_url}
+    )
     site.redis.start()
     yield site
     site.stop()
@@ -152,7 +154,9 @@ def test_a_predictor_that_is_away_costs_no_photo(site):
         async with gateway_of(site, attempts=1, shelves_url=nowhere) as gateway:
             photo_ids = await submit(gateway, 2)
             async with worker_of(gateway):
-                await until(lambda: set(errors(gateway)) == {"shelf-detector cannot be reached: ConnectError"})
+                await until(
+                    lambda: set(errors(gateway)) == {"shelf-detector cannot be reached: ConnectError"}
+                )
             async with gateway_of(site, attempts=1) as again, worker_of(again):
                 await until(all_are(again, State.DONE))
             assert len(photo_ids) == 2
@@ -250,5 +254,7 @@ def test_a_worker_without_a_queue_says_so(tmp_path):
 def test_waits_become_longer():
     settings = load_gateway_settings(retry_s=2, retry_at_most_s=60)
     waits = [[backoff_s(settings, tries) for _ in range(50)] for tries in (1, 2, 3, 4, 1000)]
-    assert [round(min(some), 0) >= low for some, low in zip(waits, (1, 4, 13, 40, 45), strict=True)] == [True] * 5
+    assert [round(min(some), 0) >= low for some, low in zip(waits, (1, 4, 13, 40, 45), strict=True)] == [
+        True
+    ] * 5
     assert max(waits[-1]) <= 75
