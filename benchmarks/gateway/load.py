@@ -98,8 +98,10 @@ def _plan(args: argparse.Namespace) -> Path:
         assert len(photos_of(args.work, model)) == PHOTOS
         photos[task] = sorted(str(path.absolute()) for path in (args.work / "photos" / model).glob("*.jpg"))
     path = args.out / "plan.json"
+    jobs = args.out / "jobs.csv"
+    jobs.write_text("time,seconds\n")
     plan = {"tokens": tokens, "photos": photos, "burst": args.burst, "every_s": args.every_s}
-    path.write_text(json.dumps(plan))
+    path.write_text(json.dumps(plan | {"jobs": str(jobs.absolute())}))
     path.chmod(0o600)
     return path
 
@@ -119,10 +121,10 @@ def _locust(args: argparse.Namespace, plan: Path, url: str) -> int:
         sys.executable, "-m", "locust", "--headless", "--locustfile", str(LOCUSTFILE), "--host", url,
         "--users", str(users), "--spawn-rate", "1", "--run-time", f"{args.minutes}m", "--stop-timeout", "30",
         "--csv", str(args.out / "locust"), "--csv-full-history", "--only-summary",
-        "--logfile", str(args.out / "locust.log"),
     ]  # fmt: skip
     environment = {**os.environ, "STOCKTAKE_LOAD": str(plan)}
-    return subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False).returncode
+    with (args.out / "locust.log").open("wb") as log:
+        return subprocess.run(command, env=environment, stdout=log, stderr=log, check=False).returncode
 
 
 if __name__ == "__main__":

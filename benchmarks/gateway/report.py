@@ -28,6 +28,7 @@ def write_report(out: Path, about: dict[str, Any], drained_s: float | None, left
             "![Rate, latency, queue and memory](load.png)",
             table(_requests(out)),
             table(failures) if failures else "No request has failed.",
+            _jobs(out),
             f"At most {np.nanmax(samples['queue']):.0f} photos in the queue; all were over {drained} of the "
             f"end. Given up: {left.get('dead', 0):.0f}.",
             table(_memory(samples)),
@@ -50,6 +51,8 @@ def _columns(path: Path) -> Columns:
         return float(text) if text not in ("", "N/A") else np.nan
 
     rows = _rows(path)
+    if not rows:
+        return {}
     return {
         name: np.array([number(row[name]) for row in rows])
         for name in rows[0]
@@ -68,6 +71,17 @@ def _requests(out: Path) -> list[dict[str, Any]]:
         }
         for row in _rows(out / "locust_stats.csv")
     ]
+
+
+def _jobs(out: Path) -> str:
+    seconds = _columns(out / "jobs.csv").get("seconds", np.zeros(0))
+    if not len(seconds):
+        return "No job was followed to its end."
+    p50, p95, p99 = np.percentile(seconds, (50, 95, 99))
+    return (
+        f"{len(seconds)} jobs were followed; all photos of one were answered after {p50:.1f} s (p50), "
+        f"{p95:.1f} s (p95), {p99:.1f} s (p99)."
+    )
 
 
 def _failures(out: Path) -> list[dict[str, Any]]:
@@ -110,7 +124,11 @@ def _plot(out: Path, samples: Columns) -> None:
     for percent in PERCENTILES:
         values = [np.nan if row[percent] == "N/A" else float(row[percent]) for row in history]
         latency.plot(minutes, values, label=f"p{percent[:-1]}")
-    latency.set_ylabel("ms until answered, last 10 s")
+    jobs = _columns(out / "jobs.csv")
+    if jobs:
+        when = (jobs["time"] - start) / 60
+        latency.plot(when, jobs["seconds"] * 1000, ".", label="a job, until all photos are answered")
+    latency.set_ylabel("ms until answered")
     latency.set_yscale("log")
     for name in ("queue", "unfinished"):
         queue.plot(samples["seconds"] / 60, samples[name], label=name)
