@@ -7,6 +7,7 @@ from serving.gateway.gateway import Gateway
 from serving.gateway.http_errors import add_error_handlers
 from serving.gateway.rates import Rates
 from serving.gateway.routes import health, photos
+from serving.gateway.web.routes import add_pages
 
 
 def create_app(gateway: Gateway, access: Access) -> FastAPI:
@@ -19,4 +20,5 @@ def create_app(gateway: Gateway, access: Access) -> FastAPI:
     add_error_handlers(app)
     for routes in (health, photos):
         app.include_router(routes.router)
+    add_pages(app)
     return app

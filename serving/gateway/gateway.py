@@ -25,6 +25,11 @@ class Gateway:
     observe: Observer  # called once for each photo that is done, in its transaction
     queue: None = None
 
+    @property
+    def has_queue(self) -> bool:
+        """Whether photos can be left to workers."""
+        return self.queue is not None
+
 
 @asynccontextmanager
 async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:

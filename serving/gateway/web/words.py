@@ -57,6 +57,11 @@ class Entry:
         return self.kind == LOW_STOCK
 
     @property
+    def kind_words(self) -> str:
+        """What it looks like."""
+        return KINDS.get(self.kind, self.kind).capitalize()
+
+    @property
     def words(self) -> str:
         """Where, and what is to do."""
         where = place(self.tier, self.position)
