@@ -11,6 +11,7 @@ from serving.gateway.access import Access, ensure_tokens
 from serving.gateway.app import create_app
 from serving.gateway.gateway import open_gateway
 from serving.gateway.settings import load_gateway_settings
+from serving.gateway.worker import work
 from stocktake.errors import StocktakeError
 
 
@@ -34,6 +35,11 @@ async def _serve(args: argparse.Namespace) -> None:
         await uvicorn.Server(config).serve()
 
 
+async def _work(_args: argparse.Namespace) -> None:
+    async with open_gateway(load_gateway_settings()) as gateway:
+        await work(gateway)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and do what it says."""
     parser = argparse.ArgumentParser(prog="python -m serving.gateway")
@@ -41,10 +47,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     serve = verbs.add_parser("serve")
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=int, default=8000)
+    serve.set_defaults(run=_serve)
+    verbs.add_parser("worker").set_defaults(run=_work)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO)
     try:
-        asyncio.run(_serve(args))
+        asyncio.run(args.run(args))
     except StocktakeError as error:
         raise SystemExit(f"error: {error}") from None
 

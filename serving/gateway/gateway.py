@@ -8,6 +8,7 @@ from anyio import to_thread
 
 from serving.gateway.answering import Answering, Observer
 from serving.gateway.predictors import Predictors
+from serving.gateway.queue import Queue, open_queue
 from serving.gateway.records.database import Records
 from serving.gateway.settings import GatewaySettings
 from stocktake.storage import Store, open_store
@@ -23,7 +24,7 @@ class Gateway:
     predictors: Predictors
     answering: Answering
     observe: Observer  # called once for each photo that is done, in its transaction
-    queue: None = None
+    queue: Queue | None  # None: photos are answered at once or not at all
 
     @property
     def has_queue(self) -> bool:
@@ -47,4 +48,5 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
         store = open_store(settings.photos)
         observe: Observer = lambda _session, _photo: None  # noqa: E731
         answering = Answering(records, store, predictors, settings.attempts, observe)
-        yield Gateway(settings, records, store, predictors, answering, observe)
+        queue = await parts.enter_async_context(open_queue(settings)) if settings.redis else None
+        yield Gateway(settings, records, store, predictors, answering, observe, queue)

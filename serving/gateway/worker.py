@@ -14,9 +14,10 @@ from streaq.constants import REDIS_GROUP
 
 from serving.gateway.errors import Overloaded, Unavailable
 from serving.gateway.gateway import Gateway
-from serving.gateway.queue import LOWEST_FIRST, TASK, Queue, explain, open_streaq
+from serving.gateway.queue import LOWEST_FIRST, TASK, explain, open_streaq
 from serving.gateway.reconciler import keep_reconciled
 from serving.gateway.settings import GatewaySettings
+from stocktake.errors import SettingsError
 
 HOLD_S = 5.0  # at most, that a photo which could not be asked keeps its place in the worker
 AGAIN_S = 1.0  # before Redis is tried again
@@ -25,10 +26,16 @@ GRACE_S = 10.0  # beyond the deadline of a photo, for a worker that shall end
 logger = logging.getLogger(__name__)
 
 
-async def work(gateway: Gateway, queue: Queue) -> None:
-    """Work until SIGTERM or SIGINT; then what runs is finished, and the rest is there for another worker."""
-    settings = gateway.settings
-    besides = [asyncio.create_task(keep_reconciled(gateway.records, queue, settings.reconcile_s))]
+async def work(gateway: Gateway) -> None:
+    """Work until SIGTERM or SIGINT; then what runs is finished, and the rest is there for another worker.
+
+    Raises:
+        SettingsError: there is no queue.
+    """
+    if gateway.queue is None:
+        raise SettingsError("STOCKTAKE_GATEWAY_REDIS is not set, and without a queue there is nothing to do")
+    every_s = gateway.settings.reconcile_s
+    besides = [asyncio.create_task(keep_reconciled(gateway.records, gateway.queue, every_s))]
     try:
         await Answerer(gateway).run()
     finally:
