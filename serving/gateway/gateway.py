@@ -26,11 +26,6 @@ class Gateway:
     observe: Observer  # called once for each photo that is done, in its transaction
     queue: Queue | None  # None: photos are answered at once or not at all
 
-    @property
-    def has_queue(self) -> bool:
-        """Whether photos can be left to workers."""
-        return self.queue is not None
-
 
 @asynccontextmanager
 async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:

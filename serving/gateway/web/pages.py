@@ -1,4 +1,4 @@
-"""Pages from templates: escaped, with a policy that lets nothing run that is not ours, and errors as pages."""
+"""Pages from templates: escaped, with a policy that lets nothing run that is not ours; errors are pages."""
 
 import hashlib
 from functools import cache

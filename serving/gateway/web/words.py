@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from serving.gateway.records.history import JobSummary
 from serving.gateway.records.tables import Photo, State, Task
 from stocktake.void_kinds import EDGE, EMPTY_TIER, GAP, LOW_STOCK
 
@@ -106,6 +107,18 @@ def _of_bin(photo: Photo) -> Said:
     more = f"The record says {photo.expected_quantity}, the photo shows {photo.count}"
     tone = {"accept": "good", "reject": "alarm"}.get(photo.verdict or "", "warn")
     return Said(VERDICTS.get(photo.verdict or "", "Count by hand"), tone, more)
+
+
+def of_job(summary: JobSummary) -> Said:
+    """How far a job is, in one line."""
+    if summary.over < summary.total:
+        return Said(f"{summary.over} of {summary.total} answered" if summary.over else STATES[State.QUEUED])
+    failed, dead = summary.counts.get(State.FAILED, 0), summary.counts.get(State.DEAD, 0)
+    if dead:
+        return Said(f"{count(dead, 'photo')} given up", "alarm")
+    if failed:
+        return Said(f"{count(failed, 'file')} not readable", "warn")
+    return Said("All answered", "good")
 
 
 def title(photo: Photo) -> str:
