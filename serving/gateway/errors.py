@@ -25,6 +25,18 @@ class BodyTooLarge(BadRequest):
     """A body of more bytes than are read."""
 
 
+class UnsupportedMedia(BadRequest):
+    """A body of a type, or packed in a way, that is not read."""
+
+
+class SlowBody(BadRequest):
+    """A body that did not come in time."""
+
+
+class ClientGone(BadRequest):
+    """Nobody waits for the answer any more."""
+
+
 class Unavailable(StocktakeError):
     """A part that is needed cannot be reached now; the same may work later."""
 
@@ -46,6 +58,8 @@ ANSWERS: dict[type[Exception], HTTPStatus] = {
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     PhotoTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnsupportedImage: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    UnsupportedMedia: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    SlowBody: HTTPStatus.REQUEST_TIMEOUT,
     Unauthorized: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,

@@ -8,6 +8,23 @@ from sqlalchemy.orm import Session
 from serving.gateway.records.tables import OVER, Delivery, Job, Photo, State, Task, now
 
 
+def add(session: Session, job: Job) -> set[str]:
+    """Add a job with its photos, whose bytes are in the store already.
+
+    Returns:
+        Digests of those whose bytes may have been deleted meanwhile, since other photos had them long ago: they
+        have to be put again once the job is kept.
+
+    Raises:
+        IntegrityError: the owner has a job of this idempotency key.
+    """
+    session.add(job)
+    session.flush()
+    digests = [photo.sha256 for photo in job.photos]
+    expired = select(Photo.sha256).where(Photo.sha256.in_(digests), Photo.expired_at.is_not(None))
+    return set(session.scalars(expired))
+
+
 def begin(session: Session, photo_id: str) -> Photo | None:
     """Count an attempt at a photo; None where it is over or deleted: then there is nothing to do."""
     photo = _open_photo(session, photo_id)
@@ -29,6 +46,15 @@ def finish(
     photo = _open_photo(session, photo_id)
     if photo is None:
         return None
+    fill(photo, report, products, model, version)
+    _end(session, photo, State.DONE)
+    return photo
+
+
+def fill(
+    photo: Photo, report: dict[str, Any], products: list[list[float]] | None, model: str, version: str
+) -> None:
+    """Write what was found on a photo into its columns."""
     photo.report, photo.products = report, products
     photo.model, photo.model_version = model, version
     if photo.task == Task.SHELVES:
@@ -36,8 +62,6 @@ def finish(
     else:
         photo.count = report["count"]
         photo.match_probability, photo.verdict = report.get("match_probability"), report.get("verdict")
-    _end(session, photo, State.DONE)
-    return photo
 
 
 def give_up(session: Session, photo_id: str, state: State, reason: str) -> Photo | None:

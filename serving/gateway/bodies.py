@@ -1,0 +1,177 @@
+"""Bodies of requests: read once, into memory, and no further than their limits."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from fastapi import Request
+from python_multipart import MultipartParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
+from starlette.requests import ClientDisconnect
+
+from serving.gateway.errors import BodyTooLarge, ClientGone, SlowBody, UnsupportedMedia
+from stocktake.errors import BadRequest
+
+PAUSE_S = 30.0  # without a byte
+MAX_FIELD = 16 << 10  # bytes of a field that is no file
+MAX_JSON = 1 << 20
+MAX_FIELDS = 64  # that describe a photo, or all of them
+
+
+@dataclass(slots=True)
+class Part:
+    """A field of a form; a file where it has a file name."""
+
+    name: str
+    filename: str | None
+    blocks: list[bytes] = field(default_factory=list)
+    size: int = 0
+
+    @property
+    def data(self) -> bytes:
+        """What is in it."""
+        return b"".join(self.blocks)
+
+    @property
+    def text(self) -> str:
+        """The same as text.
+
+        Raises:
+            BadRequest: it is not UTF-8.
+        """
+        try:
+            return self.data.decode()
+        except UnicodeDecodeError:
+            raise BadRequest(f"field {self.name[:40]!r}: not text in UTF-8") from None
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """A whole body.
+
+    Raises:
+        BodyTooLarge: of more bytes than `limit`; where Content-Length says so, not a byte is read.
+        SlowBody, ClientGone: it does not come.
+    """
+    _check_length(request, limit)
+    blocks, size = [], 0
+    async for block in _stream(request):
+        size += len(block)
+        if size > limit:
+            raise _too_large(limit)
+        blocks.append(block)
+    return b"".join(blocks)
+
+
+async def read_form(request: Request, max_files: int, max_file: int) -> AsyncIterator[Part]:
+    """The parts of a multipart/form-data body, each as soon as it is whole.
+
+    Raises:
+        BodyTooLarge: a part is larger than it may be, or there are too many.
+        BadRequest: it is no form. And as `read_body`.
+    """
+    parser = _FormParser(request.headers.get("content-type", ""), max_files, max_file)
+    _check_length(request, max_files * max_file + MAX_FIELDS * MAX_FIELD * max_files)
+    async for block in _stream(request):
+        for part in parser.feed(block):
+            yield part
+    parser.end()
+
+
+class _FormParser:
+    def __init__(self, content_type: str, max_files: int, max_file: int):
+        _, options = parse_options_header(content_type)
+        self._left = {"files": max_files, "fields": MAX_FIELDS + 8 * max_files}
+        self._max_file = max_file
+        self._header = (bytearray(), bytearray())
+        self._disposition = b""
+        self._part = Part("", None)
+        self._whole: list[Part] = []
+        self._ended = False
+        calls = {
+            "on_part_begin": self._begin,
+            "on_header_field": lambda data, start, end: self._header[0].extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._header[1].extend(data[start:end]),
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._open,
+            "on_part_data": self._add,
+            "on_part_end": lambda: self._whole.append(self._part),
+            "on_end": self._finish,
+        }
+        try:
+            self._parser = MultipartParser(options[b"boundary"], calls)  # type: ignore[arg-type]
+        except (KeyError, FormParserError):
+            raise BadRequest("Content-Type: multipart/form-data without a usable boundary") from None
+
+    def feed(self, block: bytes) -> list[Part]:
+        """The parts that end in this block."""
+        self._whole = []
+        try:
+            self._parser.write(block)
+        except FormParserError:
+            raise BadRequest("the body is no multipart/form-data") from None
+        return self._whole
+
+    def end(self) -> None:
+        """Raise BadRequest where the body has ended too early."""
+        if not self._ended:
+            raise BadRequest("the body ends before the form does; send it whole")
+
+    def _begin(self) -> None:
+        self._header, self._disposition = (bytearray(), bytearray()), b""
+
+    def _end_header(self) -> None:
+        if self._header[0].lower() == b"content-disposition":
+            self._disposition = bytes(self._header[1])
+        self._header = (bytearray(), bytearray())
+
+    def _open(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        name, filename = options.get(b"name"), options.get(b"filename")
+        if name is None:
+            raise BadRequest("a part of the form has no name")
+        kind = "fields" if filename is None else "files"
+        self._left[kind] -= 1
+        if self._left[kind] < 0:
+            raise BodyTooLarge(f"the form has too many {kind}; send fewer at a time")
+        self._part = Part(
+            name.decode(errors="replace"), None if filename is None else filename.decode(errors="replace")
+        )
+
+    def _add(self, data: bytes, start: int, end: int) -> None:
+        part = self._part
+        part.size += end - start
+        limit = MAX_FIELD if part.filename is None else self._max_file
+        if part.size > limit:
+            raise BodyTooLarge(f"field {part.name[:40]!r} is larger than {limit:,} bytes")
+        part.blocks.append(data[start:end])
+
+    def _finish(self) -> None:
+        self._ended = True
+
+
+def _check_length(request: Request, limit: int) -> None:
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMedia("Content-Encoding: bodies are taken as they are; photos are packed already")
+    announced = request.headers.get("content-length", "0")
+    if not announced.isascii() or not announced.isdigit() or int(announced[:20]) > limit:
+        raise _too_large(limit)
+
+
+async def _stream(request: Request) -> AsyncIterator[bytes]:
+    blocks = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(PAUSE_S):
+                block = await anext(blocks, None)
+        except TimeoutError:
+            raise SlowBody(f"nothing came for {PAUSE_S:.0f} s; send the body faster") from None
+        except ClientDisconnect:
+            raise ClientGone("the client closed its connection while it sent the body") from None
+        if block is None:
+            return
+        yield block
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body is larger than {limit:,} bytes; send fewer or smaller photos")

@@ -1,0 +1,55 @@
+"""What people may write into fields: names, times, numbers."""
+
+import re
+import unicodedata
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PlainSerializer, StringConstraints
+
+LONGEST_NAME = 100
+LONGEST_FILE_NAME = 255
+CLOCK_SKEW = timedelta(minutes=10)  # by which a camera may be ahead of us
+FIRST_PHOTO = datetime(2000, 1, 1, tzinfo=UTC)  # a camera that has lost its time says 1970
+NOT_TEXT = ("Cc", "Cs", "Co", "Cn", "Zl", "Zp")  # control characters, halves, what is nothing, line ends
+TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # make text read in another order than it is written
+
+
+def check_text(text: str) -> str:
+    """The text itself; ValueError where there is something in it that nobody can read."""
+    if any(unicodedata.category(letter) in NOT_TEXT for letter in text) or TURNS.search(text):
+        raise ValueError("has control characters; write plain text")
+    return text
+
+
+def clean_file_name(name: str) -> str:
+    """The last part of a path, as text, for people to recognise the file by; nothing is opened by it."""
+    last = re.split(r"[/\\]", name)[-1]
+    plain = "".join("_" if unicodedata.category(letter) in NOT_TEXT else letter for letter in last)
+    return TURNS.sub("_", plain).strip()[-LONGEST_FILE_NAME:]
+
+
+def check_taken_at(taken_at: datetime) -> datetime:
+    """The time in UTC; one that is a little ahead is now. ValueError where the clock must be wrong."""
+    now = datetime.now(UTC)
+    if not FIRST_PHOTO <= taken_at <= now + CLOCK_SKEW:
+        raise ValueError(f"the clock here says {now:%Y-%m-%dT%H:%M:%SZ}; set the camera's, or leave it out")
+    return min(taken_at.astimezone(UTC), now)
+
+
+def utc_text(time: datetime) -> str:
+    """A time of the records, UTC without a zone, in RFC 3339."""
+    return time.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def _nothing(value: Any) -> Any:
+    return None if value == "" else value  # an empty field of a form
+
+
+Name = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=LONGEST_NAME), AfterValidator(check_text)
+]
+TakenAt = Annotated[AwareDatetime, AfterValidator(check_taken_at)]
+Blank = BeforeValidator(_nothing)
+Quantity = Annotated[int, Field(ge=0, lt=2**31)]
+UtcTime = Annotated[datetime, PlainSerializer(utc_text, return_type=str)]

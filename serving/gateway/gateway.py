@@ -1,0 +1,45 @@
+"""The parts of a gateway, which the server and the worker share."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from anyio import to_thread
+
+from serving.gateway.answering import Answering, Observer
+from serving.gateway.predictors import Predictors
+from serving.gateway.records.database import Records
+from serving.gateway.settings import GatewaySettings
+from stocktake.storage import Store, open_store
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Everything that answers photos; belongs to one event loop."""
+
+    settings: GatewaySettings
+    records: Records
+    store: Store
+    predictors: Predictors
+    answering: Answering
+    observe: Observer  # called once for each photo that is done, in its transaction
+    queue: None = None
+
+
+@asynccontextmanager
+async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
+    """Open the parts and bring the records' schema up to date; close them at the end.
+
+    Raises:
+        SettingsError, Unavailable: a part cannot be opened; says which.
+    """
+    async with AsyncExitStack() as parts:
+        records = Records(settings.database)
+        parts.callback(records.close)
+        await to_thread.run_sync(records.migrate)
+        predictors = Predictors(settings)
+        parts.push_async_callback(predictors.close)
+        store = open_store(settings.photos)
+        observe: Observer = lambda _session, _photo: None  # noqa: E731
+        answering = Answering(records, store, predictors, settings.attempts, observe)
+        yield Gateway(settings, records, store, predictors, answering, observe)

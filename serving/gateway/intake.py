@@ -1,0 +1,159 @@
+"""Photos come in: looked at, put into the store, and answered at once or written down for the queue."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC
+from typing import Annotated
+
+from anyio import to_thread
+from pydantic import BaseModel, ConfigDict, model_validator
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import selectinload
+
+from serving.gateway.access import User
+from serving.gateway.answering import photo_key
+from serving.gateway.errors import Clash, Forbidden, Unavailable
+from serving.gateway.fields import Blank, Name, Quantity, TakenAt, clean_file_name
+from serving.gateway.gateway import Gateway
+from serving.gateway.records import photos
+from serving.gateway.records.tables import Job, Photo, State, Task, now
+from stocktake.photo_header import read_info
+
+
+class About(BaseModel):
+    """What is said of a photo beside its bytes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    task: Task
+    store: Name = ""
+    bay: Name = ""
+    camera: Name = ""
+    taken_at: Annotated[TakenAt | None, Blank] = None
+    expected_quantity: Annotated[Quantity | None, Blank] = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> "About":
+        if self.expected_quantity is not None and self.task != Task.BINS:
+            raise ValueError("expected_quantity goes with task=bins only")
+        return self
+
+    def check(self, user: User) -> None:
+        """Raise Forbidden where the user may not submit for this store."""
+        if not user.sees(self.store):
+            names = ", ".join(sorted(user.stores or ()))
+            raise Forbidden(f"token {user.name!r} may submit photos of these stores only: {names}")
+
+
+def examine(data: bytes, name: str, about: About) -> Photo:
+    """The record of a photo, not kept yet; only its header is read.
+
+    Raises:
+        UnsupportedImage, PhotoTooLarge: it is none that is answered.
+    """
+    info, received_at = read_info(data), now()
+    taken_at = about.taken_at.astimezone(UTC).replace(tzinfo=None) if about.taken_at else received_at
+    return Photo(
+        task=about.task,
+        name=clean_file_name(name),
+        sha256=hashlib.sha256(data).hexdigest(),
+        size=len(data),
+        width=info.width,
+        height=info.height,
+        format=info.format,
+        store=about.store,
+        bay=about.bay,
+        camera=about.camera,
+        expected_quantity=about.expected_quantity,
+        taken_at=taken_at,
+        received_at=received_at,
+    )
+
+
+def digest_of(abouts: Sequence[About], sources: Sequence[str]) -> str:
+    """What tells a request from another one that has the same idempotency key.
+
+    `sources`: SHA-256 or URL of each photo.
+    """
+    said = "\n".join(about.model_dump_json() for about in abouts)
+    return hashlib.sha256("\n".join((said, *sources)).encode()).hexdigest()
+
+
+async def find_earlier(gateway: Gateway, owner: str, key: str | None, digest: str) -> Job | None:
+    """The job, with its photos, that an earlier request of the same key has made.
+
+    Raises:
+        Clash: that request was another one.
+    """
+    return await to_thread.run_sync(_find_earlier, gateway, owner, key, digest) if key else None
+
+
+async def answer_at_once(gateway: Gateway, job: Job, data: bytes) -> Photo:
+    """Ask the predictor about the one photo of a job; the answer goes out after photo and answer are kept.
+
+    Saving overlaps predicting. Where the predictor cannot answer now, and there is a queue, the photo is left
+    to it: it comes back QUEUED.
+
+    Raises:
+        UnsupportedImage, PhotoTooLarge, BadRequest: by the predictor; nothing is written down.
+        Unavailable: nothing is written down, and the same may be sent again.
+        Clash: see `find_earlier`.
+    """
+    (photo,) = job.photos
+    put = to_thread.run_sync(gateway.store.put, photo_key(photo.sha256), data, photo.sha256)
+    ask = gateway.predictors.ask(photo.task, data, photo.expected_quantity)
+    kept, answer = await asyncio.gather(put, ask, return_exceptions=True)
+    if isinstance(kept, BaseException):
+        raise kept
+    if isinstance(answer, Unavailable) and gateway.queue is not None:
+        return (await keep(gateway, job, {photo.sha256: data})).photos[0]
+    if isinstance(answer, BaseException):
+        raise answer
+    photos.fill(photo, answer.report, answer.products, answer.model, answer.version)
+    photo.state, photo.attempts = State.DONE, 1
+    photo.answered_at = job.finished_at = now()
+    return (await keep(gateway, job, {photo.sha256: data})).photos[0]
+
+
+async def keep(gateway: Gateway, job: Job, data: dict[str, bytes]) -> Job:
+    """Write a job down; returns it, or the one that was there first.
+
+    `data`: files of its photos by their SHA-256, where they are at hand.
+
+    Raises:
+        Clash: see `find_earlier`.
+        Unavailable: it is not written down.
+    """
+    return await to_thread.run_sync(_keep, gateway, job, data)
+
+
+def _keep(gateway: Gateway, job: Job, data: dict[str, bytes]) -> Job:
+    owner, key, digest = job.owner, job.idempotency_key, job.request_digest
+    try:
+        with gateway.records.write() as session:
+            deleted = photos.add(session, job)
+            for photo in job.photos:
+                if photo.state == State.DONE:
+                    gateway.observe(session, photo)
+    except IntegrityError:
+        earlier = _find_earlier(gateway, owner, key, digest or "") if key else None
+        if earlier is None:
+            raise
+        return earlier
+    for sha256 in deleted:
+        gateway.store.put(photo_key(sha256), data[sha256], sha256)
+    return job
+
+
+def _find_earlier(gateway: Gateway, owner: str, key: str | None, digest: str) -> Job | None:
+    with gateway.records.read() as session:
+        job = session.scalar(
+            select(Job)
+            .where(Job.owner == owner, Job.idempotency_key == key)
+            .options(selectinload(Job.photos))
+        )
+    if job is not None and job.request_digest != digest:
+        raise Clash(f"Idempotency-Key: another request came with it before, of job {job.id}; take a new key")
+    return job

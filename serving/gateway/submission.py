@@ -1,0 +1,108 @@
+"""What a request that submits photos says, in whichever of the three forms it comes."""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Header, Request
+from pydantic import AfterValidator, BaseModel, StringConstraints, ValidationError
+
+from serving.gateway.bodies import MAX_JSON, read_body, read_form
+from serving.gateway.errors import UnsupportedMedia
+from serving.gateway.fields import check_text
+from serving.gateway.intake import About
+from stocktake.errors import BadRequest
+
+IdempotencyKey = Annotated[
+    Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(check_text)] | None,
+    Header(description="the same key and request again: the same answer again"),
+]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class ByUrl(About):
+    """A photo that the gateway fetches."""
+
+    url: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+
+
+def parse(model: type[Model], fields: Mapping[str, Any], where: str = "") -> Model:
+    """Fields as a model.
+
+    Raises:
+        BadRequest: one of them is wrong; names it and never repeats it.
+    """
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise BadRequest(explain(error, where)) from None
+
+
+def explain(error: Any, where: str = "") -> str:
+    """The first thing that is wrong, in one line."""
+    first = error.errors()[0]
+    parts = [
+        where,
+        *(str(part)[:40] for part in first["loc"] if part not in ("body", "query", "path", "header")),
+    ]
+    place = ".".join(part for part in parts if part)
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {said}" if place else said
+
+
+async def read_json(request: Request, model: type[Model]) -> Model:
+    """The JSON body of a request.
+
+    Raises:
+        BadRequest: it is not JSON, or not of this model.
+    """
+    body = await read_body(request, MAX_JSON)
+    try:
+        return parse(model, _object(json.loads(body)))
+    except (ValueError, RecursionError):
+        raise BadRequest("the body is no JSON") from None
+
+
+def _object(content: Any) -> Any:
+    if not isinstance(content, dict):
+        raise BadRequest("the body is JSON, but no object")
+    return content
+
+
+def media_type(request: Request) -> str:
+    """That of the body, without its parameters, in lower case."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_photo(request: Request, max_bytes: int) -> tuple[About, bytes, str]:
+    """One photo: what is said of it, its file, its name; from a form or a raw body.
+
+    Raises:
+        BadRequest: and its subclasses, for what is wrong with it.
+    """
+    kind = media_type(request)
+    if kind == "multipart/form-data":
+        return await _read_form(request, max_bytes)
+    if kind.startswith("image/") or kind == "application/octet-stream":
+        fields = dict(request.query_params)
+        name = fields.pop("name", "")
+        about = parse(About, fields)
+        return about, await read_body(request, max_bytes), name
+    raise UnsupportedMedia(
+        "Content-Type: send multipart/form-data with a file `photo`, image/jpeg, or application/json with a url"
+    )
+
+
+async def _read_form(request: Request, max_bytes: int) -> tuple[About, bytes, str]:
+    fields: dict[str, str] = dict(request.query_params)
+    data, name = None, ""
+    async for part in read_form(request, 1, max_bytes):
+        if part.filename is None:
+            fields[part.name] = part.text
+        elif part.name == "photo":
+            data, name = part.data, part.filename
+        else:
+            raise BadRequest("the form has a file of another name; the photo is field `photo`")
+    if data is None:
+        raise BadRequest("photo: the form has no such file")
+    return parse(About, fields), data, name

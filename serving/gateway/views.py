@@ -1,0 +1,106 @@
+"""What the API says of a job and of a photo."""
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from serving.gateway.fields import UtcTime
+from serving.gateway.records.tables import Job, Photo, Priority, State, Task
+
+PHOTOS = "/api/photos"
+JOBS = "/api/jobs"
+
+
+class View(BaseModel):
+    """Read from a record."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Failure(BaseModel):
+    """What every error is."""
+
+    error: str
+
+
+class PhotoSummary(View):
+    """A photo without what was found where on it. Times are UTC; `osa` and `match_probability` are 0..1."""
+
+    id: str
+    job: str
+    task: Task
+    name: str
+    store: str
+    bay: str
+    camera: str
+    taken_at: UtcTime
+    received_at: UtcTime
+    width: int  # px after EXIF rotation; 0 of a file that is no photo
+    height: int
+    state: State
+    attempts: int
+    error: str | None
+    answered_at: UtcTime | None
+    model: str | None
+    model_version: str | None
+    osa: float | None
+    void_count: int | None
+    count: int | None
+    expected_quantity: int | None
+    match_probability: float | None
+    verdict: str | None
+    links: dict[str, str]
+
+    @classmethod
+    def of(cls, photo: Photo) -> Self:
+        """The view of a record."""
+        here = f"{PHOTOS}/{photo.id}"
+        links = {"self": here, "job": f"{JOBS}/{photo.job_id}"}
+        if photo.expired_at is None and photo.width:
+            links |= {"image": f"{here}/image", "annotated": f"{here}/image?annotated=true"}
+        columns = {name: getattr(photo, name) for name in cls.model_fields if name not in ("job", "links")}
+        return cls(job=photo.job_id, links=links, **columns)
+
+
+class PhotoView(PhotoSummary):
+    """A photo, and the report that its predictor made, None until then."""
+
+    report: dict[str, Any] | None
+
+
+class JobSummary(View):
+    """Photos that were submitted together; `photo_count` says how many are in which state."""
+
+    id: str
+    task: Task
+    priority: Priority
+    state: State
+    created_at: UtcTime
+    finished_at: UtcTime | None
+    webhook: str | None
+    photo_count: dict[State, int]
+    links: dict[str, str]
+
+    @classmethod
+    def of(cls, job: Job, photo_count: dict[State, int], **more: Any) -> Self:
+        """The view of a record."""
+        here = f"{JOBS}/{job.id}"
+        return cls(
+            id=job.id, task=job.task, priority=job.priority, state=state_of(photo_count),
+            created_at=job.created_at, finished_at=job.finished_at, webhook=job.webhook,
+            photo_count=photo_count, links={"self": here, "events": f"{here}/events"}, **more,
+        )  # fmt: skip
+
+
+class JobView(JobSummary):
+    """A job and its photos in their order."""
+
+    photos: list[PhotoSummary]
+
+
+def state_of(photo_count: dict[State, int]) -> State:
+    """That of a job: over once all its photos are, and then as bad as the worst of them."""
+    there = [state for state, count in photo_count.items() if count]
+    if State.RUNNING in there or (State.QUEUED in there and len(there) > 1):
+        return State.RUNNING
+    return next((state for state in (State.QUEUED, State.DEAD, State.FAILED) if state in there), State.DONE)
