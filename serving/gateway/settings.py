@@ -37,6 +37,8 @@ class GatewaySettings(BaseSettings):
     max_waiting: int = Field(10_000, ge=1)  # photos in the queue
     requests_per_minute: int = Field(600, ge=1)  # of one token
     attempts: int = Field(5, ge=1, le=100)  # until a photo is given up
+    alert_open_after: int = Field(2, ge=1, le=100)  # photos that show a void, until somebody is told
+    alert_close_after: int = Field(2, ge=1, le=100)  # photos that show it refilled, until it is over
     photo_hosts: Hosts = frozenset()  # whose photos may be fetched by URL
     webhook_hosts: Hosts = frozenset()  # that may be called when a job is done
     webhook_secret: SecretStr | None = None  # signs what is sent there
