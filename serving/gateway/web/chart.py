@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date
 
 WIDTH, HEIGHT = 640, 240
 LEFT, RIGHT, TOP, BOTTOM = 48, 16, 12, 28
@@ -13,25 +13,25 @@ MOST_DOTS = 60
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Coordinates in a box of WIDTH x HEIGHT; `levels` are (y, share), `days` are (x, time)."""
+    """Coordinates in a box of WIDTH x HEIGHT; `levels` are (y, share), `days` are (x, day)."""
 
     line: str
     dots: list[tuple[float, float]]
     levels: list[tuple[float, float]]
-    days: list[tuple[float, datetime]]
+    days: list[tuple[float, date]]
     goal: float | None  # y of it, where it is within the chart
 
 
-def draw(points: Sequence[tuple[datetime, float]], goal: float) -> Chart:
-    """Of at least one point (time, share 0..1), in the order of time."""
+def draw(points: Sequence[tuple[date, float]], goal: float) -> Chart:
+    """Of at least one point (day, share 0..1), in the order of time."""
     shares = [share for _, share in points]
     step = next((step for step in STEPS if (1 - min(*shares, goal)) / step <= MOST_LINES - 1), STEPS[-1])
     lowest = max(0.0, 1 - step * -(-(1 - min(*shares, goal)) // step))
     first, last = points[0][0], points[-1][0]
-    span = (last - first).total_seconds() or 1.0
+    span = (last - first).days or 1
 
-    def x(at: datetime) -> float:
-        middle = 0.5 if first == last else (at - first).total_seconds() / span
+    def x(at: date) -> float:
+        middle = 0.5 if first == last else (at - first).days / span
         return round(LEFT + (WIDTH - LEFT - RIGHT) * middle, 1)
 
     def y(share: float) -> float:

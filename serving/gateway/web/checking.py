@@ -1,13 +1,15 @@
 """The first page and the page of bins: photos are handed in here, with script or without."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from serving.gateway.dependencies import UPLOAD, GatewayOf
+from serving.gateway.fields import Name
 from serving.gateway.gateway import Gateway
+from serving.gateway.records.bays import find_mismatches
 from serving.gateway.records.history import PhotoFilter, find_photos, find_places
 from serving.gateway.records.tables import Task
 from serving.gateway.web.pages import is_page, render
@@ -15,6 +17,7 @@ from serving.gateway.web.session import Reader, Submitter, Visitor
 from serving.gateway.web.uploads import take_form
 from stocktake.errors import BadRequest
 
+DOUBTED = 20  # bins on a page
 LATEST = 8  # photos on the first page
 BATCH = 8  # photos that the script sends at a time, so that a lost connection costs no more
 
@@ -44,6 +47,22 @@ async def check(request: Request, gateway: GatewayOf, who: Submitter) -> Respons
         return RedirectResponse(f"/photos/{photos[0].id}", 303)
     is_one = len({photo.job_id for photo in photos}) == 1
     return RedirectResponse(f"/jobs/{photos[0].job_id}" if is_one else "/#latest", 303)
+
+
+@router.get("/bins")
+def bins_page(
+    request: Request,
+    gateway: GatewayOf,
+    who: Reader,
+    store: Name = "",
+    cursor: Annotated[str, Query(max_length=200)] = "",
+) -> Response:
+    """Verify bins, and those whose record is doubted."""
+    stores = who.user.stores
+    with gateway.records.read() as session:
+        doubted = find_mismatches(session, store or None, stores, cursor or None, DOUBTED)
+    context = latest(gateway, who, Task.BINS)
+    return render(request, "bins.html", doubted=doubted, cursor=cursor, **context)
 
 
 def latest(gateway: Gateway, who: Visitor, task: Task | None = None) -> dict[str, Any]:

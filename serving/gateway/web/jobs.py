@@ -9,7 +9,6 @@ from serving.gateway.dependencies import GatewayOf
 from serving.gateway.errors import NotFound
 from serving.gateway.records.history import find_job, find_jobs
 from serving.gateway.routes.jobs import retry
-from serving.gateway.web import words
 from serving.gateway.web.pages import render
 from serving.gateway.web.session import AdminFields, Reader
 
@@ -28,7 +27,7 @@ def jobs_page(
     """All jobs, newest first."""
     with gateway.records.read() as session:
         page = find_jobs(session, None, who.user.stores, cursor, PAGE)
-    return render(request, "jobs.html", page=page, cursor=cursor, of_job=words.of_job)
+    return render(request, "jobs.html", page=page, cursor=cursor)
 
 
 @router.get("/jobs/{job_id}")
@@ -39,7 +38,7 @@ def job_page(request: Request, gateway: GatewayOf, who: Reader, job_id: str) -> 
         if summary is None:
             raise NotFound("there is no such job, or it has photos of a store that you may not see")
         photos = list(summary.job.photos)
-    return render(request, "job.html", summary=summary, photos=photos, of_job=words.of_job)
+    return render(request, "job.html", summary=summary, photos=photos)
 
 
 @router.post("/jobs/{job_id}/retry")

@@ -30,6 +30,10 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 NOT_PAGES = ("/api", "/healthz", "/readyz", "/metrics", "/static")
+WORDS = (
+    "of_photo", "of_job", "of_alert", "of_bay", "of_trend", "title", "bay_name", "place", "missing", "sureness",
+    "percent", "count", "duration",
+)  # fmt: skip
 HEADLINES = {
     400: "That did not work",
     403: "You may not do this",
@@ -65,14 +69,18 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
     """A page; who is signed in is known from `session.visitor`."""
     visitor = getattr(request.state, "visitor", None)
     here = request.url.path
-    page = _templates().get_template(template).render(
-        user=visitor and visitor.user,
-        csrf=visitor.csrf if visitor else "",
-        theme=_theme(request),
-        here=here,
-        back=here + (f"?{request.url.query}" if request.url.query else ""),
-        now=now(),
-        **context,
+    page = (
+        _templates()
+        .get_template(template)
+        .render(
+            user=visitor and visitor.user,
+            csrf=visitor.csrf if visitor else "",
+            theme=_theme(request),
+            here=here,
+            back=here + (f"?{request.url.query}" if request.url.query else ""),
+            now=now(),
+            **context,
+        )
     )
     return HTMLResponse(page, status, HEADERS)
 
@@ -116,9 +124,8 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     templates.globals["static"] = _static
-    for name in ("of_photo", "title", "bay_name", "place", "missing", "sureness", "percent", "count"):
+    for name in WORDS:
         templates.globals[name] = getattr(words, name)
-    templates.globals["duration"] = words.duration
     return templates
 
 

@@ -109,4 +109,3 @@ def _read_about(fields: dict[str, str], who: Visitor) -> About:
     about = parse(About, fields)
     about.check(who.user)
     return about
-

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from serving.gateway.records.alerts import state_at
+from serving.gateway.records.bays import BayRow
 from serving.gateway.records.history import JobSummary
-from serving.gateway.records.tables import Photo, State, Task
+from serving.gateway.records.tables import Alert, Photo, State, Task
+from stocktake.alerts.rules import AlertState
 from stocktake.void_kinds import EDGE, EMPTY_TIER, GAP, LOW_STOCK
 
 KINDS = {
@@ -27,7 +30,9 @@ VERDICTS = {
     "reject": "The record is wrong",
     "ask": "Count by hand",
 }
-SURE, LIKELY = 0.9, 0.75
+SURE, LIKELY = 0.9, 0.75  # confidence
+GOAL, POOR = 0.95, 0.9  # on-shelf availability: of good stores, and where it begins to cost
+STEADY = 0.0005  # change of it in a day
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,40 @@ def of_job(summary: JobSummary) -> Said:
     if failed:
         return Said(f"{count(failed, 'file')} not readable", "warn")
     return Said("All answered", "good")
+
+
+def of_alert(alert: Alert, moment: datetime) -> Said:
+    """What became of an alert."""
+    state = state_at(alert, moment)
+    empty_for = duration(alert.first_seen, alert.closed_at or moment)
+    if state == AlertState.CLOSED:
+        return Said("Refilled", "good", f"It was empty for {empty_for}")
+    if state == AlertState.DISMISSED:
+        return Said("Not a void", "", f"Said by {alert.changed_by}")
+    more = f"Empty for {empty_for}, seen on {count(alert.seen, 'photo')}"
+    if state == AlertState.ACKNOWLEDGED:
+        return Said("Being refilled", "warn", f"{more}; taken on by {alert.changed_by}")
+    if state == AlertState.SNOOZED:
+        return Said("Put off", "", more)
+    return Said("To refill", "alarm", more)
+
+
+def of_bay(row: BayRow) -> Said:
+    """How full a bay is now."""
+    if row.osa is None:
+        return Said("No photo in the last four weeks", "warn")
+    tone = "good" if row.osa >= GOAL else "warn" if row.osa >= POOR else "alarm"
+    return Said(f"{percent(row.osa)} available", tone)
+
+
+def of_trend(trend: float | None) -> str:
+    """Where the availability of a bay goes; `trend` is its change in a day."""
+    if trend is None:
+        return "Too few days to tell where it goes"
+    if abs(trend) < STEADY:
+        return "Steady over the last four weeks"
+    points = f"{abs(100 * trend):.1f} percentage points a day"
+    return f"{'Rising' if trend > 0 else 'Falling'} by {points}"
 
 
 def title(photo: Photo) -> str:
