@@ -24,7 +24,11 @@ from stocktake.alerts.rules import AlertState
 
 PAGE = 30
 OVER = (AlertState.CLOSED, AlertState.DISMISSED)
-NAPS = {"4h": timedelta(hours=4), "1d": timedelta(days=1), "7d": timedelta(days=7)}
+NAPS = {
+    "snoozed 4h": timedelta(hours=4),
+    "snoozed 1d": timedelta(days=1),
+    "snoozed 7d": timedelta(days=7),
+}
 
 router = APIRouter(include_in_schema=False)
 
@@ -41,12 +45,11 @@ class Asked(BaseModel):
 
 
 class Change(BaseModel):
-    """What somebody makes of an alert; `back`: the page with its button."""
+    """What somebody makes of an alert, which the button says; `back`: the page that it is on."""
 
     model_config = ConfigDict(extra="forbid")
 
-    state: AlertState
-    nap: Literal["4h", "1d", "7d"] = "4h"
+    state: Literal["open", "acknowledged", "closed", "dismissed", "snoozed 4h", "snoozed 1d", "snoozed 7d"]
     back: str = "/alerts"
 
 
@@ -66,7 +69,7 @@ def alerts_page(
         page = find_alerts(session, wanted, asked.cursor or None, PAGE)
         bays = find_bays(session, now(), stores=who.user.stores, limit=500).items
     query = asked.model_dump(exclude_defaults=True, exclude={"cursor"})
-    place = urlencode({name: query[name] for name in ("store", "bay") if name in query})
+    place = urlencode({name: value for name, value in query.items() if name in ("store", "bay")})
     context: dict[str, Any] = {"asked": asked, "query": query, "csv_query": place}
     context["stores"] = sorted({bay.store for bay in bays if bay.store})
     return render(request, "alerts.html", page=page, **context)
@@ -76,9 +79,11 @@ def alerts_page(
 def change_alert(gateway: GatewayOf, who: Reader, fields: Fields, alert_id: str) -> Response:
     """Acknowledge an alert, let it sleep, or end it."""
     wanted = parse(Change, fields)
-    until = now() + NAPS[wanted.nap] if wanted.state == AlertState.SNOOZED else None
+    nap = NAPS.get(wanted.state)
+    state = AlertState(wanted.state.partition(" ")[0])
+    until = now() + nap if nap else None
     with gateway.records.write() as session:
-        alerts.change(session, alert_id, wanted.state, who.user.name, who.user.stores, until)
+        alerts.change(session, alert_id, state, who.user.name, who.user.stores, until)
     return RedirectResponse(local_path(wanted.back), 303)
 
 

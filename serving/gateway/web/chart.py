@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-WIDTH, HEIGHT = 640, 240
-LEFT, RIGHT, TOP, BOTTOM = 48, 16, 12, 28
+WIDTH, HEIGHT = 360, 190
+LEFT, RIGHT, TOP, BOTTOM = 46, 8, 8, 24
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25)  # between grid lines
 MOST_LINES = 5
 MOST_DOTS = 60

@@ -12,8 +12,8 @@ from serving.gateway.gateway import Gateway
 from serving.gateway.records.bays import find_mismatches
 from serving.gateway.records.history import PhotoFilter, find_photos, find_places
 from serving.gateway.records.tables import Task
-from serving.gateway.web.pages import is_page, render
-from serving.gateway.web.session import Reader, Submitter, Visitor
+from serving.gateway.web.pages import Visitor, is_page, render
+from serving.gateway.web.session import Reader, Submitter
 from serving.gateway.web.uploads import take_form
 from stocktake.errors import BadRequest
 

@@ -7,7 +7,7 @@ from fastapi.responses import RedirectResponse
 
 from serving.gateway.dependencies import GatewayOf
 from serving.gateway.errors import NotFound
-from serving.gateway.records.history import find_job, find_jobs
+from serving.gateway.records.history import find_first_photos, find_job, find_jobs
 from serving.gateway.routes.jobs import retry
 from serving.gateway.web.pages import render
 from serving.gateway.web.session import AdminFields, Reader
@@ -27,7 +27,8 @@ def jobs_page(
     """All jobs, newest first."""
     with gateway.records.read() as session:
         page = find_jobs(session, None, who.user.stores, cursor, PAGE)
-    return render(request, "jobs.html", page=page, cursor=cursor)
+        first = find_first_photos(session, [summary.job.id for summary in page.items])
+    return render(request, "jobs.html", page=page, cursor=cursor, first=first)
 
 
 @router.get("/jobs/{job_id}")

@@ -14,8 +14,8 @@ from serving.gateway.gateway import Gateway
 from serving.gateway.records.history import PhotoFilter, find_photo, find_photos, find_places
 from serving.gateway.records.tables import Photo, State, Task
 from serving.gateway.web import words
-from serving.gateway.web.pages import render
-from serving.gateway.web.session import Reader, Visitor
+from serving.gateway.web.pages import Visitor, render
+from serving.gateway.web.session import Reader
 
 PAGE = 30  # photos of the history at a time
 
@@ -75,8 +75,8 @@ def history_page(
         bay=asked.bay or None,
         state=asked.state,
         verdict=asked.verdict or None,
-        since=asked.since and datetime.combine(asked.since, time()),
-        until=asked.until and datetime.combine(asked.until + timedelta(days=1), time()),
+        since=_midnight(asked.since, 0),
+        until=_midnight(asked.until, 1),
         stores=who.user.stores,
     )
     with gateway.records.read() as session:
@@ -111,3 +111,8 @@ def _api_query(wanted: PhotoFilter) -> str:
     asked = {name: value for name in fields if (value := getattr(wanted, name))}
     times = {name: f"{at.isoformat()}Z" for name in ("since", "until") if (at := getattr(wanted, name))}
     return urlencode(asked | times)
+
+
+def _midnight(day: date | None, later: int) -> datetime | None:
+    """At which a day begins, or one that is `later` by so many days."""
+    return None if day is None else datetime.combine(day + timedelta(days=later), time())

@@ -1,6 +1,8 @@
 """Pages from templates: escaped, with a policy that lets nothing run that is not ours; errors are pages."""
 
 import hashlib
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,9 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.staticfiles import StaticFiles
 
+from serving.gateway.access import Access, User, csrf_token
+from serving.gateway.dependencies import SESSION_COOKIE
+from serving.gateway.errors import Unauthorized
 from serving.gateway.records.tables import now
 from serving.gateway.web import words
 
@@ -30,10 +35,8 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 NOT_PAGES = ("/api", "/healthz", "/readyz", "/metrics", "/static")
-WORDS = (
-    "of_photo", "of_job", "of_alert", "of_bay", "of_trend", "title", "bay_name", "place", "missing", "sureness",
-    "percent", "count", "duration",
-)  # fmt: skip
+WORDS = ("of_photo", "of_job", "of_alert", "of_bay", "of_trend", "title", "bay_name", "place", "missing")
+MORE_WORDS = ("sureness", "percent", "count", "duration")
 HEADLINES = {
     400: "That did not work",
     403: "You may not do this",
@@ -58,6 +61,15 @@ class CachedFiles(StaticFiles):
         response.headers["Cache-Control"] = for_good if scope["query_string"] else "no-cache"
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who looks at a page; `csrf` goes into its forms."""
+
+    user: User
+    session: str
+    csrf: str
 
 
 def mount_static(app: FastAPI) -> None:
@@ -97,10 +109,21 @@ def error_page(request: Request, status: int, said: str, headers: dict[str, str]
         back = request.url.path if request.method == "GET" else "/"
         query = f"?{request.url.query}" if request.url.query and request.method == "GET" else ""
         return RedirectResponse(f"/sign-in?back={quote(back + query, safe='')}", 303)
+    said = "no page has this address" if said == "not found" else said
+    _recognise(request)
     headline = HEADLINES.get(status, "Something went wrong" if status >= 500 else HEADLINES[400])
     page = render(request, "error.html", status, headline=headline, said=said)
     page.headers.update(headers or {})
     return page
+
+
+def _recognise(request: Request) -> None:
+    """An error on the way to a page is shown with its menu all the same, where somebody is signed in."""
+    access: Access = request.app.state.access
+    with suppress(Unauthorized):
+        session = request.cookies.get(SESSION_COOKIE, "")
+        user = access.by_session(session)
+        request.state.visitor = Visitor(user, session, csrf_token(user, session))
 
 
 def local_path(back: str) -> str:
@@ -124,7 +147,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     templates.globals["static"] = _static
-    for name in WORDS:
+    for name in (*WORDS, *MORE_WORDS):
         templates.globals[name] = getattr(words, name)
     return templates
 

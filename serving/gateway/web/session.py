@@ -1,34 +1,24 @@
 """Signing in and out, and who looks at a page. A token is given once; then a cookie stands for it."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
-from serving.gateway.access import SESSION_S, Access, Role, User, check_csrf, csrf_token, open_session
+from serving.gateway.access import SESSION_S, Access, Role, check_csrf, csrf_token, open_session
 from serving.gateway.bodies import read_body
 from serving.gateway.dependencies import SESSION_COOKIE
 from serving.gateway.errors import Forbidden, Unauthorized
 from serving.gateway.rates import Rates
-from serving.gateway.web.pages import THEME_COOKIE, THEMES, local_path, render
+from serving.gateway.web.pages import THEME_COOKIE, THEMES, Visitor, local_path, render
 from stocktake.errors import BadRequest
 
 MAX_FORM = 64 << 10  # bytes of a form without files
 YEAR_S = 365 * 24 * 3600
 
 router = APIRouter(include_in_schema=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Visitor:
-    """Who looks at a page; `csrf` goes into its forms."""
-
-    user: User
-    session: str
-    csrf: str
 
 
 def visitor(role: Role) -> Callable[[Request], Awaitable[Visitor]]:
@@ -41,10 +31,10 @@ def visitor(role: Role) -> Callable[[Request], Awaitable[Visitor]]:
         if session is None:
             raise Unauthorized("sign in first")
         user = access.by_session(session)
-        request.state.visitor = Visitor(user, session, csrf_token(user, session))
+        found = request.state.visitor = Visitor(user, session, csrf_token(user, session))
         rates.take(user.name)
         user.require(role)
-        return request.state.visitor
+        return found
 
     return identify
 

@@ -14,7 +14,7 @@ from serving.gateway.queue import Queue
 from serving.gateway.records.tables import Job, Photo, Priority, Task
 from serving.gateway.routes.jobs import submit
 from serving.gateway.submission import parse
-from serving.gateway.web.session import Visitor
+from serving.gateway.web.pages import Visitor
 from stocktake.errors import BadRequest
 
 WITHOUT_QUEUE = 8  # photos of a form; somebody waits for the answer to all of them

@@ -162,13 +162,13 @@ def of_trend(trend: float | None) -> str:
 
 def title(photo: Photo) -> str:
     """Where a photo was taken, or its name where nobody said."""
-    where = bay_name(photo.store, photo.bay)
+    where = bay_name(photo.store, photo.bay, "bay" if photo.task == Task.SHELVES else "bin")
     return where or photo.name or "A photo without a name"
 
 
-def bay_name(store: str, bay: str) -> str:
-    """Of a shop and a bay, of which either may be empty."""
-    return ", ".join(part for part in (store, bay and f"bay {bay}") if part)
+def bay_name(store: str, bay: str, kind: str = "bay") -> str:
+    """Of a shop and a bay, or a bin; either may be empty."""
+    return ", ".join(part for part in (store, bay and f"{kind} {bay}") if part)
 
 
 def place(tier: int, position: int) -> str:
