@@ -1,7 +1,7 @@
-"""Tells the servers that asked for it that their jobs are over: at least once, signed, again until they listen.
+"""Tells servers that jobs are over: at least once, signed, again until they listen.
 
 Form and signature are those of the Standard Webhooks specification, for which receivers have libraries. The
-table `deliveries` is the truth; several workers share it, each taking what is due for as long as a call lasts.
+table `deliveries` is the truth; several workers share it, each taking what is due while it calls.
 """
 
 import asyncio
@@ -13,15 +13,18 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import httpx
 from anyio import to_thread
-from sqlalchemy import func, select
+from prometheus_client import Counter
+from sqlalchemy import select
 
 from serving.gateway.errors import Unavailable
-from serving.gateway.outside import Outside
+from serving.gateway.records import history
 from serving.gateway.records.database import Records
-from serving.gateway.records.tables import Delivery, Job, Photo, State, now
+from serving.gateway.records.tables import Delivery, Job, now
+from serving.gateway.remote import check_url, locate, open_client
 from serving.gateway.settings import GatewaySettings
-from serving.gateway.views import JobSummary
+from serving.gateway.views import JobOverview
 from stocktake.errors import BadRequest
 
 LOOK_S = 1.0  # between two looks at what is due
@@ -45,21 +48,6 @@ class Call:
     body: bytes
 
 
-def open_outside(settings: GatewaySettings) -> Outside:
-    """The receivers that may be called."""
-    return Outside(settings.webhook_hosts, "STOCKTAKE_GATEWAY_WEBHOOK_HOSTS")
-
-
-def check_webhook(settings: GatewaySettings, outside: Outside, url: str) -> None:
-    """Raise BadRequest where nothing will be sent to a URL."""
-    if settings.webhook_secret is None:
-        raise BadRequest("webhook: this gateway signs none; an operator can set STOCKTAKE_GATEWAY_WEBHOOK_SECRET")
-    try:
-        outside.check(url)
-    except BadRequest as error:
-        raise BadRequest(f"webhook: {error}") from None
-
-
 def sign(secret: str, webhook_id: str, timestamp: int, body: bytes) -> str:
     """The header `webhook-signature`: HMAC-SHA256 over `id.timestamp.body`.
 
@@ -75,23 +63,19 @@ def sign(secret: str, webhook_id: str, timestamp: int, body: bytes) -> str:
 class Webhooks:
     """Calls whom the records say; belongs to one event loop."""
 
-    def __init__(self, settings: GatewaySettings, records: Records):
-        self._records = records
-        self._secret = settings.webhook_secret
-        self._outside = open_outside(settings)
+    def __init__(self, settings: GatewaySettings, records: Records, calls: Counter):
+        """`calls`: counted by their outcome, `delivered` or `failed`."""
+        self._settings, self._records, self._calls = settings, records, calls
 
     async def run(self) -> None:
         """Deliver what is due, again and again; never ends."""
-        try:
-            while True:
-                try:
-                    while await self.deliver():
-                        pass
-                except Unavailable as error:
-                    logger.warning("webhooks wait: %s", error)
-                await asyncio.sleep(LOOK_S)
-        finally:
-            await self._outside.close()
+        while True:
+            try:
+                while await self.deliver():
+                    pass
+            except Unavailable as error:
+                logger.warning("webhooks wait: %s", error)
+            await asyncio.sleep(LOOK_S)
 
     async def deliver(self) -> int:
         """Call some of those that are due, and say how many those were.
@@ -102,52 +86,69 @@ class Webhooks:
         calls = await to_thread.run_sync(_take, self._records)
         problems = await asyncio.gather(*map(self._call, calls))
         for call, problem in zip(calls, problems, strict=True):
+            self._calls.labels("failed" if problem else "delivered").inc()
             await to_thread.run_sync(_settle, self._records, call, problem)
         return len(calls)
 
     async def _call(self, call: Call) -> str | None:
         """What went wrong, or None."""
-        if self._secret is None:
-            return "there is no STOCKTAKE_GATEWAY_WEBHOOK_SECRET to sign it"
-        timestamp = int(datetime.now(UTC).timestamp())
-        headers = {
+        try:
+            async with asyncio.timeout(CALL_S), open_client() as client:
+                url = check_url(call.url, self._settings.webhook_hosts, "webhook")
+                target = await locate(url, self._settings, "webhook")
+                async with client.stream(
+                    "POST", target.url, content=call.body, extensions=target.extensions,
+                    headers={**target.headers, **self._headers(call)},
+                ) as answer:  # fmt: skip
+                    return None if answer.is_success else f"its host answers {answer.status_code}"
+        except TimeoutError:
+            return f"its host did not answer within {CALL_S:.0f} s"
+        except httpx.HTTPError as error:
+            return f"its host cannot be asked: {type(error).__name__}"
+        except BadRequest as error:
+            return str(error)
+
+    def _headers(self, call: Call) -> dict[str, str]:
+        if self._settings.webhook_secret is None:
+            raise BadRequest("webhook: there is no STOCKTAKE_GATEWAY_WEBHOOK_SECRET to sign it with")
+        secret, timestamp = (
+            self._settings.webhook_secret.get_secret_value(),
+            int(datetime.now(UTC).timestamp()),
+        )
+        return {
             "Content-Type": "application/json",
             "User-Agent": "stocktake",
             "webhook-id": call.delivery_id,
             "webhook-timestamp": str(timestamp),
-            "webhook-signature": sign(
-                self._secret.get_secret_value(), call.delivery_id, timestamp, call.body
-            ),
+            "webhook-signature": sign(secret, call.delivery_id, timestamp, call.body),
         }
-        try:
-            async with self._outside.request("POST", call.url, headers, call.body, CALL_S) as response:
-                return None if 200 <= response.status < 300 else f"HTTP {response.status}"
-        except (Unavailable, BadRequest) as error:
-            return str(error)
 
 
 def _take(records: Records) -> list[Call]:
     """Those that are due, each promised to us for as long as a lease."""
-    due = select(Delivery.id).where(Delivery.next_at <= now()).order_by(Delivery.next_at).limit(AT_ONCE)
+    due = Delivery.next_at <= now()
     with records.read() as session:
-        if session.scalar(due) is None:
-            return []
+        ids = session.scalars(select(Delivery.id).where(due).order_by(Delivery.next_at).limit(AT_ONCE)).all()
+    if not ids:
+        return []
+    calls = []
     with records.write() as session:
-        locked = select(Delivery).where(Delivery.id.in_(due.subquery().select()), Delivery.next_at <= now())
-        calls = []
-        for delivery in session.scalars(locked.with_for_update(skip_locked=True)):
+        free = select(Delivery).where(due, Delivery.id.in_(ids)).with_for_update(skip_locked=True)
+        for delivery in session.scalars(free):
             delivery.attempts += 1
             delivery.next_at = now() + LEASE
-            job = session.get_one(Job, delivery.job_id)
-            if job.finished_at is None:  # photos of it are tried again
-                delivery.next_at = None
+            summary = history.find_job(session, delivery.job_id)
+            if summary is None or summary.job.finished_at is None:
+                delivery.next_at = None  # some of its photos are tried again, and then it will be told
                 continue
-            counts = select(Photo.state, func.count()).where(Photo.job_id == job.id).group_by(Photo.state)
-            view = JobSummary.of(job, {State(state): count for state, count in session.execute(counts)})
-            told = {"type": "job.finished", "timestamp": view.finished_at, "data": view}
-            body = json.dumps(told, default=_plain).encode()
-            calls.append(Call(delivery.id, delivery.attempts, delivery.url, job.finished_at, body))
-        return calls
+            finished_at, body = summary.job.finished_at, _body(JobOverview.of(summary))
+            calls.append(Call(delivery.id, delivery.attempts, delivery.url, finished_at, body))
+    return calls
+
+
+def _body(job: JobOverview) -> bytes:
+    data = job.model_dump(mode="json")
+    return json.dumps({"type": "job.finished", "timestamp": data["finished_at"], "data": data}).encode()
 
 
 def _settle(records: Records, call: Call, problem: str | None) -> None:

@@ -26,14 +26,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
-    "Cache-Control": "no-store",
-}
+HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}  # beside those of all answers
 NOT_PAGES = ("/api", "/healthz", "/readyz", "/metrics", "/static")
 WORDS = ("of_photo", "of_job", "of_alert", "of_bay", "of_trend", "title", "bay_name", "place", "missing")
 MORE_WORDS = ("sureness", "percent", "count", "duration")
@@ -59,7 +52,6 @@ class CachedFiles(StaticFiles):
         response = await super().get_response(path, scope)
         for_good = "public, max-age=31536000, immutable"
         response.headers["Cache-Control"] = for_good if scope["query_string"] else "no-cache"
-        response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
 

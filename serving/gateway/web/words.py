@@ -55,7 +55,7 @@ class Entry:
     facings: int
     confidence: float
     kind: str
-    box: tuple[float, float, float, float]
+    box: list[float]  # xyxy px
 
     @property
     def is_low(self) -> bool:
@@ -77,11 +77,7 @@ class Entry:
 def refill_list(report: dict[str, Any]) -> list[Entry]:
     """The voids of a report as one walks the shelf: from the top tier down, from left to right."""
     voids = sorted(enumerate(report["voids"]), key=lambda item: (-item[1]["tier"], item[1]["position"]))
-    fields = ("tier", "position", "facings", "confidence", "kind")
-    return [
-        Entry(number, place, *(void[name] for name in fields), tuple(void["box"]))
-        for number, (place, void) in enumerate(voids, 1)
-    ]
+    return [Entry(number, place, **void) for number, (place, void) in enumerate(voids, 1)]
 
 
 def of_photo(photo: Photo) -> Said:
