@@ -167,5 +167,5 @@ def _with_voids(session: Session, alerts: Sequence[Alert]) -> list[AlertRow]:
         .where(Alert.id.in_([alert.id for alert in alerts]))
         .group_by(Alert.id)
     )
-    voids = dict(session.execute(query).tuples().all())
+    voids = {row[0]: row[1] for row in session.execute(query)}
     return [AlertRow(alert, voids.get(alert.id)) for alert in alerts]
