@@ -1,18 +1,21 @@
 """One photo answered: read from the store, asked of its predictor, kept. Twice does no harm."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
 
 from anyio import to_thread
 from sqlalchemy.orm import Session
 
-from serving.gateway.errors import Unavailable
+from serving.gateway.errors import Away, Overloaded, Unavailable
 from serving.gateway.predictors import Answer, Predictors
 from serving.gateway.records import photos
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Photo, State
 from stocktake.errors import BadRequest, StoreError
 from stocktake.storage import Store
+
+logger = logging.getLogger(__name__)
 
 Observer = Callable[[Session, Photo], None]  # called once for each photo that is done, in its transaction
 
@@ -36,7 +39,8 @@ class Answering:
         """Answer a photo, if nobody has; `data`: its file, where the caller has it.
 
         Raises:
-            Unavailable: something is away, and the photo may be tried again; the records say so, too.
+            Unavailable: something is away, and the photo may be tried again; the records say so, too. An
+                attempt counts where the predictor may have looked at the photo.
         """
         photo = await to_thread.run_sync(self._begin, photo_id)
         if photo is None:
@@ -47,12 +51,17 @@ class Answering:
             answer = await self._predictors.ask(photo.task, data, photo.expected_quantity)
         except BadRequest as error:
             await to_thread.run_sync(self._give_up, photo_id, State.FAILED, str(error))
-        except (Unavailable, StoreError) as error:
-            if photo.attempts >= self._attempts:
-                await to_thread.run_sync(self._give_up, photo_id, State.DEAD, str(error))
+        except Exception as error:
+            known = isinstance(error, Unavailable | StoreError)
+            if not known:
+                logger.exception("photo %s: a fault of ours", photo_id)
+            reason = str(error) if known else f"a fault of the gateway: {type(error).__name__}"
+            counts = not isinstance(error, Away | Overloaded)
+            if counts and photo.attempts >= self._attempts:
+                await to_thread.run_sync(self._give_up, photo_id, State.DEAD, reason)
                 return
-            await to_thread.run_sync(self._put_back, photo_id, str(error))
-            raise error if isinstance(error, Unavailable) else Unavailable(str(error)) from error
+            await to_thread.run_sync(self._put_back, photo_id, reason, counts)
+            raise error if isinstance(error, Unavailable) else Unavailable(reason) from error
         else:
             await to_thread.run_sync(partial(self._finish, photo_id, answer))
 
@@ -72,6 +81,6 @@ class Answering:
         with self._records.write() as session:
             photos.give_up(session, photo_id, state, reason)
 
-    def _put_back(self, photo_id: str, reason: str) -> None:
+    def _put_back(self, photo_id: str, reason: str, counts: bool) -> None:
         with self._records.write() as session:
-            photos.put_back(session, photo_id, reason)
+            photos.put_back(session, photo_id, reason, counts)

@@ -45,6 +45,10 @@ class Unavailable(StocktakeError):
         self.retry_after_s = retry_after_s
 
 
+class Away(Unavailable):
+    """Nobody was there to be asked."""
+
+
 class Overloaded(Unavailable):
     """Too much waits already, or was asked in this minute."""
 

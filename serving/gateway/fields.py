@@ -30,11 +30,19 @@ def clean_file_name(name: str) -> str:
 
 
 def check_taken_at(taken_at: datetime) -> datetime:
-    """The time in UTC; one that is a little ahead is now. ValueError where the clock must be wrong."""
+    """The time; one that is a little ahead is now. ValueError where the clock must be wrong."""
     now = datetime.now(UTC)
     if not FIRST_PHOTO <= taken_at <= now + CLOCK_SKEW:
         raise ValueError(f"the clock here says {now:%Y-%m-%dT%H:%M:%SZ}; set the camera's, or leave it out")
-    return min(taken_at.astimezone(UTC), now)
+    return min(taken_at, now)
+
+
+def to_utc(time: datetime) -> datetime:
+    """A time as the records have it: UTC without a zone. ValueError at the ends of the calendar."""
+    try:
+        return time.astimezone(UTC).replace(tzinfo=None)
+    except OverflowError:
+        raise ValueError("is no time that a photo can have") from None
 
 
 def utc_text(time: datetime) -> str:
@@ -50,6 +58,7 @@ Name = Annotated[
     str, StringConstraints(strip_whitespace=True, max_length=LONGEST_NAME), AfterValidator(check_text)
 ]
 TakenAt = Annotated[AwareDatetime, AfterValidator(check_taken_at)]
+RecordTime = Annotated[AwareDatetime, AfterValidator(to_utc)]  # of a query; naive, in UTC
 Blank = BeforeValidator(_nothing)
 Quantity = Annotated[int, Field(ge=0, lt=2**31)]
 UtcTime = Annotated[datetime, PlainSerializer(utc_text, return_type=str)]

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from datetime import UTC
 from typing import Annotated
 
 from anyio import to_thread
@@ -15,7 +14,7 @@ from sqlalchemy.orm import selectinload
 from serving.gateway.access import User
 from serving.gateway.answering import photo_key
 from serving.gateway.errors import Clash, Forbidden, Unavailable
-from serving.gateway.fields import Blank, Name, Quantity, TakenAt, clean_file_name
+from serving.gateway.fields import Blank, Name, Quantity, TakenAt, clean_file_name, to_utc
 from serving.gateway.gateway import Gateway
 from serving.gateway.records import photos
 from serving.gateway.records.tables import Job, Photo, State, Task, now
@@ -47,38 +46,38 @@ class About(BaseModel):
             raise Forbidden(f"token {user.name!r} may submit photos of these stores only: {names}")
 
 
-def examine(data: bytes, name: str, about: About) -> Photo:
+def examine(data: bytes, name: str) -> Photo:
     """The record of a photo, not kept yet; only its header is read.
 
     Raises:
         UnsupportedImage, PhotoTooLarge: it is none that is answered.
     """
-    info, received_at = read_info(data), now()
-    taken_at = about.taken_at.astimezone(UTC).replace(tzinfo=None) if about.taken_at else received_at
+    info = read_info(data)
     return Photo(
-        task=about.task,
         name=clean_file_name(name),
         sha256=hashlib.sha256(data).hexdigest(),
         size=len(data),
         width=info.width,
         height=info.height,
         format=info.format,
-        store=about.store,
-        bay=about.bay,
-        camera=about.camera,
-        expected_quantity=about.expected_quantity,
-        taken_at=taken_at,
-        received_at=received_at,
+        received_at=now(),
     )
 
 
-def digest_of(abouts: Sequence[About], sources: Sequence[str]) -> str:
+def describe(photo: Photo, about: About) -> None:
+    """Write what is said of a photo into its columns."""
+    for name in ("task", "store", "bay", "camera", "expected_quantity"):
+        setattr(photo, name, getattr(about, name))
+    photo.taken_at = to_utc(about.taken_at) if about.taken_at else photo.received_at
+
+
+def digest_of(order: BaseModel | None, abouts: Sequence[About], sources: Sequence[str]) -> str:
     """What tells a request from another one that has the same idempotency key.
 
-    `sources`: SHA-256 or URL of each photo.
+    `sources`: SHA-256 or URL of each photo; `order`: what is said of the job.
     """
-    said = "\n".join(about.model_dump_json() for about in abouts)
-    return hashlib.sha256("\n".join((said, *sources)).encode()).hexdigest()
+    said = [each.model_dump_json() for each in (order, *abouts) if each is not None]
+    return hashlib.sha256("\n".join((*said, *sources)).encode()).hexdigest()
 
 
 async def find_earlier(gateway: Gateway, owner: str, key: str | None, digest: str) -> Job | None:

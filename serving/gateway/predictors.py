@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from serving.gateway.errors import DeadlineExceeded, Overloaded, Unavailable
+from serving.gateway.errors import Away, DeadlineExceeded, Overloaded, Unavailable
 from serving.gateway.records.tables import Task
 from serving.gateway.settings import GatewaySettings
 from stocktake.errors import BadRequest, PhotoTooLarge, UnsupportedImage
@@ -66,12 +66,15 @@ class Predictors:
 
         Raises:
             UnsupportedImage, PhotoTooLarge, BadRequest: the photo is at fault; it will never be answered.
-            Overloaded, DeadlineExceeded, Unavailable: the predictor is; it may answer later.
+            Overloaded, Away: the predictor has not looked at it; it may answer later.
+            DeadlineExceeded, Unavailable: the predictor failed at it; it may answer later.
         """
         url, model = self._places[task]
         body, headers = _request(task, photo, expected_quantity)
         try:
             answer = await self._http.post(f"{url}/v2/models/{model}/infer", content=body, headers=headers)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise Away(f"{model} cannot be reached: {type(error).__name__}") from error
         except httpx.TimeoutException as error:
             raise DeadlineExceeded(f"{model} did not answer in time") from error
         except httpx.HTTPError as error:
@@ -108,6 +111,8 @@ def _refusal(model: str, answer: httpx.Response) -> Exception:
         return Overloaded(f"{model} has too much to do", int(after) if after.isdigit() else 1)
     if answer.status_code == httpx.codes.GATEWAY_TIMEOUT:
         return DeadlineExceeded(f"{model} did not answer in time")
+    if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        return Away(f"{model} is not ready: {said}")
     return Unavailable(f"{model} refuses: {said}")
 
 

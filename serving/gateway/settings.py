@@ -36,16 +36,23 @@ class GatewaySettings(BaseSettings):
     max_photos: int = Field(500, ge=1, le=10_000)  # of one job
     max_waiting: int = Field(10_000, ge=1)  # photos in the queue
     requests_per_minute: int = Field(600, ge=1)  # of one token
+    uploads: int = Field(32, ge=1)  # requests with photos that are read at a time
     attempts: int = Field(5, ge=1, le=100)  # until a photo is given up
+    photos_in_flight: int = Field(16, ge=1, le=64)  # of one worker
+    retry_s: float = Field(2.0, gt=0)  # before the second attempt; three times as much before each next one
+    retry_at_most_s: float = Field(60.0, gt=0)
+    reclaim_s: float = Field(60.0, ge=1)  # after which the photos of a worker that is silent are another's
+    reconcile_s: float = Field(30.0, gt=0)  # between two looks for photos that the queue has lost
     alert_open_after: int = Field(2, ge=1, le=100)  # photos that show a void, until somebody is told
     alert_close_after: int = Field(2, ge=1, le=100)  # photos that show it refilled, until it is over
     photo_hosts: Hosts = frozenset()  # whose photos may be fetched by URL
+    private_hosts: Hosts = frozenset()  # of both, which may be at addresses that are not public
     webhook_hosts: Hosts = frozenset()  # that may be called when a job is done
     webhook_secret: SecretStr | None = None  # signs what is sent there
     retention_days: int = Field(90, ge=1)  # of the photos' bytes
     record_days: int = Field(730, ge=1)  # of what was found on them
 
-    @field_validator("photo_hosts", "webhook_hosts", mode="before")
+    @field_validator("photo_hosts", "private_hosts", "webhook_hosts", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return (

@@ -11,6 +11,8 @@ from serving.gateway.bodies import MAX_JSON, read_body, read_form
 from serving.gateway.errors import UnsupportedMedia
 from serving.gateway.fields import check_text
 from serving.gateway.intake import About
+from serving.gateway.remote import check_url, fetch_photo
+from serving.gateway.settings import GatewaySettings
 from stocktake.errors import BadRequest
 
 IdempotencyKey = Annotated[
@@ -74,15 +76,19 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def read_photo(request: Request, max_bytes: int) -> tuple[About, bytes, str]:
-    """One photo: what is said of it, its file, its name; from a form or a raw body.
+async def read_photo(request: Request, settings: GatewaySettings) -> tuple[About, bytes, str]:
+    """One photo: what is said of it, its file, its name; from a form, a raw body or a URL.
 
     Raises:
         BadRequest: and its subclasses, for what is wrong with it.
     """
-    kind = media_type(request)
+    kind, max_bytes = media_type(request), settings.max_photo_bytes
     if kind == "multipart/form-data":
         return await _read_form(request, max_bytes)
+    if kind == "application/json":
+        about = await read_json(request, ByUrl)
+        url = check_url(about.url, settings.photo_hosts, "url")
+        return about, await fetch_photo(url, settings), url.path
     if kind.startswith("image/") or kind == "application/octet-stream":
         fields = dict(request.query_params)
         name = fields.pop("name", "")

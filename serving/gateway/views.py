@@ -5,7 +5,8 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict
 
 from serving.gateway.fields import UtcTime
-from serving.gateway.records.tables import Job, Photo, Priority, State, Task
+from serving.gateway.records.history import JobSummary
+from serving.gateway.records.tables import Photo, Priority, State, Task
 
 PHOTOS = "/api/photos"
 JOBS = "/api/jobs"
@@ -57,7 +58,9 @@ class PhotoSummary(View):
         here = f"{PHOTOS}/{photo.id}"
         links = {"self": here, "job": f"{JOBS}/{photo.job_id}"}
         if photo.expired_at is None and photo.width:
-            links |= {"image": f"{here}/image", "annotated": f"{here}/image?annotated=true"}
+            links["image"] = f"{here}/image"
+            if photo.void_count is not None:
+                links["annotated"] = f"{here}/image?annotated=true"
         columns = {name: getattr(photo, name) for name in cls.model_fields if name not in ("job", "links")}
         return cls(job=photo.job_id, links=links, **columns)
 
@@ -68,8 +71,8 @@ class PhotoView(PhotoSummary):
     report: dict[str, Any] | None
 
 
-class JobSummary(View):
-    """Photos that were submitted together; `photo_count` says how many are in which state."""
+class JobOverview(View):
+    """Photos that were submitted together; `photo_count` says how many of them are in which state."""
 
     id: str
     task: Task
@@ -82,25 +85,32 @@ class JobSummary(View):
     links: dict[str, str]
 
     @classmethod
-    def of(cls, job: Job, photo_count: dict[State, int], **more: Any) -> Self:
-        """The view of a record."""
+    def of(cls, summary: JobSummary, **more: Any) -> Self:
+        """The view of a record; `more`: fields of a subclass."""
+        job = summary.job
         here = f"{JOBS}/{job.id}"
         return cls(
-            id=job.id, task=job.task, priority=job.priority, state=state_of(photo_count),
-            created_at=job.created_at, finished_at=job.finished_at, webhook=job.webhook,
-            photo_count=photo_count, links={"self": here, "events": f"{here}/events"}, **more,
+            id=job.id, task=job.task, priority=job.priority, state=summary.state, created_at=job.created_at,
+            finished_at=job.finished_at, webhook=job.webhook, photo_count=summary.counts,
+            links={"self": here, "events": f"{here}/events"}, **more,
         )  # fmt: skip
 
 
-class JobView(JobSummary):
+class JobView(JobOverview):
     """A job and its photos in their order."""
 
     photos: list[PhotoSummary]
 
 
-def state_of(photo_count: dict[State, int]) -> State:
-    """That of a job: over once all its photos are, and then as bad as the worst of them."""
-    there = [state for state, count in photo_count.items() if count]
-    if State.RUNNING in there or (State.QUEUED in there and len(there) > 1):
-        return State.RUNNING
-    return next((state for state in (State.QUEUED, State.DEAD, State.FAILED) if state in there), State.DONE)
+class PhotoList(BaseModel):
+    """A page of photos, newest first; `next` is the cursor of the page that follows."""
+
+    items: list[PhotoSummary]
+    next: str | None
+
+
+class JobList(BaseModel):
+    """A page of jobs, newest first; `next` is the cursor of the page that follows."""
+
+    items: list[JobOverview]
+    next: str | None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.predictors.loading import opening
-from serving.predictors.logs import configure_logging
+from serving.logs import configure_logging
 from serving.predictors.placeholders import placeholders
 from serving.predictors.settings import ServerSettings, read_token
 from stocktake.errors import SettingsError, StocktakeError

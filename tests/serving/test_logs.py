@@ -143,7 +143,7 @@ def test_a_real_server_writes_nothing_but_json(tmp_path):
     """KServe's server sets up logging when it is made, uvicorn when it starts."""
     program = """
 import asyncio, logging
-from serving.predictors.logs import configure_logging
+from serving.logs import configure_logging
 configure_logging()
 import kserve, uvicorn
 from kserve import model_server

@@ -91,7 +91,7 @@ def test_a_fault_of_ours_is_no_mistake_of_the_client(model, photos, monkeypatch)
 
 @pytest.mark.parametrize(("headers", "in_body", "found"), [({"x-request-id": "a"}, "b", "a"), ({}, "b", "b")])
 def test_what_is_logged_meanwhile_carries_the_request_id(model, photos, monkeypatch, headers, in_body, found):
-    from serving.predictors.logs import JsonFormatter
+    from serving.logs import JsonFormatter
 
     lines = []
     to_tensors = model.to_tensors

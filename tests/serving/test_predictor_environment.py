@@ -40,7 +40,8 @@ def folder(tmp_path_factory):
     for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     shutil.copytree(ROOT / "serving/predictors", folder / "app/serving/predictors", ignore=ignored)
-    shutil.copy(ROOT / "serving/__init__.py", folder / "app/serving")
+    for name in ("__init__.py", "logs.py"):
+        shutil.copy(ROOT / "serving" / name, folder / "app/serving")
     place, app = folder / "environment", folder / "app"
     install(source, "environment", place, "predictor", "predictor.without", "predictor-cpu.without")
     install(source, "code", app, place, "library.without")

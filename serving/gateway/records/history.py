@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ from stocktake.errors import BadRequest
 
 LIMIT = 50  # rows of a page, unless told
 MAX_LIMIT = 500
+ROW_ID = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +179,9 @@ def read_cursor(cursor: str) -> tuple[datetime, str]:
     """
     try:
         at, row_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
-        return datetime.fromisoformat(at), row_id
+        if not ROW_ID.fullmatch(row_id):
+            raise ValueError
+        return datetime.fromisoformat(at).replace(tzinfo=None), row_id
     except (ValueError, binascii.Error) as error:
         raise BadRequest("cursor: not one that was given out; leave it away to begin anew") from error
 

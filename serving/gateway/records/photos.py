@@ -20,6 +20,8 @@ def add(session: Session, job: Job) -> set[str]:
     """
     session.add(job)
     session.flush()
+    if all(photo.state in OVER for photo in job.photos):
+        _close(session, job)
     digests = [photo.sha256 for photo in job.photos]
     expired = select(Photo.sha256).where(Photo.sha256.in_(digests), Photo.expired_at.is_not(None))
     return set(session.scalars(expired))
@@ -73,10 +75,11 @@ def give_up(session: Session, photo_id: str, state: State, reason: str) -> Photo
     return photo
 
 
-def put_back(session: Session, photo_id: str, reason: str) -> None:
-    """An attempt failed, and another will be made."""
+def put_back(session: Session, photo_id: str, reason: str, counts: bool = True) -> None:
+    """An attempt failed, and another will be made; not `counts`: it was none, since nobody looked at it."""
     if photo := _open_photo(session, photo_id):
         photo.state, photo.error = State.QUEUED, reason
+        photo.attempts -= not counts
 
 
 def revive(session: Session, photo_id: str) -> Photo | None:
@@ -103,6 +106,10 @@ def _end(session: Session, photo: Photo, state: State) -> None:
     session.flush()
     still = select(func.count()).where(Photo.job_id == job.id, Photo.state.not_in(OVER))
     if session.scalar(still) == 0:
-        job.finished_at = now()
-        if job.webhook and not session.scalar(select(Delivery.id).where(Delivery.job_id == job.id)):
-            session.add(Delivery(job_id=job.id, url=job.webhook))
+        _close(session, job)
+
+
+def _close(session: Session, job: Job) -> None:
+    job.finished_at = now()
+    if job.webhook and not session.scalar(select(Delivery.id).where(Delivery.job_id == job.id)):
+        session.add(Delivery(job_id=job.id, url=job.webhook))

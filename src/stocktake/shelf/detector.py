@@ -1,11 +1,7 @@
 """The shelf detector as it is evaluated and served: a photo's bytes in, products and voids out."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import NamedTuple
 
 from stocktake.boxes import clip_boxes, nms
 from stocktake.errors import ModelError
@@ -15,14 +11,12 @@ from stocktake.loaded_model import LoadedModel
 from stocktake.model_card import ModelCard, read_settings
 from stocktake.runner import Outputs
 from stocktake.shelf.photo_voids import VOIDS_NEED, analyse_photo
-from stocktake.shelf.voids import Void, VoidSettings
+from stocktake.shelf.report import Boxes, Scores, ShelfReport
+from stocktake.shelf.voids import VoidSettings
 
 CANDIDATE_THRESHOLD = 0.001  # with 300 per photo the convention for average precision on SKU-110K
 CANDIDATE_COUNT = 300
 MODEL_NEEDS = 2  # sides of its square; shrunk to it from less, a photo is not as sharp as when trained on
-
-Boxes = NDArray[np.float32]
-Scores = NDArray[np.float32]
 
 
 class Proposals(NamedTuple):
@@ -30,43 +24,6 @@ class Proposals(NamedTuple):
 
     boxes: Boxes  # (A, 4) xyxy px of the square
     scores: Scores  # (A,) 0..1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ShelfReport:
-    """What stands on the shelf of one photo, and what is missing.
-
-    `width`, `height` px of the photo after EXIF rotation, the frame of all boxes; `boxes` (P, 4) float32 xyxy
-    px and `scores` (P,) float32 0..1 of the products, best first; `voids`, best confidence first; `tiers`,
-    how many; `osa`, on-shelf availability 0..1.
-    """
-
-    width: int
-    height: int
-    boxes: Boxes
-    scores: Scores
-    voids: list[Void]
-    tiers: int
-    osa: float
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as plain values: px to a hundredth, shares to four digits."""
-        return {
-            "products": len(self.boxes),
-            "tiers": self.tiers,
-            "osa": round(self.osa, 4),
-            "voids": [
-                {
-                    "box": [round(float(value), 2) for value in void.box],
-                    "tier": void.tier,
-                    "position": void.position,
-                    "facings": void.facings,
-                    "confidence": round(float(void.confidence), 4),
-                    "kind": void.kind,
-                }
-                for void in self.voids
-            ],
-        }
 
 
 class ShelfDetector(LoadedModel):

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from stocktake.images import Pixels
-from stocktake.shelf.detector import ShelfReport
+from stocktake.shelf.report import ShelfReport
 from stocktake.shelf.voids import Void
 from stocktake.void_kinds import LOW_STOCK
 

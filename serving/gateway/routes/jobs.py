@@ -1,0 +1,126 @@
+"""Many photos, answered one after the other while nobody waits."""
+
+import logging
+from typing import Annotated
+
+from anyio import to_thread
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from serving.gateway.access import User
+from serving.gateway.batches import read_job
+from serving.gateway.dependencies import UPLOAD, Admin, GatewayOf, Operator, Viewer
+from serving.gateway.errors import NotFound, Unavailable
+from serving.gateway.gateway import Gateway
+from serving.gateway.intake import keep
+from serving.gateway.queue import Queue
+from serving.gateway.records import history, photos
+from serving.gateway.records.tables import Job, Photo, State
+from serving.gateway.routes.results import Id
+from serving.gateway.submission import IdempotencyKey
+from serving.gateway.views import JobList, JobOverview, JobView, PhotoSummary
+
+router = APIRouter(tags=["jobs"])
+logger = logging.getLogger(__name__)
+
+
+class Page(BaseModel):
+    """Which part of a list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cursor: Annotated[str, Field(max_length=200)] | None = None
+    limit: Annotated[int, Field(ge=1, le=history.MAX_LIMIT)] = history.LIMIT
+
+
+@router.post("/api/jobs", status_code=202, dependencies=[UPLOAD])
+async def submit_job(
+    request: Request, gateway: GatewayOf, user: Operator, idempotency_key: IdempotencyKey = None
+) -> JobView:
+    """Submit many photos; they are answered one by one, and `links` says where to look.
+
+    A file that is no photo is a failed photo of the job, which says why; the others are answered.
+    """
+    queue = queue_of(gateway)
+    await queue.admit(1)  # before megabytes are sent in vain
+    job = await read_job(request, gateway, user, idempotency_key)
+    if job.id is None:
+        await queue.admit(len(job.photos))
+        job = await keep(gateway, job, {})
+        await put(queue, job, [photo for photo in job.photos if photo.state == State.QUEUED])
+    return await show_job(gateway, user, job.id)
+
+
+@router.get("/api/jobs")
+async def list_jobs(gateway: GatewayOf, user: Viewer, page: Annotated[Page, Query()]) -> JobList:
+    """Jobs, newest first."""
+
+    def find() -> JobList:
+        with gateway.records.read() as session:
+            found = history.find_jobs(session, None, user.stores, page.cursor, page.limit)
+        return JobList(items=[JobOverview.of(summary) for summary in found.items], next=found.next)
+
+    return await to_thread.run_sync(find)
+
+
+@router.get("/api/jobs/{job_id}")
+async def get_job(gateway: GatewayOf, user: Viewer, job_id: Id) -> JobView:
+    """One job and its photos; the report of each is under the photo's own link."""
+    return await show_job(gateway, user, job_id)
+
+
+@router.post("/api/jobs/{job_id}/retry", status_code=202)
+async def retry_job(gateway: GatewayOf, user: Admin, job_id: Id) -> JobView:
+    """Try the photos of a job again that were given up."""
+    queue = queue_of(gateway)
+    await show_job(gateway, user, job_id)
+
+    def revive() -> list[Photo]:
+        with gateway.records.write() as session:
+            dead = [photo.id for photo in session.get_one(Job, job_id).photos if photo.state == State.DEAD]
+            return [photo for each in dead if (photo := photos.revive(session, each))]
+
+    await queue.admit(1)
+    if revived := await to_thread.run_sync(revive):
+        await put(queue, revived[0].job, revived)
+    return await show_job(gateway, user, job_id)
+
+
+def queue_of(gateway: Gateway) -> Queue:
+    """The queue.
+
+    Raises:
+        Unavailable: there is none, since nobody has set one up.
+    """
+    if gateway.queue is None:
+        raise Unavailable(
+            "this gateway has no queue, so it takes one photo at a time, at POST /api/photos; for jobs of many, "
+            "set STOCKTAKE_GATEWAY_REDIS and start a worker",
+            retry_after_s=3600,
+        )
+    return gateway.queue
+
+
+async def put(queue: Queue, job: Job, waiting: list[Photo]) -> None:
+    """Put photos that are written down into the queue; if that fails now, a worker does it later."""
+    try:
+        await queue.put([photo.id for photo in waiting], job.priority)
+    except Unavailable as error:
+        logger.warning("job %s waits in the records: %s", job.id, error)
+
+
+async def show_job(gateway: Gateway, user: User, job_id: str) -> JobView:
+    """A job that a user may see.
+
+    Raises:
+        NotFound: there is none.
+    """
+
+    def find() -> JobView:
+        with gateway.records.read() as session:
+            summary = history.find_job(session, job_id, user.stores)
+            if summary is None:
+                raise NotFound("there is no such job")
+            return JobView.of(summary, photos=[PhotoSummary.of(photo) for photo in summary.job.photos])
+
+    return await to_thread.run_sync(find)
