@@ -6,7 +6,7 @@ from serving.gateway.access import Access
 from serving.gateway.gateway import Gateway
 from serving.gateway.http_errors import add_error_handlers
 from serving.gateway.rates import Rates
-from serving.gateway.routes import health, photos
+from serving.gateway.routes import alerts, bays, feedback, health, photos
 
 
 def create_app(gateway: Gateway, access: Access) -> FastAPI:
@@ -17,6 +17,6 @@ def create_app(gateway: Gateway, access: Access) -> FastAPI:
     app.state.gateway, app.state.access = gateway, access
     app.state.rates = Rates(gateway.settings.requests_per_minute)
     add_error_handlers(app)
-    for routes in (health, photos):
+    for routes in (health, photos, alerts, feedback, bays):
         app.include_router(routes.router)
     return app

@@ -33,7 +33,7 @@ class AlertSearch(BaseModel):
 
     store: Name | None = None
     bay: Name | None = None
-    state: Annotated[list[AlertState], Field(max_length=len(AlertState))] = list(records.TOLD)  # noqa: RUF012
+    state: Annotated[list[AlertState], Field(max_length=len(AlertState))] = list(records.TOLD)
 
     def filter(self, user: User, moment: datetime) -> records.AlertFilter:
         """Within what a user may see."""

@@ -4,7 +4,15 @@ from typing import Annotated, Self
 
 from anyio import to_thread
 from fastapi import APIRouter, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StringConstraints,
+    model_validator,
+)
 
 from serving.gateway import alerts
 from serving.gateway.access import User
@@ -94,7 +102,7 @@ def _keep(gateway: Gateway, user: User, photo_id: str, said: records.Said) -> Fe
 
 
 def check(photo: Photo, said: records.Said) -> None:
-    """Raise BadRequest where a verdict does not fit its photo, and Clash where there is no report to judge."""
+    """Raise BadRequest where a verdict does not fit its photo, Clash where there is no report to judge."""
     if photo.state != State.DONE or photo.report is None:
         raise Clash(f"this photo is {photo.state}; there is nothing to judge yet")
     task = Task.BINS if said.verdict == "count" else Task.SHELVES
