@@ -1,7 +1,7 @@
 """What the API says of alerts, of what people say about photos, and of bays."""
 
 from datetime import date, datetime
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote
 
 from pydantic import BaseModel
@@ -53,7 +53,7 @@ class AlertView(BaseModel):
         links = {"self": f"{ALERTS}/{alert.id}", "photo": photo}
         if row.void is not None:
             links["crop"] = f"{photo}/voids/{row.void}.jpg"
-        here = {"state": state_at(alert, moment), "photo": alert.last_photo_id, "void": row.void}
+        here: dict[str, Any] = {"state": state_at(alert, moment), "photo": alert.last_photo_id, "void": row.void}
         columns = {name: getattr(alert, name) for name in cls.model_fields if name not in (*here, "links")}
         return cls(**columns, **here, links=links)
 

@@ -95,7 +95,7 @@ class AlertFilter:
     def conditions(self) -> list[ColumnElement[bool]]:
         """What SQL asks for."""
         awake = and_(Alert.state == AlertState.SNOOZED, Alert.snoozed_until <= self.moment)
-        wanted = [Alert.state.in_(self.states)]
+        wanted: list[ColumnElement[bool]] = [Alert.state.in_(self.states)]
         if AlertState.OPEN in self.states:
             wanted = [or_(*wanted, awake)]
         elif AlertState.SNOOZED in self.states:
