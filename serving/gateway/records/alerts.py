@@ -95,7 +95,7 @@ class AlertFilter:
     def conditions(self) -> list[ColumnElement[bool]]:
         """What SQL asks for."""
         awake = and_(Alert.state == AlertState.SNOOZED, Alert.snoozed_until <= self.moment)
-        wanted = [Alert.state.in_(self.states)]
+        wanted: list[ColumnElement[bool]] = [Alert.state.in_(self.states)]
         if AlertState.OPEN in self.states:
             wanted = [or_(*wanted, awake)]
         elif AlertState.SNOOZED in self.states:
@@ -167,5 +167,5 @@ def _with_voids(session: Session, alerts: Sequence[Alert]) -> list[AlertRow]:
         .where(Alert.id.in_([alert.id for alert in alerts]))
         .group_by(Alert.id)
     )
-    voids = dict(session.execute(query).tuples().all())
+    voids = {row[0]: row[1] for row in session.execute(query)}
     return [AlertRow(alert, voids.get(alert.id)) for alert in alerts]

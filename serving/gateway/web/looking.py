@@ -1,21 +1,26 @@
 """One photo with what was found on it, and the history of all."""
 
+from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Annotated
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict
 
 from serving.gateway.dependencies import GatewayOf
 from serving.gateway.errors import NotFound
 from serving.gateway.fields import Blank, Name
 from serving.gateway.gateway import Gateway
+from serving.gateway.records.feedback import of_photo
 from serving.gateway.records.history import PhotoFilter, find_photo, find_photos, find_places
-from serving.gateway.records.tables import Photo, State, Task
+from serving.gateway.records.tables import Feedback, Photo, State, Task
+from serving.gateway.routes.feedback import FeedbackBody, keep
+from serving.gateway.submission import parse
 from serving.gateway.web import words
 from serving.gateway.web.pages import Visitor, render
-from serving.gateway.web.session import Reader
+from serving.gateway.web.session import Fields, Reader
 
 PAGE = 30  # photos of the history at a time
 
@@ -45,7 +50,7 @@ class Asked(BaseModel):
 @router.get("/photos/{photo_id}")
 def photo_page(request: Request, gateway: GatewayOf, who: Reader, photo_id: str) -> Response:
     """The photo, overlays, the refill list."""
-    photo = load(gateway, who, photo_id, products=True)
+    photo, feedback = load(gateway, who, photo_id, with_products=True), _feedback(gateway, photo_id)
     found = words.refill_list(photo.report) if photo.report and photo.task == Task.SHELVES else []
     return render(
         request,
@@ -54,7 +59,8 @@ def photo_page(request: Request, gateway: GatewayOf, who: Reader, photo_id: str)
         found=found,
         outline=words.outline(photo.products or ()),
         products=len(photo.products or ()),
-        verdicts={},
+        verdicts={one.void: one.verdict for one in feedback},
+        counted=next((one for one in feedback if one.verdict == "count"), None),
     )
 
 
@@ -62,6 +68,15 @@ def photo_page(request: Request, gateway: GatewayOf, who: Reader, photo_id: str)
 def photo_row(request: Request, gateway: GatewayOf, who: Reader, photo_id: str) -> Response:
     """One line of a list, which the script puts in when the photo is answered."""
     return render(request, "row.html", photo=load(gateway, who, photo_id))
+
+
+@router.post("/photos/{photo_id}/feedback")
+def give_feedback(gateway: GatewayOf, who: Reader, fields: Fields, photo_id: str) -> Response:
+    """Keep what somebody says about a void, or how many items a bin has."""
+    back = fields.pop("back", "")
+    said = parse(FeedbackBody, fields)
+    keep(gateway, who.user, photo_id, said.said())
+    return RedirectResponse(f"/photos/{photo_id}#{quote(back)}", 303)
 
 
 @router.get("/history")
@@ -94,15 +109,20 @@ def history_page(
     )
 
 
-def load(gateway: Gateway, who: Visitor, photo_id: str, products: bool = False) -> Photo:
+def load(gateway: Gateway, who: Visitor, photo_id: str, with_products: bool = False) -> Photo:
     """A photo that the visitor may see; raises NotFound."""
     with gateway.records.read() as session:
         photo = find_photo(session, photo_id, who.user.stores)
         if photo is None:
             raise NotFound("there is no such photo, or it is of a store that you may not see")
-        if products:
-            _ = photo.products  # a column that is read when it is asked for
+        if with_products:
+            _ = photo.products  # is not read otherwise
     return photo
+
+
+def _feedback(gateway: Gateway, photo_id: str) -> Sequence[Feedback]:
+    with gateway.records.read() as session:
+        return of_photo(session, photo_id)
 
 
 def _api_query(wanted: PhotoFilter) -> str:

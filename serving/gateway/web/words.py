@@ -106,6 +106,8 @@ def _of_bin(photo: Photo) -> Said:
     if photo.expected_quantity is None:
         return Said(f"{seen} counted")
     more = f"The record says {photo.expected_quantity}, the photo shows {photo.count}"
+    if photo.verdict == "ask" and photo.count == photo.expected_quantity:
+        more += ", but not clearly"
     tone = {"accept": "good", "reject": "alarm"}.get(photo.verdict or "", "warn")
     return Said(VERDICTS.get(photo.verdict or "", "Count by hand"), tone, more)
 
