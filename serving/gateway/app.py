@@ -13,7 +13,8 @@ from serving.gateway.http_errors import add_error_handlers
 from serving.gateway.middleware import Observed
 from serving.gateway.openapi import describe
 from serving.gateway.rates import Rates
-from serving.gateway.routes import admin, events, health, jobs, photos, results
+from serving.gateway.routes import admin, alerts, bays, events, feedback, health, jobs, photos, results
+from serving.gateway.web.routes import add_pages
 
 GRACE_S = 30  # that requests have to end after SIGTERM
 DRAWN_AT_ONCE = 2  # pictures; each takes a core
@@ -32,8 +33,9 @@ def create_app(gateway: Gateway, access: Access) -> FastAPI:
     app.state.uploads = Semaphore(gateway.settings.uploads)
     app.state.drawing = CapacityLimiter(DRAWN_AT_ONCE)
     add_error_handlers(app)
-    for routes in (health, photos, jobs, events, results, admin):
+    for routes in (health, photos, jobs, events, results, alerts, feedback, bays, admin):
         app.include_router(routes.router)
+    add_pages(app)
     app.add_middleware(Observed)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app

@@ -1,14 +1,15 @@
-"""Every error as `{"error": "…"}`: with its code, in one line, without a word of what was sent."""
+"""Every error with its code, in one line, without a word of what was sent: `{"error": "…"}`, or a page."""
 
 import logging
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from serving.gateway.errors import Unavailable, status_of
 from serving.gateway.submission import explain
+from serving.gateway.web.pages import error_page, is_page
 from stocktake.errors import StocktakeError
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ def add_error_handlers(app: FastAPI) -> None:
     """Answer everything that a route raises."""
 
     @app.exception_handler(StocktakeError)
-    async def _(_request: Request, error: StocktakeError) -> JSONResponse:
+    async def _(request: Request, error: StocktakeError) -> Response:
         status = status_of(error)
         if status >= 500:
             logger.warning("refused with %d: %s", status, error)
@@ -26,12 +27,18 @@ def add_error_handlers(app: FastAPI) -> None:
         if status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         said = "something went wrong here" if status == 500 else str(error)
-        return JSONResponse({"error": said}, status, headers)
+        return _answer(request, status, said, headers)
 
     @app.exception_handler(RequestValidationError)
-    async def _(_request: Request, error: RequestValidationError) -> JSONResponse:
-        return JSONResponse({"error": explain(error)}, 400)
+    async def _(request: Request, error: RequestValidationError) -> Response:
+        return _answer(request, 400, explain(error), {})
 
     @app.exception_handler(HTTPException)
-    async def _(_request: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"error": str(error.detail).lower()}, error.status_code, error.headers)
+    async def _(request: Request, error: HTTPException) -> Response:
+        return _answer(request, error.status_code, str(error.detail).lower(), dict(error.headers or {}))
+
+
+def _answer(request: Request, status: int, said: str, headers: dict[str, str]) -> Response:
+    if is_page(request):
+        return error_page(request, status, said, headers)
+    return JSONResponse({"error": said}, status, headers)
