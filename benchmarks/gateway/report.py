@@ -127,7 +127,7 @@ def _plot(out: Path, samples: Columns) -> None:
     jobs = _columns(out / "jobs.csv")
     if jobs:
         when = (jobs["time"] - start) / 60
-        latency.plot(when, jobs["seconds"] * 1000, ".", label="a job, until all photos are answered")
+        latency.plot(when, jobs["seconds"] * 1000, ".", label="a whole job")
     latency.set_ylabel("ms until answered")
     latency.set_yscale("log")
     for name in ("queue", "unfinished"):
@@ -138,7 +138,7 @@ def _plot(out: Path, samples: Columns) -> None:
     memory.set_ylabel("memory, MB")
     memory.set_xlabel("minutes")
     for axes in (rate, latency, queue, memory):
-        axes.legend(loc="upper right", fontsize="small")
+        axes.legend(bbox_to_anchor=(1, 1), loc="upper left", fontsize="small")
         axes.grid(alpha=0.3)
     figure.savefig(out / "load.png", dpi=100)
     plt.close(figure)

@@ -17,6 +17,7 @@ from serving.gateway.routes import admin, alerts, bays, events, feedback, health
 from serving.gateway.web.routes import add_pages
 
 GRACE_S = 30  # that requests have to end after SIGTERM
+KEEP_S = 75  # that a connection stays open; who reads a page for ten seconds shall not find it just closed
 DRAWN_AT_ONCE = 2  # pictures; each takes a core
 
 
@@ -50,6 +51,7 @@ def create_server(app: FastAPI, **where: Any) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
+        timeout_keep_alive=KEEP_S,
         **where,
     )
     return uvicorn.Server(config)
