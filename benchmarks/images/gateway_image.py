@@ -1,4 +1,4 @@
-"""Start the gateway of an image and look at its pages: python -m benchmarks.images.gateway_image COMMAND ..."""
+"""Start the gateway of an image and look at its pages: python -m benchmarks.images.gateway_image COMMAND."""
 
 import subprocess
 import sys

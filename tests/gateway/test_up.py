@@ -89,6 +89,8 @@ def test_photos_are_answered_at_once_and_from_the_queue_and_nothing_stays_behind
         assert here.token in here.log()
         header = {"Authorization": f"Bearer {here.token}"}
         with httpx.Client(base_url=here.url, headers=header, timeout=60) as client:
+            page = client.get("/sign-in")
+            assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
             photo = {"photo": ("shelf.png", png(draw_photo([(2, 3), (5, 6)])))}
             about = {"task": "shelves", "store": "s1", "bay": "b1", "camera": "c1"}
             found = client.post("/api/photos", files=photo, data=about)
