@@ -7,6 +7,7 @@ load.png, Locust's tables and a table of samples; what waits in the queue at the
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -44,10 +45,13 @@ def main() -> None:
         where = _wait_until_ready(up, data / "up.json", args.out / "up.log")
         with Sampler(up, where["url"], args.out / "samples.csv") as sampler:
             code = _locust(args, plan, where["url"])
+            if up.poll() is not None:
+                raise SystemExit(f"a process ended under the load, and with it all; see {args.out}/up.log")
             drained_s = sampler.wait_until_empty(DRAIN_S)
             left = sampler.states()
     finally:
-        up.send_signal(signal.SIGINT)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            up.send_signal(signal.SIGINT)
         up.wait()
     about = {"minutes": args.minutes, **{name: getattr(args, name) for name in KINDS.values()}}
     about |= {"photos in a job": args.burst, "a job every": f"{args.every_s:.0f} s", "cores": os.cpu_count()}
