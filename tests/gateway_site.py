@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from serving.gateway.access import Role, add_token
 from tests import tiny_counter
 from tests.ports import free_ports
 from tests.redis_server import RedisServer
@@ -92,6 +93,7 @@ class Site:
             "bins_url": self.predictor_url,
             **settings,
         }
+        self.token = add_token(folder / "tokens.yaml", "client", Role.ADMIN, None)
         env = {f"STOCKTAKE_GATEWAY_{name.upper()}": str(value) for name, value in self.settings.items()}
         named = [f"--model={name}={model_dir}" for name, model_dir in models.items()]
         ports = [f"--http_port={http}", f"--grpc_port={grpc}"]

@@ -30,6 +30,7 @@ def create_app(gateway: Gateway, access: Access) -> FastAPI:
     )
     app.state.gateway, app.state.access = gateway, access
     app.state.rates = Rates(gateway.settings.requests_per_minute)
+    app.state.followers = Semaphore(events.MOST)
     app.state.uploads = Semaphore(gateway.settings.uploads)
     app.state.drawing = CapacityLimiter(DRAWN_AT_ONCE)
     add_error_handlers(app)

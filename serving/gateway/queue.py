@@ -115,7 +115,7 @@ class Queue:
                     streaq.stream_key + priority, start, count=AT_ONCE
                 ):
                     found.update(str(entry.field_values["task_id"]) for entry in entries)
-                    start = f"({entries[-1].identifier}"
+                    start = f"({entries[-1].identifier!s}"
         return found
 
     async def keep_open(self) -> None:
