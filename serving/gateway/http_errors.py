@@ -6,6 +6,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from serving.gateway.errors import Unavailable, status_of
 from serving.gateway.submission import explain
@@ -35,10 +36,22 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _(request: Request, error: HTTPException) -> Response:
-        return _answer(request, error.status_code, str(error.detail).lower(), dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # the router names the methods of the first route of this path only
+            headers["Allow"] = ", ".join(sorted(_methods(app, request)))
+        return _answer(request, error.status_code, str(error.detail).lower(), headers)
 
 
 def _answer(request: Request, status: int, said: str, headers: dict[str, str]) -> Response:
     if is_page(request):
         return error_page(request, status, said, headers)
     return JSONResponse({"error": said}, status, headers)
+
+
+def _methods(app: FastAPI, request: Request) -> set[str]:
+    """Of all routes of a path."""
+    found: set[str] = set()
+    for route in app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] != Match.NONE:
+            found |= route.methods or set()
+    return found
