@@ -1,15 +1,14 @@
 """Who may do what: tokens with roles in a file, and sessions of people who have given theirs to the page.
 
 The file holds digests, never a token, and is read again when it changes. A session is signed with the digest
-of its token: it ends with the token, needs no memory, and holds on every gateway that has the file. So whoever
-can read the file can be anybody; it is made with mode 0600.
+of its token: it ends with the token, needs no memory, and holds on every gateway that has the file. Whoever
+reads the file can be anybody, so it is made with mode 0600.
 """
 
 import base64
 import hashlib
 import hmac
 import logging
-import os
 import secrets
 import time
 from dataclasses import dataclass
@@ -184,7 +183,7 @@ def add_token(path: Path, name: str, role: Role, stores: list[str] | None = None
     token = secrets.token_urlsafe(TOKEN_BYTES)
     digest = hashlib.sha256(token.encode()).hexdigest()
     try:
-        entry = TokenEntry(name=name, role=role, sha256=digest, stores=stores and frozenset(stores))
+        entry = TokenEntry(name=name, role=role, sha256=digest, stores=frozenset(stores) if stores else None)
     except ValidationError as error:
         raise SettingsError(f"{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}") from error
     _write(path, TokenFile(tokens=[*known, entry]))
@@ -227,8 +226,8 @@ def _read(path: Path) -> dict[bytes, User]:
 def _write(path: Path, content: TokenFile) -> None:
     fields = content.model_dump(mode="json", exclude_none=True)
     with atomic_path(path) as part:
-        with open(os.open(part, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            yaml.safe_dump(fields, file, sort_keys=False)
+        part.touch(mode=0o600, exist_ok=False)
+        part.write_text(yaml.safe_dump(fields, sort_keys=False), "utf-8")
 
 
 def _sign(user: User, text: str) -> str:

@@ -1,22 +1,52 @@
 """The HTTP application: middleware, errors, routes."""
 
+from asyncio import Semaphore
+from typing import Any
+
+import uvicorn
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 
 from serving.gateway.access import Access
 from serving.gateway.gateway import Gateway
 from serving.gateway.http_errors import add_error_handlers
+from serving.gateway.middleware import Observed
+from serving.gateway.openapi import describe
 from serving.gateway.rates import Rates
-from serving.gateway.routes import alerts, bays, feedback, health, photos
+from serving.gateway.routes import admin, alerts, bays, events, feedback, health, jobs, photos, results
+
+GRACE_S = 30  # that requests have to end after SIGTERM
+DRAWN_AT_ONCE = 2  # pictures; each takes a core
 
 
 def create_app(gateway: Gateway, access: Access) -> FastAPI:
-    """The application over an open gateway, which has to stay open as long as it is served."""
+    """The application over an open gateway, which has to stay open as long as it is served.
+
+    There are no pages of documentation, whose scripts would come from elsewhere; /api/openapi.json is there.
+    """
     app = FastAPI(
         title="stocktake", version="1", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
     )
     app.state.gateway, app.state.access = gateway, access
     app.state.rates = Rates(gateway.settings.requests_per_minute)
+    app.state.uploads = Semaphore(gateway.settings.uploads)
+    app.state.drawing = CapacityLimiter(DRAWN_AT_ONCE)
     add_error_handlers(app)
-    for routes in (health, photos, alerts, feedback, bays):
+    for routes in (health, photos, jobs, events, results, alerts, feedback, bays, admin):
         app.include_router(routes.router)
+    app.add_middleware(Observed)
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
+
+
+def create_server(app: FastAPI, **where: Any) -> uvicorn.Server:
+    """A server of the application, which writes its own log; `where`: see uvicorn.Config."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        **where,
+    )
+    return uvicorn.Server(config)

@@ -1,4 +1,4 @@
-"""Jobs of many photos, as they come: a form with files, or JSON with URLs. One photo at a time is in memory."""
+"""Jobs of many photos: a form with files, of which one at a time is in memory, or JSON with URLs."""
 
 import asyncio
 import hashlib
@@ -76,19 +76,22 @@ async def read_job(request: Request, gateway: Gateway, user: User, key: str | No
         Clash: see `find_earlier`.
     """
     kind = media_type(request)
+    order: Order
     if kind == "multipart/form-data":
         order, abouts, found = await _read_files(request, gateway, user)
         digest = digest_of(order, abouts, [photo.sha256 for photo in found])
         earlier = await find_earlier(gateway, user.name, key, digest)
     elif kind == "application/json":
-        order = await read_json(request, OrderByUrls)
-        abouts = _checked([order.about(photo) for photo in order.photos], order, gateway, user)
-        urls = [check_url(photo.url, gateway.settings.photo_hosts, "url") for photo in order.photos]
+        order = by_urls = await read_json(request, OrderByUrls)
+        abouts = _checked([by_urls.about(photo) for photo in by_urls.photos], order, gateway, user)
+        urls = [check_url(photo.url, gateway.settings.photo_hosts, "url") for photo in by_urls.photos]
         digest = digest_of(order, abouts, [str(url) for url in urls])
         earlier = await find_earlier(gateway, user.name, key, digest)
         found = [] if earlier else await _fetch(gateway, urls)
     else:
-        raise UnsupportedMedia("Content-Type: send multipart/form-data with files `photos`, or application/json")
+        raise UnsupportedMedia(
+            "Content-Type: send multipart/form-data with files `photos`, or application/json"
+        )
     return earlier or _job(order, user, key, digest, abouts, found)
 
 
@@ -116,7 +119,9 @@ def _each(fields: dict[str, list[str]], count: int) -> list[dict[str, str]]:
     """Fields that are given once hold for all photos, those given `count` times for one each."""
     for name, values in fields.items():
         if len(values) not in (1, count):
-            raise BadRequest(f"{name}: given {len(values)} times for {count} photos; give it once, or for each")
+            raise BadRequest(
+                f"{name}: given {len(values)} times for {count} photos; give it once, or for each"
+            )
     return [
         {name: values[min(place, len(values) - 1)] for name, values in fields.items()}
         for place in range(count)
@@ -164,8 +169,9 @@ async def _store(gateway: Gateway, data: bytes, name: str) -> Photo:
 def _refused(name: str, data: bytes, error: BadRequest) -> Photo:
     """A file that is no photo: its bytes are not kept."""
     return Photo(
-        name=clean_file_name(name), sha256=hashlib.sha256(data).hexdigest(), size=len(data), width=0, height=0,
-        format="", received_at=now(), state=State.FAILED, error=str(error), answered_at=now(),
+        name=clean_file_name(name), sha256=hashlib.sha256(data).hexdigest(), size=len(data),
+        width=0, height=0, format="", received_at=now(), answered_at=now(),
+        state=State.FAILED, error=str(error),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from anyio import to_thread
 from serving.gateway import alerts
 from serving.gateway.answering import Answering, Observer
 from serving.gateway.predictors import Predictors
+from serving.gateway.queue import Queue, open_queue
 from serving.gateway.records.database import Records
 from serving.gateway.settings import GatewaySettings
 from stocktake.alerts.rules import AlertRules
@@ -26,7 +27,7 @@ class Gateway:
     predictors: Predictors
     answering: Answering
     observe: Observer  # called once for each photo that is done, in its transaction
-    queue: None = None
+    queue: Queue | None  # None: photos are answered at once or not at all
 
 
 @asynccontextmanager
@@ -46,4 +47,5 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
         rules = AlertRules(settings.alert_open_after, settings.alert_close_after)
         observe: Observer = partial(alerts.observe, rules=rules)
         answering = Answering(records, store, predictors, settings.attempts, observe)
-        yield Gateway(settings, records, store, predictors, answering, observe)
+        queue = await parts.enter_async_context(open_queue(settings)) if settings.redis else None
+        yield Gateway(settings, records, store, predictors, answering, observe, queue)

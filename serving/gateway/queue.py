@@ -1,8 +1,8 @@
 """Photos that wait for a worker: Redis Streams, through streaq.
 
-A photo is one task whose id is the photo's, so that putting it twice does not run it twice. A worker takes it,
-answers it, and acknowledges it when the answer is in the records; who dies before that is found out, and
-another one takes the photo. The records are the truth: what the queue loses is put again (`reconciler`).
+A photo is one task whose id is the photo's, so that putting it twice does not run it twice. A worker takes
+it, answers it, and acknowledges it when the answer is in the records; who dies before that is found out,
+and another one takes the photo. The records are the truth: what the queue loses is put again (`reconciler`).
 """
 
 import asyncio
@@ -127,7 +127,7 @@ class Queue:
                     self._streaq = streaq
                     self._tell(None)
                     await self._watch(streaq)
-            except Exception as error:  # noqa: BLE001  (whatever it is, it is told, and Redis may come back)
+            except Exception as error:  # whatever it is, it is told, and Redis may come back
                 self._tell(explain(error))
             self._streaq = None
             await asyncio.sleep(LOOK_S / 2)

@@ -10,6 +10,7 @@ from collections import defaultdict
 from datetime import timedelta
 
 from anyio import to_thread
+from prometheus_client import Counter
 from sqlalchemy import select
 
 from serving.gateway.errors import Unavailable
@@ -20,11 +21,11 @@ from serving.gateway.records.tables import Job, Photo, Priority, State, now
 logger = logging.getLogger(__name__)
 
 
-async def keep_reconciled(records: Records, queue: Queue, every_s: float) -> None:
+async def keep_reconciled(records: Records, queue: Queue, every_s: float, lost: Counter) -> None:
     """Reconcile again and again; never ends."""
     while True:
         try:
-            await reconcile(records, queue, timedelta(seconds=every_s))
+            lost.inc(await reconcile(records, queue, timedelta(seconds=every_s)))
         except Unavailable as error:
             logger.warning("lost photos are looked for later: %s", error)
         await asyncio.sleep(every_s)

@@ -1,7 +1,7 @@
 """Requests that the gateway makes for others: to hosts that are allowed, and to nothing behind them.
 
-A name is resolved once and the address that was looked at is the one that is asked, so a name that changes its
-address in between gains nothing. Redirects are not followed, proxies of the environment not used.
+A name is resolved once and the address that was looked at is the one that is asked, so a name that changes
+its address in between gains nothing. Redirects are not followed, proxies of the environment not used.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from serving.gateway.settings import GatewaySettings
 from stocktake.errors import BadRequest, PhotoTooLarge
 
 FETCH_S = 20.0  # from the first byte of the request to the last of the answer
+NAT64 = ipaddress.ip_network("64:ff9b::/32")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -61,14 +62,12 @@ async def locate(url: httpx.URL, settings: GatewaySettings, field: str) -> Targe
         found = await loop.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise BadRequest(f"{field}: its host has no address") from None
-    addresses = [ipaddress.ip_address(place[4][0].partition("%")[0]) for place in found]
+    addresses = [ipaddress.ip_address(str(place[4][0]).partition("%")[0]) for place in found]
     may_be_private = url.host.lower().rstrip(".") in settings.private_hosts
     if not addresses or not all(_is_open(address, may_be_private) for address in addresses):
         raise BadRequest(f"{field}: its host has an address that the gateway may not ask")
-    host = url.host if url.port is None else f"{url.host}:{url.port}"
-    return Target(
-        url.copy_with(host=str(addresses[0])), {"Host": host}, {"sni_hostname": url.host.encode("idna").decode()}
-    )
+    host, name = url.netloc.decode(), url.raw_host.decode()
+    return Target(url.copy_with(host=str(addresses[0])), {"Host": host}, {"sni_hostname": name})
 
 
 @asynccontextmanager
@@ -116,10 +115,10 @@ async def _fetch(url: httpx.URL, settings: GatewaySettings) -> bytes:
 
 def _is_open(address: Address, may_be_private: bool) -> bool:
     """Whether an address may be asked: a public one, or with leave that of a network of ours."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
-        if inner is not None or address in ipaddress.ip_network("64:ff9b::/32"):  # an IPv4 address in disguise
-            return False
+    if isinstance(address, ipaddress.IPv6Address) and (
+        address.ipv4_mapped or address.sixtofour or address.teredo or address in NAT64
+    ):
+        return False  # an IPv4 address in disguise
     if address.is_multicast or address.is_unspecified or address.is_link_local:
         return False
     return address.is_global or (may_be_private and (address.is_private or address.is_loopback))

@@ -1,5 +1,6 @@
 """Where the gateway's parts are and how much it takes, read from the environment."""
 
+import base64
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,9 +49,24 @@ class GatewaySettings(BaseSettings):
     photo_hosts: Hosts = frozenset()  # whose photos may be fetched by URL
     private_hosts: Hosts = frozenset()  # of both, which may be at addresses that are not public
     webhook_hosts: Hosts = frozenset()  # that may be called when a job is done
-    webhook_secret: SecretStr | None = None  # signs what is sent there
+    webhook_secret: SecretStr | None = None  # signs what is sent there: whsec_ and a key in base64
     retention_days: int = Field(90, ge=1)  # of the photos' bytes
     record_days: int = Field(730, ge=1)  # of what was found on them
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _has_a_key(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None:
+            key = secret.get_secret_value().removeprefix("whsec_")
+            try:
+                length = len(base64.b64decode(key, validate=True))
+            except ValueError:
+                length = 0
+            if not 24 <= length <= 64 or secret.get_secret_value() == key:
+                raise ValueError(
+                    "write whsec_ and 24 to 64 random bytes in base64, as openssl rand -base64 32 does"
+                )
+        return secret
 
     @field_validator("photo_hosts", "private_hosts", "webhook_hosts", mode="before")
     @classmethod

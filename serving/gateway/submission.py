@@ -86,16 +86,16 @@ async def read_photo(request: Request, settings: GatewaySettings) -> tuple[About
     if kind == "multipart/form-data":
         return await _read_form(request, max_bytes)
     if kind == "application/json":
-        about = await read_json(request, ByUrl)
-        url = check_url(about.url, settings.photo_hosts, "url")
-        return about, await fetch_photo(url, settings), url.path
+        by_url = await read_json(request, ByUrl)
+        url = check_url(by_url.url, settings.photo_hosts, "url")
+        return by_url, await fetch_photo(url, settings), url.path
     if kind.startswith("image/") or kind == "application/octet-stream":
         fields = dict(request.query_params)
         name = fields.pop("name", "")
         about = parse(About, fields)
         return about, await read_body(request, max_bytes), name
     raise UnsupportedMedia(
-        "Content-Type: send multipart/form-data with a file `photo`, image/jpeg, or application/json with a url"
+        "Content-Type: send multipart/form-data with a `photo`, image/jpeg, or application/json with a url"
     )
 
 

@@ -7,8 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from serving.predictors.loading import opening
 from serving.logs import configure_logging
+from serving.predictors.loading import opening
 from serving.predictors.placeholders import placeholders
 from serving.predictors.settings import ServerSettings, read_token
 from stocktake.errors import SettingsError, StocktakeError

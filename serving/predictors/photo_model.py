@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from kserve import InferRequest, InferResponse, Model
 
-from serving.predictors import logs, metrics, tracing
+from serving import logs
+from serving.predictors import metrics, tracing
 from serving.predictors.admission import Capacity
 from serving.predictors.batching import PhotoFailed, Scheduler
 from serving.predictors.errors import ClientError

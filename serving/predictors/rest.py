@@ -15,10 +15,10 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from kserve import Model
 from kserve.protocol.dataplane import DataPlane
 
+from serving.logs import begin_request
 from serving.predictors import openapi, requests
 from serving.predictors.bodies import pack, read_body
 from serving.predictors.errors import ClientGone, UnsupportedMedia
-from serving.logs import begin_request
 from serving.predictors.metadata import version_of
 from serving.predictors.metrics import observe_request, rest_protocol
 from serving.predictors.parameters import timeout_seconds

@@ -75,6 +75,12 @@ class FolderStore:
                 if key.startswith(prefix) and not is_part(path.name) and path.is_file():
                     yield self._info(path)
 
+    def delete(self, key: str) -> None:
+        """Remove the file; its folder stays."""
+        path = self._path(key)
+        with self._explained(path):
+            path.unlink(missing_ok=True)
+
     def url(self, key: str) -> str:
         """The file's absolute path."""
         return str(self._path(key))

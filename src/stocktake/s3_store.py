@@ -137,6 +137,11 @@ class S3Store:
                 return
             last = page[-1].object_name
 
+    def delete(self, key: str) -> None:
+        """Remove the object; where the bucket keeps versions, its latest one."""
+        name = self._name(key)
+        self._patiently(lambda: self._client.remove_object(self.bucket, name), key)
+
     def url(self, key: str) -> str:
         """s3://bucket/prefix/key."""
         return f"s3://{self.bucket}/{self._name(key)}"

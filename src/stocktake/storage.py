@@ -56,6 +56,9 @@ class Store(Protocol):
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Objects whose key begins with `prefix`, in any order, unfinished ones left out."""
 
+    def delete(self, key: str) -> None:
+        """Delete an object; one that is not there is no error."""
+
     def url(self, key: str) -> str:
         """The object's address: a path or s3://bucket/key."""
 

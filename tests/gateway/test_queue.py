@@ -1,4 +1,4 @@
-"""Photos through a real Redis: put once, bounded, in the order of their priority, and found again when lost."""
+"""Photos in a real Redis: put once, bounded, and found again when lost."""
 
 import asyncio
 from datetime import timedelta

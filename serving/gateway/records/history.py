@@ -160,7 +160,9 @@ def find_photo(session: Session, photo_id: str, stores: frozenset[str] | None = 
 
 def find_places(session: Session, stores: frozenset[str] | None = None) -> list[tuple[str, str]]:
     """Store and bay of all photos of shelves that say both, by name."""
-    query = select(Photo.store, Photo.bay).where(Photo.task == Task.SHELVES, Photo.store != "", Photo.bay != "")
+    query = select(Photo.store, Photo.bay).where(
+        Photo.task == Task.SHELVES, Photo.store != "", Photo.bay != ""
+    )
     if stores is not None:
         query = query.where(Photo.store.in_(stores))
     return [(store, bay) for store, bay in session.execute(query.distinct().order_by(Photo.store, Photo.bay))]

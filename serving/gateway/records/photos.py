@@ -1,5 +1,6 @@
 """A photo's way through the records: begun by whoever comes, ended once."""
 
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import func, select
@@ -7,13 +8,15 @@ from sqlalchemy.orm import Session
 
 from serving.gateway.records.tables import OVER, Delivery, Job, Photo, State, Task, now
 
+TICK = timedelta(microseconds=1)
+
 
 def add(session: Session, job: Job) -> set[str]:
     """Add a job with its photos, whose bytes are in the store already.
 
     Returns:
-        Digests of those whose bytes may have been deleted meanwhile, since other photos had them long ago: they
-        have to be put again once the job is kept.
+        Digests of those whose bytes may have been deleted meanwhile, since other photos had them long ago:
+        they have to be put again once the job is kept.
 
     Raises:
         IntegrityError: the owner has a job of this idempotency key.
@@ -98,18 +101,30 @@ def _open_photo(session: Session, photo_id: str) -> Photo | None:
 
 
 def _end(session: Session, photo: Photo, state: State) -> None:
-    """The last photo of a job ends the job; two last ones wait for each other at the job's row."""
+    """The last photo of a job ends the job; two last ones wait for each other at the job's row.
+
+    Nobody sees a photo of a job with an earlier `answered_at` than one seen already, whatever the clocks say.
+    """
     job = session.get_one(Job, photo.job_id, with_for_update=True, populate_existing=True)
-    photo.state, photo.answered_at = state, now()
+    photo.state = state
     if state == State.DONE:
         photo.error = None
     session.flush()
-    still = select(func.count()).where(Photo.job_id == job.id, Photo.state.not_in(OVER))
-    if session.scalar(still) == 0:
+    still = func.count().filter(Photo.state.not_in(OVER))
+    ends = select(still, func.max(Photo.answered_at)).where(Photo.job_id == job.id)
+    waiting, last = session.execute(ends).one()
+    photo.answered_at = max(now(), last + TICK) if last else now()
+    if waiting == 0:
         _close(session, job)
 
 
 def _close(session: Session, job: Job) -> None:
+    """A job whose dead photos were tried again is told of once more."""
     job.finished_at = now()
-    if job.webhook and not session.scalar(select(Delivery.id).where(Delivery.job_id == job.id)):
+    if job.webhook is None:
+        return
+    delivery = session.scalar(select(Delivery).where(Delivery.job_id == job.id).with_for_update())
+    if delivery is None:
         session.add(Delivery(job_id=job.id, url=job.webhook))
+    else:
+        delivery.next_at, delivery.attempts, delivery.delivered_at = now(), 0, None

@@ -1,12 +1,16 @@
-"""Whether the gateway lives, and can work. Open to everybody, like the metrics: probes have no tokens."""
+"""Whether the gateway lives, and can work. Open to everybody: probes and Prometheus have no tokens."""
+
+import math
 
 from anyio import to_thread
 from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
 
 from serving.gateway.dependencies import GatewayOf
 from serving.gateway.errors import Unavailable
 from serving.gateway.gateway import Gateway
+from serving.gateway.metrics import QUEUE_LENGTH, count_photos
 from serving.gateway.records.tables import Task
 from stocktake.errors import StoreError
 
@@ -19,15 +23,31 @@ async def live() -> dict[str, bool]:
     return {"live": True}
 
 
-@router.get("/readyz")
-async def ready(gateway: GatewayOf, response: Response) -> dict[str, bool]:
-    """Records and photos can be read. What else is away is said, but pages and history work without it."""
-    parts = await to_thread.run_sync(_look, gateway)
+@router.get("/readyz", responses={503: {"description": "records or photos cannot be reached"}})
+async def ready(gateway: GatewayOf, response: Response) -> dict[str, bool | None]:
+    """Whether records and photos can be reached; what else is away is told, and the rest works without it.
+
+    `queue` is null where there is none.
+    """
+    parts: dict[str, bool | None] = {**await to_thread.run_sync(_look, gateway)}
+    is_ready = all(parts.values())
     for task in Task:
         parts[task.value] = await gateway.predictors.is_ready(task)
-    is_ready = parts["records"] and parts["photos"]
+    parts["queue"] = gateway.queue.problem is None if gateway.queue else None
     response.status_code = 200 if is_ready else 503
     return {"ready": is_ready, **parts}
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(gateway: GatewayOf) -> Response:
+    """For Prometheus."""
+    try:
+        await to_thread.run_sync(count_photos, gateway.records)
+        if gateway.queue:
+            QUEUE_LENGTH.set(await gateway.queue.waiting())
+    except Unavailable:
+        QUEUE_LENGTH.set(math.nan)  # the rest can still be told
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _look(gateway: Gateway) -> dict[str, bool]:
@@ -38,7 +58,7 @@ def _look(gateway: Gateway) -> dict[str, bool]:
     except Unavailable:
         parts["records"] = False
     try:
-        gateway.store.exists("photos/ready")
+        gateway.store.stat("photos/none")
     except StoreError:
         parts["photos"] = False
     return parts

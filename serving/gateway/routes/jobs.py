@@ -94,8 +94,8 @@ def queue_of(gateway: Gateway) -> Queue:
     """
     if gateway.queue is None:
         raise Unavailable(
-            "this gateway has no queue, so it takes one photo at a time, at POST /api/photos; for jobs of many, "
-            "set STOCKTAKE_GATEWAY_REDIS and start a worker",
+            "this gateway has no queue, so it takes one photo at a time, at POST /api/photos; for jobs of "
+            "many set STOCKTAKE_GATEWAY_REDIS and start a worker",
             retry_after_s=3600,
         )
     return gateway.queue

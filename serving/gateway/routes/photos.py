@@ -4,9 +4,9 @@ from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
 from serving.gateway.access import User
-from serving.gateway.dependencies import GatewayOf, Operator
+from serving.gateway.dependencies import UPLOAD, GatewayOf, Operator
 from serving.gateway.gateway import Gateway
-from serving.gateway.intake import About, answer_at_once, digest_of, examine, find_earlier
+from serving.gateway.intake import About, answer_at_once, describe, digest_of, examine, find_earlier
 from serving.gateway.records.tables import Job, Photo, State
 from serving.gateway.submission import IdempotencyKey, read_photo
 from serving.gateway.views import PhotoView
@@ -14,7 +14,7 @@ from serving.gateway.views import PhotoView
 router = APIRouter(tags=["photos"])
 
 
-@router.post("/api/photos")
+@router.post("/api/photos", dependencies=[UPLOAD])
 async def submit_photo(
     request: Request,
     response: Response,
@@ -26,20 +26,25 @@ async def submit_photo(
 
     200: answered. 202: its predictor cannot answer now, so it was queued; look at `links.self` later.
     """
-    about, data, name = await read_photo(request, gateway.settings.max_photo_bytes)
-    photo = await take(gateway, user, about, data, name, idempotency_key)
-    if photo.state != State.DONE:
+    about, data, name = await read_photo(request, gateway.settings)
+    photo = await take_photo(gateway, user, about, data, name, idempotency_key)
+    if photo.state in (State.QUEUED, State.RUNNING):
         response.status_code = 202
     return PhotoView.of(photo)
 
 
-async def take(
+async def take_photo(
     gateway: Gateway, user: User, about: About, data: bytes, name: str, key: str | None = None
 ) -> Photo:
-    """Answer one photo, or find the answer that an earlier request of the same key got."""
+    """Answer one photo, or find what an earlier request of the same idempotency key has got.
+
+    Raises:
+        Forbidden: the user may not submit for this store. And as `examine`, `answer_at_once`, `find_earlier`.
+    """
     about.check(user)
-    photo = await to_thread.run_sync(examine, data, name, about)
-    digest = digest_of([about], [photo.sha256])
+    photo = await to_thread.run_sync(examine, data, name)
+    describe(photo, about)
+    digest = digest_of(None, [about], [photo.sha256])
     if earlier := await find_earlier(gateway, user.name, key, digest):
         return earlier.photos[0]
     job = Job(

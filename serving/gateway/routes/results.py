@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from anyio import CapacityLimiter, to_thread
@@ -22,9 +22,11 @@ from serving.gateway.records import history
 from serving.gateway.records.tables import Photo, State, Task
 from serving.gateway.views import PhotoList, PhotoSummary, PhotoView
 
-AT_ONCE = 2  # pictures that are drawn; each takes a core
 SECONDS = 3600  # that a browser may keep a picture; by its ETag it asks again
-JPEG = {200: {"content": {"image/jpeg": {}}, "description": "the picture"}, 304: {"description": "unchanged"}}
+JPEG: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/jpeg": {}}, "description": "the picture"},
+    304: {"description": "unchanged"},
+}
 
 router = APIRouter(tags=["results"])
 Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
@@ -161,7 +163,9 @@ async def _picture(
 ) -> Response:
     """Of what is in the store; nothing is read where the browser has it."""
     if photo.expired_at is not None:
-        raise NotFound(f"the file of this photo was deleted on {photo.expired_at:%Y-%m-%d}; its report is kept")
+        raise NotFound(
+            f"the file of this photo was deleted on {photo.expired_at:%Y-%m-%d}; its report is kept"
+        )
     etag = f'"{photo.sha256[:32]}-{kind}"'.replace(" ", "T")
     headers = {
         "ETag": etag,

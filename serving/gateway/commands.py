@@ -1,0 +1,105 @@
+"""What the verbs of `python -m serving.gateway` do."""
+
+import asyncio
+import logging
+from argparse import Namespace
+
+from sqlalchemy import select
+
+from serving.gateway import access, feedback_export, retention
+from serving.gateway.app import create_app, create_server
+from serving.gateway.gateway import open_gateway
+from serving.gateway.records import photos
+from serving.gateway.records.database import Records
+from serving.gateway.records.tables import Photo, State
+from serving.gateway.settings import GatewaySettings
+from serving.gateway.worker import work as work_on
+from stocktake.storage import open_store
+
+logger = logging.getLogger(__name__)
+
+
+def serve(settings: GatewaySettings, args: Namespace) -> None:
+    """Answer HTTP requests until a signal comes."""
+    if token := access.ensure_tokens(settings.tokens):
+        print(
+            f"{settings.tokens} was made, with one token of role admin, shown only now:\n{token}", flush=True
+        )
+    if settings.redis is None:
+        logger.warning("STOCKTAKE_GATEWAY_REDIS is not set: photos are taken one at a time, no jobs of many")
+    asyncio.run(_serve(settings, args))
+
+
+async def _serve(settings: GatewaySettings, args: Namespace) -> None:
+    users = access.Access(settings.tokens)
+    async with open_gateway(settings) as gateway:
+        server = create_server(
+            create_app(gateway, users), host=args.host, port=args.port, forwarded_allow_ips=args.proxies,
+            ssl_certfile=args.ssl_certfile, ssl_keyfile=args.ssl_keyfile,
+        )  # fmt: skip
+        await server.serve()
+
+
+def work(settings: GatewaySettings, args: Namespace) -> None:
+    """Answer the photos of the queue until a signal comes."""
+    asyncio.run(_work(settings, args))
+
+
+async def _work(settings: GatewaySettings, args: Namespace) -> None:
+    async with open_gateway(settings) as gateway:
+        await work_on(gateway, args.host, args.port)
+
+
+def migrate(settings: GatewaySettings, _args: Namespace) -> None:
+    """Bring the records' schema up to date."""
+    records = Records(settings.database)
+    records.migrate()
+    records.close()
+
+
+def expire(settings: GatewaySettings, _args: Namespace) -> None:
+    """Delete what is old, and say how much."""
+    records = Records(settings.database)
+    done = retention.expire(
+        records, open_store(settings.photos), settings.retention_days, settings.record_days
+    )
+    records.close()
+    print(
+        f"deleted {done.files} files of {done.photos} photos older than {settings.retention_days} days, and "
+        f"{done.records} photos and {done.jobs} jobs older than {settings.record_days} days"
+    )
+
+
+def export(settings: GatewaySettings, args: Namespace) -> None:
+    """Write what people said about photos to a feedback index."""
+    records = Records(settings.database)
+    print(feedback_export.export_feedback(records, settings.photos, args.to))
+    records.close()
+
+
+def token_add(settings: GatewaySettings, args: Namespace) -> None:
+    """Make a token and print it."""
+    print(access.add_token(settings.tokens, args.name, access.Role(args.role), args.store))
+
+
+def token_remove(settings: GatewaySettings, args: Namespace) -> None:
+    """Take a token away."""
+    access.remove_token(settings.tokens, args.name)
+
+
+def token_list(settings: GatewaySettings, _args: Namespace) -> None:
+    """Print names, roles and stores."""
+    for user in access.Access(settings.tokens).users():
+        print(user.name, user.role, "all stores" if user.stores is None else ", ".join(sorted(user.stores)))
+
+
+def dead(settings: GatewaySettings, args: Namespace) -> None:
+    """Print photos that were given up, or let them be tried again."""
+    records = Records(settings.database)
+    with records.write() as session:
+        found = session.scalars(select(Photo).where(Photo.state == State.DEAD).order_by(Photo.answered_at))
+        for photo in found.all():
+            print(photo.id, photo.job_id, photo.store or "-", photo.error)
+            if args.retry:
+                photos.revive(session, photo.id)
+    records.close()

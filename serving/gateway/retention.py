@@ -1,0 +1,93 @@
+"""What is deleted when its time is over: files of photos first, much later what was found on them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from sqlalchemy import delete, select, text
+from sqlalchemy.orm import Session
+
+from serving.gateway.answering import photo_key
+from serving.gateway.records.database import Records
+from serving.gateway.records.tables import OVER, Job, Photo, now
+from stocktake.storage import Store
+
+AT_ONCE = 20  # photos in one transaction, for which others wait
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """What one run has deleted."""
+
+    photos: int = 0  # whose files are gone and whose reports are kept
+    files: int = 0  # fewer, where photos are the same
+    records: int = 0  # photos of which nothing is left
+    jobs: int = 0  # that had no photo left
+
+
+def expire(records: Records, store: Store, retention_days: int, record_days: int) -> Expired:
+    """Delete files of photos that came in more than `retention_days` ago, and records after `record_days`.
+
+    Photos that are not answered yet are left alone. May be run at any time, as often as one likes, and beside
+    gateways and workers.
+
+    Raises:
+        StoreError, Unavailable: something cannot be deleted now; what was not deleted is in the next run.
+    """
+    done = Expired()
+    old = Photo.received_at < now() - timedelta(days=retention_days)
+    unneeded = Photo.received_at < now() - timedelta(days=record_days)
+    while True:
+        with records.write() as session:
+            _keep_others_out(session, records)
+            found = select(Photo).where(old, Photo.expired_at.is_(None), Photo.state.in_(OVER)).limit(AT_ONCE)
+            photos = session.scalars(found).all()
+            files = forget_files(session, store, photos)
+        if not photos:
+            break
+        done = replace(done, photos=done.photos + len(photos), files=done.files + files)
+    while True:
+        with records.write() as session:
+            found = select(Photo).where(unneeded, Photo.state.in_(OVER)).limit(AT_ONCE)
+            photos = session.scalars(found).all()
+            jobs = delete_records(session, photos)
+        if not photos:
+            return done
+        done = replace(done, records=done.records + len(photos), jobs=done.jobs + jobs)
+
+
+def delete_photo(records: Records, store: Store, photo_id: str) -> None:
+    """Delete a photo, its file and all that was found on it or said about it, whatever its age."""
+    with records.write() as session:
+        _keep_others_out(session, records)
+        photos = session.scalars(select(Photo).where(Photo.id == photo_id)).all()
+        forget_files(session, store, photos)
+        delete_records(session, photos)
+
+
+def forget_files(session: Session, store: Store, photos: Sequence[Photo]) -> int:
+    """Delete the files of photos that no other photo needs; returns how many."""
+    for photo in photos:
+        photo.expired_at = photo.expired_at or now()
+    session.flush()
+    digests = {photo.sha256 for photo in photos}
+    needed = select(Photo.sha256).where(Photo.sha256.in_(digests), Photo.expired_at.is_(None))
+    digests -= set(session.scalars(needed))
+    for digest in digests:
+        store.delete(photo_key(digest))
+    return len(digests)
+
+
+def delete_records(session: Session, photos: Sequence[Photo]) -> int:
+    """Delete photos, and jobs that have none left; returns how many jobs."""
+    jobs = {photo.job_id for photo in photos}
+    session.execute(delete(Photo).where(Photo.id.in_([photo.id for photo in photos])))
+    left = set(session.scalars(select(Photo.job_id).where(Photo.job_id.in_(jobs))))
+    session.execute(delete(Job).where(Job.id.in_(jobs - left)))
+    return len(jobs - left)
+
+
+def _keep_others_out(session: Session, records: Records) -> None:
+    """Nobody adds a photo while files are deleted, or its file could be one of them. In SQLite that is so."""
+    if not records.is_sqlite:
+        session.execute(text("LOCK TABLE photos IN SHARE ROW EXCLUSIVE MODE"))

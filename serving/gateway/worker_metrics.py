@@ -1,0 +1,45 @@
+"""What Prometheus can scrape from a worker."""
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class WorkerMetrics:
+    """Of one worker, beside those of its process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.photos = Counter(
+            "stocktake_worker_photos",
+            "Photos taken out of the queue: answered (given up ones are), or tried again later",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "stocktake_worker_photo_seconds",
+            "From taking a photo to its answer in the records",
+            buckets=BUCKETS_S,
+            registry=self.registry,
+        )
+        self.in_flight = Gauge(
+            "stocktake_worker_photos_in_flight", "Photos at work in this worker", registry=self.registry
+        )
+        self.waiting = Gauge(
+            "stocktake_queue_photos", "Photos put and not answered, of all workers", registry=self.registry
+        )
+        self.reconciled = Counter(
+            "stocktake_queue_photos_lost", "Photos that the queue had lost, put again", registry=self.registry
+        )
+        self.webhooks = Counter(
+            "stocktake_webhooks", "Calls of webhooks", ["outcome"], registry=self.registry
+        )
