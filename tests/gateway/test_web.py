@@ -299,6 +299,13 @@ def test_colours_are_chosen(visitor, gateway):
     assert "data-theme" not in visitor.page("/")
 
 
+def test_a_fault_of_ours_is_a_page_that_tells_nothing(gateway, visitor):
+    job = add_job(gateway, State.DONE, report={"voids": [{"secret": 1}]})
+    page = visitor.page(f"/photos/{job.photos[0].id}", 500)
+    assert "Something went wrong here" in page
+    assert "secret" not in page
+
+
 def test_no_page_has_this_address(visitor):
     assert "No page has this address" in visitor.page("/nowhere", 404)
     visitor.page("/photos/nothing", 404)
