@@ -53,7 +53,8 @@ class AlertView(BaseModel):
         links = {"self": f"{ALERTS}/{alert.id}", "photo": photo}
         if row.void is not None:
             links["crop"] = f"{photo}/voids/{row.void}.jpg"
-        here: dict[str, Any] = {"state": state_at(alert, moment), "photo": alert.last_photo_id, "void": row.void}
+        here: dict[str, Any] = {"photo": alert.last_photo_id, "void": row.void}
+        here["state"] = state_at(alert, moment)
         columns = {name: getattr(alert, name) for name in cls.model_fields if name not in (*here, "links")}
         return cls(**columns, **here, links=links)
 

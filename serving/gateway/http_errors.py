@@ -6,11 +6,14 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from serving.gateway.errors import Unavailable, status_of
 from serving.gateway.submission import explain
 from serving.gateway.web.pages import error_page, is_page
 from stocktake.errors import StocktakeError
+
+FAULT = "something went wrong here"
 
 logger = logging.getLogger(__name__)
 
@@ -26,19 +29,32 @@ def add_error_handlers(app: FastAPI) -> None:
         headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else {}
         if status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        said = "something went wrong here" if status == 500 else str(error)
-        return _answer(request, status, said, headers)
+        said = FAULT if status == 500 else str(error)
+        return answer_error(request, status, said, headers)
 
     @app.exception_handler(RequestValidationError)
     async def _(request: Request, error: RequestValidationError) -> Response:
-        return _answer(request, 400, explain(error), {})
+        return answer_error(request, 400, explain(error), {})
 
     @app.exception_handler(HTTPException)
     async def _(request: Request, error: HTTPException) -> Response:
-        return _answer(request, error.status_code, str(error.detail).lower(), dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # the router names the methods of the first route of this path only
+            headers["Allow"] = ", ".join(sorted(_methods(app, request)))
+        return answer_error(request, error.status_code, str(error.detail).lower(), headers)
 
 
-def _answer(request: Request, status: int, said: str, headers: dict[str, str]) -> Response:
+def answer_error(request: Request, status: int, said: str, headers: dict[str, str]) -> Response:
+    """For a program, or on a page for people."""
     if is_page(request):
         return error_page(request, status, said, headers)
     return JSONResponse({"error": said}, status, headers)
+
+
+def _methods(app: FastAPI, request: Request) -> set[str]:
+    """Of all routes of a path."""
+    found: set[str] = set()
+    for route in app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] != Match.NONE:
+            found |= route.methods or set()
+    return found

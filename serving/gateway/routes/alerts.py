@@ -21,6 +21,7 @@ from serving.gateway.records.history import MAX_LIMIT
 from serving.gateway.records.tables import AlertState, now
 from serving.gateway.routes.results import Id
 from serving.gateway.submission import read_json
+from serving.gateway.views import Failure
 
 router = APIRouter(tags=["alerts"])
 COLUMNS = [name for name in AlertView.model_fields if name not in ("links", "void")]
@@ -57,9 +58,11 @@ class AlertChange(BaseModel):
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:
-    """What OpenAPI says of a body that a route reads itself, within its limits."""
+    """What OpenAPI says of a route that reads its body itself, within its limits."""
     schema = model.model_json_schema()
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    body = {"required": True, "content": {"application/json": {"schema": schema}}}
+    errors = {code: {"model": Failure} for code in (408, 409, 413, 415)}
+    return {"openapi_extra": {"requestBody": body}, "responses": errors}
 
 
 @router.get("/api/alerts")
@@ -112,7 +115,7 @@ async def get_alert(gateway: GatewayOf, user: Viewer, alert_id: Id) -> AlertView
     return await to_thread.run_sync(find)
 
 
-@router.patch("/api/alerts/{alert_id}", openapi_extra=json_body(AlertChange))
+@router.patch("/api/alerts/{alert_id}", **json_body(AlertChange))
 async def change_alert(request: Request, gateway: GatewayOf, user: Operator, alert_id: Id) -> AlertView:
     """Acknowledge an alert, let it sleep, close it, say that it is no void; or take that back.
 

@@ -64,7 +64,7 @@ class FeedbackBody(BaseModel):
         return records.Said(self.verdict, self.void, box, self.count, self.note)
 
 
-@router.post("/api/photos/{photo_id}/feedback", openapi_extra=json_body(FeedbackBody))
+@router.post("/api/photos/{photo_id}/feedback", **json_body(FeedbackBody))
 async def give_feedback(request: Request, gateway: GatewayOf, user: Operator, photo_id: Id) -> FeedbackView:
     """Say what is right or wrong about a photo's report; a later word on the same replaces an earlier one.
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from serving.gateway.dependencies import UPLOAD, GatewayOf
-from serving.gateway.fields import Name
+from serving.gateway.fields import Name, clean_file_name
 from serving.gateway.gateway import Gateway
 from serving.gateway.records.bays import find_mismatches
 from serving.gateway.records.history import PhotoFilter, find_photos, find_places
@@ -15,7 +15,6 @@ from serving.gateway.records.tables import Task
 from serving.gateway.web.pages import Visitor, is_page, render
 from serving.gateway.web.session import Reader, Submitter
 from serving.gateway.web.uploads import take_form
-from stocktake.errors import BadRequest
 
 DOUBTED = 20  # bins on a page
 LATEST = 8  # photos on the first page
@@ -35,10 +34,11 @@ async def check(request: Request, gateway: GatewayOf, who: Submitter) -> Respons
     """Take photos from the form, and show what was found on them."""
     upload = await take_form(request, gateway, who)
     photos = upload.photos
+    if len(upload.refused) == 1 and not photos:
+        name, error = upload.refused[0]
+        raise type(error)(f"{clean_file_name(name)}: {error}")
     if upload.refused:
         context = await to_thread.run_sync(latest, gateway, who)
-        if not is_page(request):
-            raise BadRequest(upload.refused[0][1])
         return render(request, "check.html", 400, refused=upload.refused, **context)
     if not is_page(request):
         states = [{"id": photo.id, "state": photo.state} for photo in photos]

@@ -30,6 +30,7 @@ HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}  # be
 NOT_PAGES = ("/api", "/healthz", "/readyz", "/metrics", "/static")
 WORDS = ("of_photo", "of_job", "of_alert", "of_bay", "of_trend", "title", "bay_name", "place", "missing")
 MORE_WORDS = ("sureness", "percent", "count", "duration")
+SECTIONS = {"photos": "/history", "bay": "/bays", "jobs": "/jobs"}  # of the menu, by how paths begin
 HEADLINES = {
     400: "That did not work",
     403: "You may not do this",
@@ -81,6 +82,7 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
             csrf=visitor.csrf if visitor else "",
             theme=_theme(request),
             here=here,
+        section=SECTIONS.get(here.split("/")[1], here),
             back=here + (f"?{request.url.query}" if request.url.query else ""),
             now=now(),
             **context,

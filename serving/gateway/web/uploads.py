@@ -22,11 +22,11 @@ WITHOUT_QUEUE = 8  # photos of a form; somebody waits for the answer to all of t
 
 @dataclass
 class Upload:
-    """What came of a form. `refused`: name of a file, and what is wrong with it."""
+    """What came of a form. `refused`: names of files, and what is wrong with each."""
 
     about: About | None = None
     photos: list[Photo] = field(default_factory=list)
-    refused: list[tuple[str, str]] = field(default_factory=list)
+    refused: list[tuple[str, BadRequest]] = field(default_factory=list)
 
 
 async def take_form(request: Request, gateway: Gateway, who: Visitor) -> Upload:
@@ -84,7 +84,7 @@ async def _answer(gateway: Gateway, who: Visitor, upload: Upload, part: Part, ke
         job = await _job(gateway, who, upload.about, [photo], key)
         upload.photos.append(job.photos[0] if job.id else await answer_at_once(gateway, job, part.data))
     except BadRequest as error:
-        upload.refused.append((name, str(error)))
+        upload.refused.append((name, error))
 
 
 async def _queue(

@@ -27,6 +27,7 @@ LEAST_EACH = 10  # of them that are voids, and that are none
 FOLDS = 5
 PULL = 1.0  # on the squared way of a weight from where it was: few labels must not move it far
 STEPS = 50
+SURE = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -145,11 +146,10 @@ def learn(labels: VoidLabels, present: dict[str, float], min_confidence: float, 
         )
     start = np.array([present[name] for name in NAMES])
     held = held_out(labels, start)
-    before, after = (
-        _judge(said, labels.is_void, min_confidence) for said in (_sigmoid(labels.features @ start), held)
-    )
-    if after.log_loss >= before.log_loss:
-        reason = "On held-out bays it is no better. The confidence stays as it is."
+    present_said = _sigmoid(labels.features @ start)
+    before, after = (_judge(said, labels.is_void, min_confidence) for said in (present_said, held))
+    if not _is_better(held, present_said, labels):
+        reason = "On held-out bays it is not surely better. The confidence stays as it is."
         return Recalibration(*facts, reason, before=before, after=after)
     fitted = fit(labels.features, labels.is_void, start)
     weights = {name: round(float(value), 4) for name, value in zip(NAMES, fitted, strict=True)}
@@ -208,10 +208,21 @@ def _sigmoid(score: Numbers) -> Numbers:
     return 1 / (1 + np.exp(-np.clip(score, -50, 50)))
 
 
+def _is_better(ours: Numbers, theirs: Numbers, labels: VoidLabels) -> bool:
+    """Whether the log loss falls by more than SURE standard errors, a bay being one observation."""
+    gain = _log_loss(theirs, labels.is_void) - _log_loss(ours, labels.is_void)
+    gains = np.array([gain[labels.group == bay].mean() for bay in np.unique(labels.group)])
+    return bool(gains.mean() > SURE * gains.std(ddof=1) / np.sqrt(len(gains)))
+
+
+def _log_loss(said: Numbers, is_void: np.ndarray) -> Numbers:
+    right: Numbers = np.clip(np.where(is_void, said, 1 - said), 1e-9, 1)
+    return -np.log(right)
+
+
 def _judge(said: Numbers, is_void: np.ndarray, min_confidence: float) -> Judged:
     shown = said >= min_confidence
     hits = int((shown & is_void).sum())
-    right = np.clip(np.where(is_void, said, 1 - said), 1e-9, 1)
     precision = hits / int(shown.sum()) if shown.any() else 0.0
     recall = hits / int(is_void.sum()) if is_void.any() else 0.0
-    return Judged(precision, recall, float(-np.log(right).mean()), int(shown.sum()))
+    return Judged(precision, recall, float(_log_loss(said, is_void).mean()), int(shown.sum()))
