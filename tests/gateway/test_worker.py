@@ -28,20 +28,10 @@ from tests.tiny_model import draw_photo
 QUICK = {"retry_s": 0.2, "retry_at_most_s": 1, "reclaim_s": 2, "reconcile_s": 1, "deadline_s": 20}
 
 
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory):
-    """Redis and a predictor, for all tests of this file."""
-    site = Site(tmp_path_factory.mktemp("site"), **QUICK)
-    site.redis.start()
-    site.predictor.start()
-    yield site
-    site.stop()
-
-
 @pytest.fixture
-def site(parts, tmp_path):
-    """Those, and nothing in the queue and the records."""
-    urls = dict.fromkeys(("shelves_url", "bins_url"), parts.predictor_url)
+def site(predictor_url, tmp_path):
+    """A Redis and a predictor that run, a worker that can be started."""
+    urls = dict.fromkeys(("shelves_url", "bins_url"), predictor_url)
     site = Site(tmp_path / "own", **QUICK, **urls)
     site.redis.start()
     yield site
