@@ -33,7 +33,7 @@ KINDS = (".jpg", ".jpeg", ".png", ".webp")
 
 
 def photos_of(folder: Path | None, count: int) -> list[bytes]:
-    """`count` files of a folder, from the first again where it has fewer; small drawn ones without a folder."""
+    """`count` files of a folder, from the first again where it has fewer; without one, small drawn ones."""
     if folder is None:
         found = [encode_png(draw_photo([(place % 8, place // 8)])) for place in range(64)]
     else:

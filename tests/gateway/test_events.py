@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import delete
 
 from serving.gateway.access import Role
 from serving.gateway.records import photos
@@ -129,13 +130,13 @@ def test_a_job_that_is_deleted_ends_its_events(gateway, client):
     end(gateway, job.photos[0])
     events = follow(client, job)
     next(events)
-    threading.Timer(0.1, delete, (gateway, job)).start()
+    threading.Timer(0.1, delete_job, (gateway, job)).start()
     assert list(events) == []
 
 
-def delete(gateway, job: Job) -> None:
+def delete_job(gateway, job: Job) -> None:
     with gateway.gateway.records.write() as session:
-        session.delete(session.get_one(Job, job.id))
+        session.execute(delete(Job).where(Job.id == job.id))
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "1e9", "99999999999999999999", "²"])
