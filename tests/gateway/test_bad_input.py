@@ -17,6 +17,8 @@ PNG = {"Content-Type": "image/png"}
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 HTML = b"<!doctype html><script>alert(1)</script>"
 BINS = {"task": "bins"}
+JSON = {"Content-Type": "application/json"}
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 
 
 @pytest.fixture
@@ -72,8 +74,8 @@ def test_too_many_bytes(start_gateway):
     gateway = start_gateway(max_photo_bytes=50_000)
     with gateway.client() as client:
         announced = {**PNG, "Content-Length": str(200 << 20)}
-        request = client.build_request("POST", "/api/photos?task=bins", content=b"", headers=announced)
-        answer = client.send(request)  # not a byte of the 200 MB is sent
+        block = b"\0" * (1 << 20)
+        answer = client.post("/api/photos?task=bins", content=(block for _ in range(200)), headers=announced)
         assert refused(answer) == (413, "the body is larger than 50,000 bytes; send fewer or smaller photos")
 
         def endless():
@@ -88,9 +90,6 @@ def test_too_many_bytes(start_gateway):
         assert client.post("/api/photos", data=fields, files={"photo": b""}).status_code == 413
         assert client.post("/api/photos", content=b"{" * 2_000_000, headers=JSON).status_code == 413
         assert client.post("/api/photos?task=bins", content=grey_photo(50), headers=PNG).status_code == 200
-
-
-JSON = {"Content-Type": "application/json"}
 
 
 @pytest.mark.parametrize(
@@ -130,15 +129,19 @@ def test_bodies_that_cannot_be_read(client, content, headers, status, words):
         ({**BINS, "camera": "x" * 101}, "camera: String should have at most 100 characters"),
         (
             {**BINS, "expected_quantity": "-1"},
-            "expected_quantity: Input should be greater than or equal to 0",
+            "expected_quantity: Input should be greater",
         ),
         (
             {**BINS, "expected_quantity": str(2**31)},
-            "expected_quantity: Input should be less than 2147483648",
+            "expected_quantity: Input should be less",
         ),
         ({"task": "shelves", "expected_quantity": "1"}, "expected_quantity goes with task=bins only"),
-        ({**BINS, "taken_at": "2026-01-01T00:00:00"}, "taken_at: Input should have timezone info"),
-        ({**BINS, "taken_at": "yesterday"}, "taken_at: "),
+        (
+            {**BINS, "taken_at": "2026-01-01T00:00:00"},
+            "taken_at: write a time with its zone, as 2026-01-31T12:00:00Z",
+        ),
+        ({**BINS, "taken_at": "1767225600"}, "taken_at: write a time"),
+        ({**BINS, "taken_at": "2026-02-30T00:00:00Z"}, "taken_at: Input should be a valid datetime"),
         ({**BINS, "taken_at": "2999-01-01T00:00:00Z"}, "set the camera's, or leave it out"),
         ({**BINS, "taken_at": "1970-01-01T00:00:00Z"}, "set the camera's, or leave it out"),
         ({**BINS, "shop": "x"}, "shop: Extra inputs are not permitted"),
