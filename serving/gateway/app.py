@@ -39,6 +39,7 @@ def describe_app() -> FastAPI:
     app = FastAPI(
         title="stocktake", version="1", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
     )
+    app.state.followers = Semaphore(events.MOST)
     for routes in (health, photos, jobs, events, results, admin):
         app.include_router(routes.router)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
