@@ -7,7 +7,7 @@ from argparse import Namespace
 import uvloop
 from sqlalchemy import select
 
-from serving.gateway import access, retention
+from serving.gateway import access, feedback_export, retention
 from serving.gateway.app import create_app, create_server
 from serving.gateway.gateway import open_gateway
 from serving.gateway.records import photos
@@ -69,6 +69,13 @@ def expire(settings: GatewaySettings, _args: Namespace) -> None:
         f"deleted {done.files} files of {done.photos} photos older than {settings.retention_days} days, and "
         f"{done.records} photos and {done.jobs} jobs older than {settings.record_days} days"
     )
+
+
+def export(settings: GatewaySettings, args: Namespace) -> None:
+    """Write what people said about photos to a feedback index."""
+    records = Records(settings.database)
+    print(feedback_export.export_feedback(records, settings.photos, args.to))
+    records.close()
 
 
 def token_add(settings: GatewaySettings, args: Namespace) -> None:
