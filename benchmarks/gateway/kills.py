@@ -13,21 +13,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import io
+import itertools
 import json
 import random
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
-from PIL import Image
 
-from benchmarks.gateway.receiver import Receiver
-from tests.gateway_site import Site
+from tests.gateway_site import Site, encode_png
 from tests.tiny_model import draw_photo
+from tests.webhook_receiver import Receiver
 
 COMPONENTS = ("worker", "gateway", "redis", "predictor")
 QUICK = {"retry_s": 0.2, "retry_at_most_s": 1, "reclaim_s": 2, "reconcile_s": 1, "deadline_s": 20}
@@ -46,6 +46,7 @@ class Seen:
     jobs: dict[str, list[str]] = field(default_factory=dict)  # photos of each job
     answers: dict[str, set[str]] = field(default_factory=dict)  # of each photo, that anybody ever read
     refused: int = 0  # requests that were sent again
+    faults: list[str] = field(default_factory=list)  # answers that no client deserves
 
     def note(self, photo: dict[str, Any]) -> None:
         """Remember the answer of a photo: what it says and when it was given."""
@@ -66,16 +67,19 @@ class Outcome:
     lost: list[str]
     conflicting: list[str]
     untold: list[str]  # jobs whose webhook never came
+    faults: list[str]  # answers other than 2xx, 429, 503 and 504
+
+    @property
+    def good(self) -> bool:
+        """Whether the kill did no harm."""
+        return not (self.lost or self.conflicting or self.untold or self.faults)
+
     seconds: float
 
 
 def png(products: int) -> bytes:
     """A photo with so many products for the tiny detector to find."""
-    file = io.BytesIO()
-    Image.fromarray(draw_photo([(place % 8, 2 * (place // 8)) for place in range(products)])).save(
-        file, "PNG"
-    )
-    return file.getvalue()
+    return encode_png(draw_photo([(place % 8, 2 * (place // 8)) for place in range(products)]))
 
 
 class Experiment:
@@ -109,7 +113,7 @@ class Experiment:
         untold = [job for job in self._seen.jobs if job not in self._receiver.told]
         return Outcome(
             self._number, self._component, len(self._seen.accepted), waiting, self._seen.refused,
-            lost, conflicting, untold, round(time.monotonic() - began, 1),
+            lost, conflicting, untold, self._seen.faults, round(time.monotonic() - began, 1),
         )  # fmt: skip
 
     async def _kill(self) -> int:
@@ -142,24 +146,26 @@ class Experiment:
 
     async def _accepted(self, path: str, key: str, **body: Any) -> Any:
         """The answer to a request that is sent until it is taken."""
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                headers = {"Idempotency-Key": f"{self._key}-{key}"}
-                answer = await self._http.post(path, headers=headers, **body)
-                if answer.is_success:
-                    return answer.json()
-                assert answer.status_code in (429, 503, 504), answer.text
+        headers = {"Idempotency-Key": f"{self._key}-{key}"}
+        while (answer := await self._ask("POST", path, headers=headers, **body)) is None:
             self._seen.refused += 1
             await asyncio.sleep(0.1)
+        return answer
 
     async def _get(self, path: str) -> Any:
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                answer = await self._http.get(path)
-                if answer.is_success:
-                    return answer.json()
-                assert answer.status_code in (429, 503, 504), f"{path}: {answer.text}"
+        while (answer := await self._ask("GET", path)) is None:
             await asyncio.sleep(0.1)
+        return answer
+
+    async def _ask(self, method: str, path: str, **request: Any) -> Any:
+        """JSON, or None where the same is worth another try."""
+        try:
+            answer = await self._http.request(method, path, **request)
+        except httpx.TransportError:
+            return None
+        if not answer.is_success and answer.status_code not in (429, 503, 504):
+            self._seen.faults.append(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
+        return answer.json() if answer.is_success else None
 
     async def _read(self) -> None:
         while True:
@@ -210,18 +216,20 @@ class Experiment:
         return lost, conflicting
 
 
-async def run(component: str, experiments: int, seed: int, folder: Path) -> list[Outcome]:
-    """So many experiments with one component, one after the other, on processes that live on."""
+async def run(components: Sequence[str], experiments: int, seed: int, folder: Path) -> list[Outcome]:
+    """So many experiments with each component, one after the other, on processes that live on."""
     outcomes = []
     with Receiver() as receiver:
         site = Site(folder, **QUICK, **OPEN, **receiver.settings)
         try:
             for part in (site.redis, site.predictor, site.gateway, site.worker):
                 await asyncio.to_thread(part.start)
-            for number in range(experiments):
+            for component, number in itertools.product(components, range(experiments)):
                 outcome = await Experiment(site, receiver, component, number, seed).run()
                 print(json.dumps(asdict(outcome)), flush=True)
                 outcomes.append(outcome)
+                if not outcome.good:
+                    print(site.gateway.log.read_text()[-5000:], site.worker.log.read_text()[-5000:], sep="\n")
         finally:
             site.stop()
     return outcomes
@@ -237,6 +245,7 @@ def summary(outcomes: list[Outcome]) -> dict[str, Any]:
         "lost": sum(len(outcome.lost) for outcome in outcomes),
         "conflicting": sum(len(outcome.conflicting) for outcome in outcomes),
         "webhooks that never came": sum(len(outcome.untold) for outcome in outcomes),
+        "faults": sum(len(outcome.faults) for outcome in outcomes),
         "requests sent again": sum(outcome.refused for outcome in outcomes),
         "seconds": round(sum(outcome.seconds for outcome in outcomes)),
     }
@@ -251,13 +260,12 @@ def main() -> None:
     parser.add_argument("--experiments", type=int, default=100, help="with each (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    good = True
-    for component in args.component or COMPONENTS:
-        with tempfile.TemporaryDirectory(prefix="kills-") as folder:
-            outcomes = asyncio.run(run(component, args.experiments, args.seed, Path(folder)))
-        print(json.dumps(summary(outcomes)), flush=True)
-        good &= not any(outcome.lost or outcome.conflicting or outcome.untold for outcome in outcomes)
-    raise SystemExit(0 if good else 1)
+    components = args.component or COMPONENTS
+    with tempfile.TemporaryDirectory(prefix="kills-") as folder:
+        outcomes = asyncio.run(run(components, args.experiments, args.seed, Path(folder)))
+    for component in components:
+        print(json.dumps(summary([each for each in outcomes if each.component == component])))
+    raise SystemExit(0 if all(outcome.good for outcome in outcomes) else 1)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from argparse import Namespace
 
+import uvloop
 from sqlalchemy import select
 
 from serving.gateway import access, feedback_export, retention
@@ -27,7 +28,7 @@ def serve(settings: GatewaySettings, args: Namespace) -> None:
         )
     if settings.redis is None:
         logger.warning("STOCKTAKE_GATEWAY_REDIS is not set: photos are taken one at a time, no jobs of many")
-    asyncio.run(_serve(settings, args))
+    uvloop.run(_serve(settings, args))
 
 
 async def _serve(settings: GatewaySettings, args: Namespace) -> None:

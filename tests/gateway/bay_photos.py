@@ -43,6 +43,7 @@ def new_photo(hour: float = 0, task: Task = Task.SHELVES, **fields: Any) -> Phot
 def answer(records: Records, photo: Photo, report: dict[str, Any], rules: AlertRules = DEFAULTS) -> Photo:
     """Keep a photo as done, and let alerts know, in one transaction."""
     photo.report, photo.state, photo.osa = report, State.DONE, report.get("osa")
+    photo.model, photo.model_version = "tiny", "1"
     photo.count, photo.verdict = report.get("count"), report.get("verdict")
     photo.match_probability = report.get("match_probability")
     with records.write() as session:

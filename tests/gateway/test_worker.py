@@ -4,14 +4,11 @@ import asyncio
 import contextlib
 import hashlib
 import inspect
-import io
 import signal
 from collections.abc import AsyncIterator
 
 import httpx
-import numpy as np
 import pytest
-from PIL import Image
 from sqlalchemy import select
 
 from serving.gateway.answering import photo_key
@@ -20,7 +17,7 @@ from serving.gateway.records import photos
 from serving.gateway.records.tables import Job, Photo, Priority, State, Task
 from serving.gateway.settings import load_gateway_settings
 from serving.gateway.worker import backoff_s, work
-from tests.gateway_site import Site
+from tests.gateway_site import Site, encode_png
 from tests.ports import free_port
 from tests.tiny_counter import draw_bin
 from tests.tiny_model import draw_photo
@@ -28,20 +25,10 @@ from tests.tiny_model import draw_photo
 QUICK = {"retry_s": 0.2, "retry_at_most_s": 1, "reclaim_s": 2, "reconcile_s": 1, "deadline_s": 20}
 
 
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory):
-    """Redis and a predictor, for all tests of this file."""
-    site = Site(tmp_path_factory.mktemp("site"), **QUICK)
-    site.redis.start()
-    site.predictor.start()
-    yield site
-    site.stop()
-
-
 @pytest.fixture
-def site(parts, tmp_path):
-    """Those, and nothing in the queue and the records."""
-    urls = dict.fromkeys(("shelves_url", "bins_url"), parts.predictor_url)
+def site(predictor_url, tmp_path):
+    """A Redis and a predictor that run, a worker that can be started."""
+    urls = dict.fromkeys(("shelves_url", "bins_url"), predictor_url)
     site = Site(tmp_path / "own", **QUICK, **urls)
     site.redis.start()
     yield site
@@ -66,17 +53,11 @@ async def worker_of(gateway: Gateway) -> AsyncIterator[None]:
             await task
 
 
-def png(pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
 async def submit(gateway: Gateway, count: int, task: Task = Task.SHELVES, **fields) -> list[str]:
     """Photos in store, records and queue; the ids."""
     job = Job(owner="cam", task=task, **fields)
     for place in range(count):
-        data = png(draw_photo([(place % 8, 1)]) if task == Task.SHELVES else draw_bin(place % 5 + 1))
+        data = encode_png(draw_photo([(place % 8, 1)]) if task == Task.SHELVES else draw_bin(place % 5 + 1))
         sha256 = hashlib.sha256(data).hexdigest()
         gateway.store.put(photo_key(sha256), data)
         size = {"size": len(data), "width": 128, "height": 128, "format": "png"}

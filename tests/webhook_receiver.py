@@ -50,6 +50,10 @@ class Receiver:
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
+        self.close()
+
+    def close(self) -> None:
+        """Nobody listens any more."""
         self._server.server_close()
 
     def take(self, headers: dict[str, str], body: bytes) -> int:
