@@ -1,11 +1,12 @@
 # Everything needs Python 3.11 and make; `make help` tells the rest.
 PYTHON ?= python3.11
 DATA ?=
+UP ?=
 TEST_WORKERS ?= 2
-IMAGES ?= train predictor-cpu predictor-gpu
+IMAGES ?= train predictor-cpu predictor-gpu gateway
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-bins test test-long lint images sboms services clean
+.PHONY: help setup demo demo-bins up env test test-long lint images sboms services clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +23,12 @@ demo: .venv/ready ## shelves end to end into runs/demo; DATA=<SKU-110K folder> t
 
 demo-bins: .venv/ready ## bins end to end into runs/demo-bins; DATA=<folder in ABID's layout> takes real photos
 	$(BIN)/python -m pipelines.demo_bins $(if $(DATA),--data '$(DATA)')
+
+up: .venv/ready ## run the page, the API and all that they need on this machine; UP="--port 9000" gives flags
+	@$(BIN)/python -m serving.up $(UP)
+
+env: ## write .env for compose.yaml: random passwords, and versions; then `docker compose up --build`
+	@$(PYTHON) compose/environment.py
 
 test: .venv/ready ## all tests but the long ones; a service that is absent is a skip with its reason
 	$(BIN)/pytest --numprocesses $(TEST_WORKERS) --dist loadfile

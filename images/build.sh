@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds targets of Dockerfile.train and Dockerfile.serve with docker, podman or buildah, whichever works here:
 #
-#   images/build.sh TARGET ...    train, predictor-cpu, predictor-gpu; sbom-TARGET writes dist/stocktake-TARGET.cdx.json
+#   images/build.sh TARGET ...    train, predictor-cpu, predictor-gpu, gateway; sbom-TARGET writes dist/stocktake-TARGET.cdx.json
 #
 # ENGINE            one of the three; without it the first of them whose `info` answers, which a client without its
 #                   daemon does not

@@ -1,5 +1,6 @@
 """The processes of a gateway on the loopback device, each of which can be killed and started again."""
 
+import io
 import os
 import signal
 import subprocess
@@ -9,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import httpx
+import numpy as np
+from PIL import Image
 
+from serving.gateway.access import Role, add_token
 from tests import tiny_counter
 from tests.ports import free_ports
 from tests.redis_server import RedisServer
@@ -17,6 +21,13 @@ from tests.tiny_model import write_model_dir
 
 ROOT = Path(__file__).parents[1]
 READY_S = 180.0
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """A file of a photo, (H, W, 3) uint8."""
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, "PNG")
+    return encoded.getvalue()
 
 
 class Process:
@@ -71,14 +82,14 @@ class Process:
 class Site:
     """Redis, a predictor of both tasks, the gateway and a worker."""
 
-    def __init__(self, folder: Path, delay: int = 0, **settings: object):
-        """`delay`: makes the detector slower, see `tiny_model`; `settings`: of the gateway, by field."""
+    def __init__(self, folder: Path, detector: Path | None = None, **settings: object):
+        """`detector`: its model dir, the tiny one where it is None; `settings`: of the gateway, by field."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.redis = RedisServer(folder / "redis")
         http, grpc, gateway, worker = free_ports(4)
         models = {
-            "shelf-detector": write_model_dir(folder / "shelves", delay=delay),
+            "shelf-detector": detector or write_model_dir(folder / "shelves"),
             "bin-counter": tiny_counter.write_model_dir(folder / "bins"),
         }
         self.predictor_url = f"http://127.0.0.1:{http}"
@@ -92,6 +103,7 @@ class Site:
             "bins_url": self.predictor_url,
             **settings,
         }
+        self.token = add_token(folder / "tokens.yaml", "client", Role.ADMIN, None)
         env = {f"STOCKTAKE_GATEWAY_{name.upper()}": str(value) for name, value in self.settings.items()}
         named = [f"--model={name}={model_dir}" for name, model_dir in models.items()]
         ports = [f"--http_port={http}", f"--grpc_port={grpc}"]

@@ -1,4 +1,4 @@
-# What train_image.sh and serve_image.sh share: a base, and an entry point run harder than Docker would run it.
+# What train_image.sh, serve_image.sh and gateway_image.sh share: a base, and an entry point run harder than Docker would run it.
 # $work is their folder. STORAGE_DRIVER is how buildah keeps layers: vfs works everywhere and copies whole images,
 # overlay does not.
 source=$(realpath "$(dirname "$0")/../..")
@@ -34,6 +34,20 @@ build_image() { # TARGET: sets $container, $root, $user, and files with the envi
     folder=$(buildah inspect --format '{{.OCIv1.Config.WorkingDir}}' "$container")
     buildah inspect --format '{{range .OCIv1.Config.Env}}{{println .}}{{end}}' "$container" > "$work/environment"
     buildah inspect --format '{{range .OCIv1.Config.Entrypoint}}{{println .}}{{end}}' "$container" > "$work/entrypoint"
+}
+
+bytes() { # ROOT [du's flag]
+    du -sx --block-size=1 "$@" | cut -f1
+}
+
+measure() { # what the built root adds to its base, unpacked
+    echo "== what it adds to its base, unpacked"
+    bare=$(buildah from $base)
+    bare_root=$(buildah mount "$bare")
+    echo "apparent size: $((($(bytes --apparent-size "$root") - $(bytes --apparent-size "$bare_root")) / 1000000)) MB"
+    echo "blocks on disk: $((($(bytes "$root") - $(bytes "$bare_root")) / 1000000)) MB"
+    buildah rm "$bare" > /dev/null
+    du -x --apparent-size -BM --max-depth=1 "$root"/opt/stocktake/lib/python3*/site-packages | sort -rn | sed -n '2,13s|/.*/||p'
 }
 
 # Runs a command in the built root as the image's user, on a read-only root, without a network but for loopback, with

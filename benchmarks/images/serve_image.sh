@@ -13,22 +13,12 @@ shift $(($# > 1 ? 2 : 1))
 . "$(dirname "$0")/container.sh"
 make_base
 
-bytes() { # ROOT [du's flag]
-    du -sx --block-size=1 "$@" | cut -f1
-}
-
 echo "== image"
 started=$(date +%s)
 build_image predictor-cpu
 echo "built in $(($(date +%s) - started)) s"
 
-echo "== what it adds to its base, unpacked"
-bare=$(buildah from $base)
-bare_root=$(buildah mount "$bare")
-echo "apparent size: $((($(bytes --apparent-size "$root") - $(bytes --apparent-size "$bare_root")) / 1000000)) MB"
-echo "blocks on disk: $((($(bytes "$root") - $(bytes "$bare_root")) / 1000000)) MB"
-buildah rm "$bare" > /dev/null
-du -x --apparent-size -BM --max-depth=1 "$root"/opt/stocktake/lib/python3*/site-packages | sort -rn | sed -n '2,13s|/.*/||p'
+measure
 
 echo "== what nobody needs"
 contained -- sh -euc '

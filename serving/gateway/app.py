@@ -1,7 +1,9 @@
 """The HTTP application: middleware, errors, routes."""
 
 from asyncio import Semaphore
+from typing import Any
 
+import uvicorn
 from anyio import CapacityLimiter
 from fastapi import FastAPI
 
@@ -11,26 +13,63 @@ from serving.gateway.http_errors import add_error_handlers
 from serving.gateway.middleware import Observed
 from serving.gateway.openapi import describe
 from serving.gateway.rates import Rates
-from serving.gateway.routes import admin, drift, events, health, jobs, photos, results
+from serving.gateway.routes import (
+    admin,
+    alerts,
+    bays,
+    drift,
+    events,
+    feedback,
+    health,
+    jobs,
+    photos,
+    results,
+)
+from serving.gateway.web.routes import add_pages
 
+GRACE_S = 30  # that requests have to end after SIGTERM
+KEEP_S = 75  # that a connection stays open; who reads a page for ten seconds shall not find it just closed
 DRAWN_AT_ONCE = 2  # pictures; each takes a core
 
 
 def create_app(gateway: Gateway, access: Access) -> FastAPI:
-    """The application over an open gateway, which has to stay open as long as it is served.
+    """The application over an open gateway, which has to stay open as long as it is served."""
+    app = describe_app()
+    app.state.gateway, app.state.access = gateway, access
+    app.state.rates = Rates(gateway.settings.requests_per_minute)
+    app.state.followers = Semaphore(events.MOST)
+    app.state.uploads = Semaphore(gateway.settings.uploads)
+    app.state.drawing = CapacityLimiter(DRAWN_AT_ONCE)
+    app.state.followers = Semaphore(events.MOST)
+    add_error_handlers(app)
+    app.add_middleware(Observed)
+    return app
+
+
+def describe_app() -> FastAPI:
+    """The routes, with nothing behind them.
 
     There are no pages of documentation, whose scripts would come from elsewhere; /api/openapi.json is there.
     """
     app = FastAPI(
         title="stocktake", version="1", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
     )
-    app.state.gateway, app.state.access = gateway, access
-    app.state.rates = Rates(gateway.settings.requests_per_minute)
-    app.state.uploads = Semaphore(gateway.settings.uploads)
-    app.state.drawing = CapacityLimiter(DRAWN_AT_ONCE)
-    add_error_handlers(app)
-    for routes in (health, photos, jobs, events, results, admin, drift):
+    for routes in (health, photos, jobs, events, results, alerts, feedback, bays, drift, admin):
         app.include_router(routes.router)
-    app.add_middleware(Observed)
+    add_pages(app)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
+
+
+def create_server(app: FastAPI, **where: Any) -> uvicorn.Server:
+    """A server of the application, which writes its own log; `where`: see uvicorn.Config."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        timeout_keep_alive=KEEP_S,
+        **where,
+    )
+    return uvicorn.Server(config)

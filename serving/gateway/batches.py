@@ -92,7 +92,7 @@ async def read_job(request: Request, gateway: Gateway, user: User, key: str | No
         raise UnsupportedMedia(
             "Content-Type: send multipart/form-data with files `photos`, or application/json"
         )
-    return earlier or _job(order, user, key, digest, abouts, found)
+    return earlier or make_job(order, user, key, digest, abouts, found)
 
 
 async def _read_files(
@@ -106,7 +106,7 @@ async def _read_files(
         elif part.name != "photos":
             raise BadRequest("the form has a file of another name; photos are fields `photos`")
         elif part.filename or part.size:  # a browser sends an empty part where no file was chosen
-            found.append(await _store(gateway, part.data, part.filename))
+            found.append(await store_file(gateway, part.data, part.filename))
     if not found:
         raise BadRequest("photos: the form has no such file")
     order = parse(Order, {name: values[-1] for name, values in fields.items() if name not in EACH})
@@ -145,14 +145,14 @@ async def _fetch(gateway: Gateway, urls: Sequence[httpx.URL]) -> list[Photo]:
         name = url.path
         async with turns:
             try:
-                return await _store(gateway, await fetch_photo(url, gateway.settings), name)
+                return await store_file(gateway, await fetch_photo(url, gateway.settings), name)
             except BadRequest as error:
                 return _refused(name, b"", error)
 
     return await asyncio.gather(*map(fetch, urls))
 
 
-async def _store(gateway: Gateway, data: bytes, name: str) -> Photo:
+async def store_file(gateway: Gateway, data: bytes, name: str) -> Photo:
     """The record of a file that came in, and is in the store if it is a photo."""
 
     def look_and_put() -> Photo:
@@ -175,9 +175,10 @@ def _refused(name: str, data: bytes, error: BadRequest) -> Photo:
     )  # fmt: skip
 
 
-def _job(
+def make_job(
     order: Order, user: User, key: str | None, digest: str, abouts: list[About], found: list[Photo]
 ) -> Job:
+    """A job of photos, with what is said of each; not written down yet."""
     for place, (photo, about) in enumerate(zip(found, abouts, strict=True)):
         photo.place = place
         describe(photo, about)

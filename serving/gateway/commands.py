@@ -4,11 +4,11 @@ import asyncio
 import logging
 from argparse import Namespace
 
-import uvicorn
+import uvloop
 from sqlalchemy import select
 
-from serving.gateway import access, retention
-from serving.gateway.app import create_app
+from serving.gateway import access, feedback_export, retention
+from serving.gateway.app import create_app, create_server
 from serving.gateway.gateway import open_gateway
 from serving.gateway.records import photos
 from serving.gateway.records.database import Records
@@ -16,8 +16,6 @@ from serving.gateway.records.tables import Photo, State
 from serving.gateway.settings import GatewaySettings
 from serving.gateway.worker import work as work_on
 from stocktake.storage import open_store
-
-GRACE_S = 30  # that requests have to end after SIGTERM
 
 logger = logging.getLogger(__name__)
 
@@ -30,18 +28,17 @@ def serve(settings: GatewaySettings, args: Namespace) -> None:
         )
     if settings.redis is None:
         logger.warning("STOCKTAKE_GATEWAY_REDIS is not set: photos are taken one at a time, no jobs of many")
-    asyncio.run(_serve(settings, args))
+    uvloop.run(_serve(settings, args))
 
 
 async def _serve(settings: GatewaySettings, args: Namespace) -> None:
     users = access.Access(settings.tokens)
     async with open_gateway(settings) as gateway:
-        config = uvicorn.Config(
-            create_app(gateway, users), host=args.host, port=args.port, log_config=None, access_log=False,
-            server_header=False, timeout_graceful_shutdown=GRACE_S, forwarded_allow_ips=args.proxies,
+        server = create_server(
+            create_app(gateway, users), host=args.host, port=args.port, forwarded_allow_ips=args.proxies,
             ssl_certfile=args.ssl_certfile, ssl_keyfile=args.ssl_keyfile,
         )  # fmt: skip
-        await uvicorn.Server(config).serve()
+        await server.serve()
 
 
 def work(settings: GatewaySettings, args: Namespace) -> None:
@@ -72,6 +69,13 @@ def expire(settings: GatewaySettings, _args: Namespace) -> None:
         f"deleted {done.files} files of {done.photos} photos older than {settings.retention_days} days, and "
         f"{done.records} photos and {done.jobs} jobs older than {settings.record_days} days"
     )
+
+
+def export(settings: GatewaySettings, args: Namespace) -> None:
+    """Write what people said about photos to a feedback index."""
+    records = Records(settings.database)
+    print(feedback_export.export_feedback(records, settings.photos, args.to))
+    records.close()
 
 
 def token_add(settings: GatewaySettings, args: Namespace) -> None:

@@ -1,15 +1,19 @@
-"""Every error as `{"error": "…"}`: with its code, in one line, without a word of what was sent."""
+"""Every error with its code, in one line, without a word of what was sent: `{"error": "…"}`, or a page."""
 
 import logging
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from serving.gateway.errors import Unavailable, status_of
 from serving.gateway.submission import explain
+from serving.gateway.web.pages import error_page, is_page
 from stocktake.errors import StocktakeError
+
+FAULT = "something went wrong here"
 
 logger = logging.getLogger(__name__)
 
@@ -18,20 +22,39 @@ def add_error_handlers(app: FastAPI) -> None:
     """Answer everything that a route raises."""
 
     @app.exception_handler(StocktakeError)
-    async def _(_request: Request, error: StocktakeError) -> JSONResponse:
+    async def _(request: Request, error: StocktakeError) -> Response:
         status = status_of(error)
         if status >= 500:
             logger.warning("refused with %d: %s", status, error)
         headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else {}
         if status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        said = "something went wrong here" if status == 500 else str(error)
-        return JSONResponse({"error": said}, status, headers)
+        said = FAULT if status == 500 else str(error)
+        return answer_error(request, status, said, headers)
 
     @app.exception_handler(RequestValidationError)
-    async def _(_request: Request, error: RequestValidationError) -> JSONResponse:
-        return JSONResponse({"error": explain(error)}, 400)
+    async def _(request: Request, error: RequestValidationError) -> Response:
+        return answer_error(request, 400, explain(error), {})
 
     @app.exception_handler(HTTPException)
-    async def _(_request: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"error": str(error.detail).lower()}, error.status_code, error.headers)
+    async def _(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # the router names the methods of the first route of this path only
+            headers["Allow"] = ", ".join(sorted(_methods(app, request)))
+        return answer_error(request, error.status_code, str(error.detail).lower(), headers)
+
+
+def answer_error(request: Request, status: int, said: str, headers: dict[str, str]) -> Response:
+    """For a program, or on a page for people."""
+    if is_page(request):
+        return error_page(request, status, said, headers)
+    return JSONResponse({"error": said}, status, headers)
+
+
+def _methods(app: FastAPI, request: Request) -> set[str]:
+    """Of all routes of a path."""
+    found: set[str] = set()
+    for route in app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] != Match.NONE:
+            found |= route.methods or set()
+    return found

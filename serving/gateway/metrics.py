@@ -21,8 +21,12 @@ WATCHED = (*(state for state in State if state not in OVER), State.DEAD)  # few;
 
 def count_photos(records: Records) -> None:
     """Look at the records for PHOTOS."""
-    query = select(Photo.state, func.count()).where(Photo.state.in_(WATCHED)).group_by(Photo.state)
+    query = (
+        select(Photo.state, func.count().label("photos"))
+        .where(Photo.state.in_(WATCHED))
+        .group_by(Photo.state)
+    )
     with records.read() as session:
-        counts = dict(session.execute(query).tuples().all())
+        counts = {row.state: row.photos for row in session.execute(query)}
     for state in WATCHED:
         PHOTOS.labels(state.value).set(counts.get(state, 0))

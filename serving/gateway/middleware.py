@@ -4,9 +4,10 @@ import logging
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.gateway.http_errors import FAULT, answer_error
 from serving.gateway.metrics import REQUEST_SECONDS, REQUESTS
 from serving.logs import REQUEST_ID_HEADER, begin_request, bind_request
 
@@ -59,7 +60,7 @@ class Observed:
             logger.exception("a request failed")
             if code:  # an answer has begun: the connection is closed, so that nobody takes it for whole
                 raise
-            await JSONResponse({"error": "something went wrong here"}, 500)(scope, receive, observed)
+            await answer_error(Request(scope), 500, FAULT, {})(scope, receive, observed)
 
 
 def _finish(scope: Scope, code: int, seconds: float) -> None:

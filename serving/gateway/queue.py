@@ -17,7 +17,6 @@ from typing import Any
 import anyio
 from coredis.exceptions import AuthenticationError, ReadOnlyError, RedisError
 from streaq import Worker
-from streaq.types import StreaqError
 
 from serving.gateway.errors import Overloaded, Unavailable
 from serving.gateway.records.tables import Priority
@@ -115,7 +114,7 @@ class Queue:
                     streaq.stream_key + priority, start, count=AT_ONCE
                 ):
                     found.update(str(entry.field_values["task_id"]) for entry in entries)
-                    start = f"({entries[-1].identifier}"
+                    start = f"({entries[-1].identifier!s}"
         return found
 
     async def keep_open(self) -> None:
@@ -152,7 +151,7 @@ class Queue:
         try:
             with anyio.fail_after(ANSWER_S):
                 yield streaq
-        except (RedisError, StreaqError, OSError, anyio.ClosedResourceError) as error:
+        except Exception as error:  # a client whose connection is torn down raises all kinds
             if self._streaq is streaq:  # or somebody else has told already
                 self._tell(explain(error))
                 self._streaq = None

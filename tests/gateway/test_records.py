@@ -1,5 +1,8 @@
-"""Jobs and photos in a real SQLite file."""
+"""Jobs and photos in a real SQLite file, and in a real PostgreSQL."""
 
+import contextlib
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -8,6 +11,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from serving.gateway.errors import Unavailable
 from serving.gateway.predictors import Answer
 from serving.gateway.records import photos
 from serving.gateway.records.database import Records
@@ -18,8 +22,8 @@ SHELF = {"products": 1, "tiers": 1, "osa": 0.5, "voids": [{"box": [0, 0, 9, 9]}]
 
 
 @pytest.fixture
-def records(tmp_path):
-    records = Records(f"sqlite:///{tmp_path}/records.db")
+def records(database):
+    records = Records(database)
     records.migrate()
     yield records
     records.close()
@@ -98,7 +102,39 @@ def test_what_fails_half_way_leaves_nothing(records):
         assert session.scalars(select(Job)).all() == []
 
 
+def test_a_server_that_is_away():
+    records = Records("postgresql+psycopg://somebody@127.0.0.1:9/records")
+    with pytest.raises(Unavailable, match="cannot be reached"), records.read() as session:
+        session.scalars(select(Photo)).all()
+    records.close()
+
+
 @pytest.mark.parametrize("url", ["nonsense", "oracle9://x"])
 def test_a_url_that_is_none(url):
     with pytest.raises(SettingsError, match="STOCKTAKE_GATEWAY_DATABASE"):
         Records(url)
+
+
+def test_several_programs_make_the_tables_at_once(tmp_path):
+    code = """
+import sys
+from serving.gateway.records.database import Records
+records = Records(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+records.migrate()
+"""
+    command = [sys.executable, "-c", code, f"sqlite:///{tmp_path}/records.db"]
+    with contextlib.ExitStack() as stack:
+        all_of_them = [
+            stack.enter_context(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            for _ in range(3)
+        ]
+        for each in all_of_them:
+            assert each.stdout.readline() == "ready\n"
+        for each in all_of_them:
+            each.stdin.write("\n")
+            each.stdin.flush()
+        assert [each.wait(120) for each in all_of_them] == [0, 0, 0]

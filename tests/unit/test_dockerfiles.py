@@ -22,6 +22,7 @@ TARGETS = {
     "train": "Dockerfile.train",
     "predictor-cpu": "Dockerfile.serve",
     "predictor-gpu": "Dockerfile.serve",
+    "gateway": "Dockerfile.serve",
 }
 
 
@@ -129,8 +130,9 @@ def test_stages_that_are_copied_from_exist(dockerfile):
 
 
 def test_what_a_stage_installs_from_is_what_it_copied(dockerfile):
-    for name, (_, own) in stages(dockerfile).items():
-        copied = {Path(source).name for source in copied_in(own)}
+    found = stages(dockerfile)
+    for name, (base, own) in found.items():
+        copied = {Path(source).name for source in copied_in(found.get(base, (None, []))[1] + own)}
         for keyword, text in own:
             if keyword == "RUN" and "sbom" not in text:
                 needed = {
@@ -196,18 +198,22 @@ def test_what_is_left_out_has_its_reason(path):
     assert f" {path.name}" in " ".join(file.read_text() for file in DOCKERFILES), "given to install.sh"
 
 
-def test_paths_of_our_library_that_are_left_out_exist_and_are_not_served():
+@pytest.mark.parametrize(
+    ("programs", "needed", "packages"),
+    [
+        ("serving.predictors.__main__, serving.predictors.server", "stocktake.shelf.detector", []),
+        ("serving.gateway.__main__, serving.gateway.worker", "stocktake.storage", ["gateway.without"]),
+    ],
+)
+def test_what_is_left_out_exists_and_is_not_served(programs, needed, packages):
     folders = [Path(path) for path in left_out("library.without", "path") if path != "bin"]
-    code = """
-import sys
-import serving.predictors.__main__, serving.predictors.server
-print(*[name for name in sys.modules if name.startswith("stocktake.")])
-"""
+    code = f"import sys, {programs}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
     )
     imported = done.stdout.split()
-    assert "stocktake.shelf.detector" in imported
+    assert needed in imported
+    assert not {name for each in packages for name in left_out(each, "package")} & set(imported)
     for folder in folders:
         assert (ROOT / "src" / folder).is_dir()
         name = ".".join(folder.parts)

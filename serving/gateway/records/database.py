@@ -71,7 +71,11 @@ class Records:
         """Bring the schema up to date; several may do so at once."""
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
-        with _reported(), self.engine.begin() as connection:
+        with (
+            _reported(),
+            self.engine.connect().execution_options(writes=True) as connection,
+            connection.begin(),
+        ):
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(7420001)"))
             config.attributes["connection"] = connection
@@ -96,7 +100,7 @@ def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def _(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver's own BEGIN comes too late to be IMMEDIATE
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_MS}"):
+        for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

@@ -142,6 +142,12 @@ def count_states(session: Session, job_ids: Sequence[str]) -> dict[str, dict[Sta
     return counts
 
 
+def find_first_photos(session: Session, job_ids: Sequence[str]) -> dict[str, Photo]:
+    """The first photo of each job, for people to recognise it by."""
+    photos = session.scalars(select(Photo).where(Photo.job_id.in_(job_ids), Photo.place == 0))
+    return {photo.job_id: photo for photo in photos}
+
+
 def find_job(session: Session, job_id: str, stores: frozenset[str] | None = None) -> JobSummary | None:
     """A job; None where there is none, or it has a photo of a store that the caller may not see."""
     job = session.get(Job, job_id)

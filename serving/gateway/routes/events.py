@@ -1,11 +1,11 @@
 """A job as it goes on."""
 
-import asyncio
+from asyncio import Semaphore
 from collections.abc import AsyncIterator
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from serving.gateway.dependencies import GatewayOf, Viewer
@@ -17,9 +17,7 @@ from serving.gateway.routes.results import Id
 router = APIRouter(tags=["jobs"])
 HEARTBEAT_S = 15
 COME_BACK_MS = 2000
-MOST = 500  # streams at once
-
-_open = asyncio.BoundedSemaphore(MOST)
+MOST = 500  # followers at once
 
 
 @router.get(
@@ -28,6 +26,7 @@ _open = asyncio.BoundedSemaphore(MOST)
     responses={204: {"description": "all was told: do not come back"}},
 )
 async def job_events(
+    request: Request,
     gateway: GatewayOf,
     user: Viewer,
     job_id: Id,
@@ -43,15 +42,18 @@ async def job_events(
             return Response(status_code=204)
         last_event_id = None
     after = read_event_id(last_event_id)
-    if _open.locked():
+    places: Semaphore = request.app.state.followers
+    if places.locked():
         raise Overloaded(f"{MOST} followers are there already, and more are not served", retry_after_s=10)
     return EventSourceResponse(
-        _told(follow(gateway.records, job_id, after)), ping=HEARTBEAT_S, headers={"X-Accel-Buffering": "no"}
+        _told(follow(gateway.records, job_id, after), places),
+        ping=HEARTBEAT_S,
+        headers={"X-Accel-Buffering": "no"},
     )
 
 
-async def _told(events: AsyncIterator[Event]) -> AsyncIterator[ServerSentEvent]:
-    async with _open:
+async def _told(events: AsyncIterator[Event], places: Semaphore) -> AsyncIterator[ServerSentEvent]:
+    async with places:
         try:
             async for event in events:
                 yield ServerSentEvent(event.data, event=event.name, id=event.id, retry=COME_BACK_MS)

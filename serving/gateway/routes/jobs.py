@@ -45,9 +45,7 @@ async def submit_job(
     await queue.admit(1)  # before megabytes are sent in vain
     job = await read_job(request, gateway, user, idempotency_key)
     if job.id is None:
-        await queue.admit(len(job.photos))
-        job = await keep(gateway, job, {})
-        await put(queue, job, [photo for photo in job.photos if photo.state == State.QUEUED])
+        job = await submit(gateway, queue, job)
     return await show_job(gateway, user, job.id)
 
 
@@ -72,6 +70,16 @@ async def get_job(gateway: GatewayOf, user: Viewer, job_id: Id) -> JobView:
 @router.post("/api/jobs/{job_id}/retry", status_code=202)
 async def retry_job(gateway: GatewayOf, user: Admin, job_id: Id) -> JobView:
     """Try the photos of a job again that were given up."""
+    return await retry(gateway, user, job_id)
+
+
+async def retry(gateway: Gateway, user: User, job_id: str) -> JobView:
+    """Put the dead photos of a job into the queue again.
+
+    Raises:
+        NotFound: there is no such job.
+        Unavailable: there is no queue, or it takes nothing.
+    """
     queue = queue_of(gateway)
     await show_job(gateway, user, job_id)
 
@@ -99,6 +107,18 @@ def queue_of(gateway: Gateway) -> Queue:
             retry_after_s=3600,
         )
     return gateway.queue
+
+
+async def submit(gateway: Gateway, queue: Queue, job: Job) -> Job:
+    """Write a job down, and put its photos into the queue; returns it, or the one that was there first.
+
+    Raises:
+        Overloaded, Unavailable: it is not taken.
+    """
+    await queue.admit(len(job.photos))
+    job = await keep(gateway, job, {})
+    await put(queue, job, [photo for photo in job.photos if photo.state == State.QUEUED])
+    return job
 
 
 async def put(queue: Queue, job: Job, waiting: list[Photo]) -> None:

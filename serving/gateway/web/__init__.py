@@ -1,0 +1,1 @@
+"""Pages for people, made on the server; what little script there is makes them livelier."""

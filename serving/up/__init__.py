@@ -1,0 +1,1 @@
+"""Everything on one machine, as plain processes."""

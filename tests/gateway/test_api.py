@@ -1,0 +1,228 @@
+"""The API over real HTTP, with real records, photos and predictors."""
+
+import csv
+import io
+import json
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.gateway.access import Role
+from tests.gateway_thread import grey_photo, shelf_photo
+
+PNG = {"Content-Type": "image/png"}
+
+
+@pytest.fixture(scope="module")
+def client(gateway):
+    with gateway.client("operator") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def shelf(client):
+    """A photo of a shelf with one void, answered."""
+    about = {"task": "shelves", "store": "Main Street", "bay": "7", "camera": "c1"}
+    answer = client.post(
+        "/api/photos", data=about, files={"photo": ("bay 7.png", shelf_photo(), "image/png")}
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def pixels_of(answer: httpx.Response) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB")).astype(int)
+
+
+def test_a_form_with_a_shelf(shelf):
+    assert shelf["state"] == "done"
+    assert (shelf["store"], shelf["bay"], shelf["camera"], shelf["name"]) == (
+        "Main Street", "7", "c1", "bay 7.png",
+    )  # fmt: skip
+    assert (shelf["width"], shelf["height"], shelf["void_count"], shelf["attempts"]) == (128, 128, 1, 1)
+    assert shelf["osa"] == shelf["report"]["osa"] < 1
+    assert shelf["report"]["voids"][0]["tier"] == 2
+    assert (shelf["model"], len(shelf["model_version"])) == ("shelf-detector", 12)
+    assert shelf["taken_at"] == shelf["received_at"] <= shelf["answered_at"]
+
+
+def test_a_raw_body_with_a_bin(client):
+    query = {"task": "bins", "store": "dc", "expected_quantity": "3", "taken_at": "2026-01-02T03:04:05+01:00"}
+    said = client.post("/api/photos", params=query, content=grey_photo(150), headers=PNG).json()
+    assert (said["count"], said["verdict"], said["expected_quantity"]) == (3, "accept", 3)
+    assert said["taken_at"] == "2026-01-02T02:04:05.000Z"
+    assert "annotated" not in said["links"]
+
+
+def test_what_was_answered_is_found_again(client, shelf):
+    assert client.get(shelf["links"]["self"]).json() == shelf
+    job = client.get(shelf["links"]["job"]).json()
+    assert (job["state"], job["photo_count"]) == ("done", {"done": 1})
+    assert [photo["id"] for photo in job["photos"]] == [shelf["id"]]
+    found = client.get("/api/photos", params={"store": "Main Street", "bay": "7", "state": "done"}).json()
+    assert shelf["id"] in [photo["id"] for photo in found["items"]]
+    assert client.get("/api/photos", params={"store": "Main street"}).json() == {"items": [], "next": None}
+
+
+def test_pages_follow_each_other(client):
+    for number in range(5):
+        query = {"task": "bins", "store": "pages", "taken_at": f"2026-01-0{number % 2 + 1}T00:00:00Z"}
+        assert client.post("/api/photos", params=query, content=grey_photo(100), headers=PNG).is_success
+    seen, cursor = [], None
+    while True:
+        page = client.get(
+            "/api/photos", params={"store": "pages", "limit": 2, **({"cursor": cursor} if cursor else {})}
+        )
+        seen += [(photo["taken_at"], photo["id"]) for photo in page.json()["items"]]
+        if (cursor := page.json()["next"]) is None:
+            break
+    assert len(set(seen)) == 5
+    assert seen == sorted(seen, reverse=True)
+    since = client.get("/api/photos", params={"store": "pages", "since": "2026-01-02T00:00:00Z"}).json()
+    assert len(since["items"]) == 2
+    jobs = client.get("/api/jobs", params={"limit": 1}).json()
+    assert len(jobs["items"]) == 1
+    assert client.get("/api/jobs", params={"cursor": jobs["next"]}).json()["items"]
+
+
+def test_a_table_of_photos(client):
+    name = "=SUM(A1:A9)"
+    files = {"photo": (name, grey_photo(50), "image/png")}
+    assert client.post("/api/photos", data={"task": "bins", "store": "table"}, files=files).is_success
+    answer = client.get("/api/photos.csv", params={"store": "table"})
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    (row,) = csv.DictReader(io.StringIO(answer.text))
+    assert (row["store"], row["count"], row["name"]) == ("table", "1", "'=SUM(A1:A9)")
+
+
+def test_the_picture_as_it_came(client, shelf):
+    answer = client.get(shelf["links"]["image"])
+    assert answer.content == shelf_photo()
+    assert answer.headers["content-type"] == "image/png"
+    assert "sandbox" in answer.headers["content-security-policy"]
+    again = client.get(shelf["links"]["image"], headers={"If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_the_picture_painted(client, shelf):
+    plain = pixels_of(client.get(shelf["links"]["image"], params={"width": 128}))
+    painted = pixels_of(client.get(shelf["links"]["annotated"]))
+    assert painted.shape == plain.shape == (128, 128, 3)
+    x0, y0, x1, y1 = map(int, shelf["report"]["voids"][0]["box"])
+    void = painted[y0 + 3 : y1 - 3, x0 + 3 : x1 - 3].mean((0, 1))
+    assert void[0] > void[1] + 20, "red where it was black"
+    small = pixels_of(client.get(shelf["links"]["annotated"] + "&width=64"))
+    assert small.shape == (64, 64, 3)
+
+
+def test_a_void_cut_out(client, shelf):
+    crop = pixels_of(client.get(f"/api/photos/{shelf['id']}/voids/0.jpg"))
+    assert crop.shape[0] <= 30
+    assert crop[crop.shape[0] // 2, crop.shape[1] // 2].max() < 60, "the void is dark"
+    missing = client.get(f"/api/photos/{shelf['id']}/voids/1.jpg")
+    assert (missing.status_code, missing.json()) == (
+        404, {"error": "the report of this photo has 1 voids, counted from 0"},
+    )  # fmt: skip
+
+
+def test_roles(gateway, shelf):
+    with gateway.client("viewer") as viewer:
+        assert viewer.get("/api/photos").status_code == 200
+        refused = viewer.post("/api/photos", params={"task": "bins"}, content=b"", headers=PNG)
+        assert (refused.status_code, refused.json()) == (
+            403, {"error": "token 'viewer' is of role viewer; this needs operator"},
+        )  # fmt: skip
+    with gateway.client("operator") as operator:
+        assert operator.delete(shelf["links"]["self"]).status_code == 403
+        assert operator.get("/api/tokens").status_code == 403
+    with gateway.client("admin") as admin:
+        names = [token["name"] for token in admin.get("/api/tokens").json()["items"]]
+        assert {"admin", "operator", "viewer"} <= set(names)
+
+
+def test_a_token_of_one_store(gateway, client, shelf):
+    other = client.post(
+        "/api/photos", params={"task": "bins", "store": "north"}, content=grey_photo(50), headers=PNG
+    )
+    with gateway.client(token=gateway.token("north", Role.OPERATOR, ["north"])) as north:
+        assert north.get(shelf["links"]["self"]).status_code == 404
+        assert north.get(shelf["links"]["image"]).status_code == 404
+        assert north.get(shelf["links"]["job"]).status_code == 404
+        assert north.get(other.json()["links"]["job"]).status_code == 200
+        assert {photo["store"] for photo in north.get("/api/photos").json()["items"]} == {"north"}
+        assert "Main Street" not in north.get("/api/photos.csv").text
+        refused = north.post("/api/photos", params={"task": "bins"}, content=grey_photo(50), headers=PNG)
+        assert (refused.status_code, refused.json()) == (
+            403, {"error": "token 'north' may submit photos of these stores only: north"},
+        )  # fmt: skip
+
+
+def test_the_same_key_gets_the_same_answer(gateway, client):
+    send = {"params": {"task": "bins", "store": "twice"}, "content": grey_photo(100)}
+    first = client.post("/api/photos", **send, headers={**PNG, "Idempotency-Key": "k1"})
+    again = client.post("/api/photos", **send, headers={**PNG, "Idempotency-Key": "k1"})
+    assert first.json() == again.json()
+    assert len(client.get("/api/photos", params={"store": "twice"}).json()["items"]) == 1
+    with gateway.client("admin") as somebody_else:
+        theirs = somebody_else.post("/api/photos", **send, headers={**PNG, "Idempotency-Key": "k1"})
+        assert theirs.json()["id"] != first.json()["id"]
+
+
+def test_deleting_a_photo(gateway, client):
+    send = {"params": {"task": "bins", "store": "gone"}, "headers": PNG}
+    first, twin = (client.post("/api/photos", content=grey_photo(120), **send).json() for _ in range(2))
+    with gateway.client("admin") as admin:
+        assert admin.delete(first["links"]["self"]).status_code == 204
+        assert admin.get(first["links"]["self"]).status_code == 404
+        assert admin.get(first["links"]["job"]).status_code == 404
+        assert admin.get(twin["links"]["image"]).content == grey_photo(120), "another photo is the same file"
+        assert admin.delete(twin["links"]["self"]).status_code == 204
+        assert admin.delete(twin["links"]["self"]).status_code == 404
+    files = [path for path in (gateway.folder / "photos").rglob("*") if path.is_file()]
+    assert grey_photo(120) not in [path.read_bytes() for path in files]
+
+
+def test_headers_of_every_answer(client, shelf):
+    for path in ("/api/photos", "/nowhere", shelf["links"]["image"]):
+        headers = client.get(path, headers={"X-Request-Id": "mine"}).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "same-origin"
+        assert headers["x-frame-options"] == "DENY"
+        assert "default-src" in headers["content-security-policy"]
+        assert headers["x-request-id"] == "mine"
+        assert "access-control-allow-origin" not in headers
+        assert "server" not in headers
+    assert client.get("/api/photos").headers["cache-control"] == "no-store"
+
+
+def test_health_and_metrics(gateway, shelf):
+    with httpx.Client(base_url=gateway.url, timeout=60) as nobody:
+        assert nobody.get("/healthz").json() == {"live": True}
+        parts = {"records": True, "photos": True, "shelves": True, "bins": True, "queue": None}
+        assert nobody.get("/readyz").json() == {"ready": True, **parts}
+        text = nobody.get("/metrics").text
+    assert 'stocktake_gateway_requests_total{code="200",method="POST",route="/api/photos"}' in text
+    assert 'stocktake_gateway_photos{state="queued"} 0.0' in text
+    assert "Main Street" not in text
+
+
+def test_jobs_need_a_queue(client):
+    answer = client.post("/api/jobs", json={"task": "bins", "photos": [{"url": "http://a/b"}]})
+    assert answer.status_code == 503
+    assert "STOCKTAKE_GATEWAY_REDIS" in answer.json()["error"]
+
+
+def test_errors_have_one_form(client):
+    for answer in (client.get("/nowhere"), client.put("/api/photos"), client.get("/api/photos?limit=0")):
+        assert 400 <= answer.status_code < 500
+        assert list(answer.json()) == ["error"]
+    assert client.get("/api/photos?limit=zero").json()["error"].startswith("limit: ")
+    assert client.get("/api/photos?stroe=x").json() == {"error": "stroe: Extra inputs are not permitted"}
+
+
+def test_no_documentation_from_elsewhere(client):
+    assert client.get("/docs").status_code == 404
+    assert client.get("/api/docs").status_code == 404
+    assert json.loads(client.get("/api/openapi.json").text)["info"]["title"] == "stocktake"
