@@ -24,6 +24,7 @@ def create_app(gateway: Gateway, access: Access) -> FastAPI:
     app = describe_app()
     app.state.gateway, app.state.access = gateway, access
     app.state.rates = Rates(gateway.settings.requests_per_minute)
+    app.state.followers = Semaphore(events.MOST)
     app.state.uploads = Semaphore(gateway.settings.uploads)
     app.state.drawing = CapacityLimiter(DRAWN_AT_ONCE)
     add_error_handlers(app)
@@ -39,7 +40,6 @@ def describe_app() -> FastAPI:
     app = FastAPI(
         title="stocktake", version="1", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
     )
-    app.state.followers = Semaphore(events.MOST)
     for routes in (health, photos, jobs, events, results, admin):
         app.include_router(routes.router)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
