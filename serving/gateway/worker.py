@@ -39,7 +39,8 @@ async def work(gateway: Gateway, host: str = "127.0.0.1", port: int = 9090) -> N
     `host`, `port`: where it says how it is, see `probes`.
 
     Raises:
-        SettingsError: there is no queue, or the port is taken.
+        SettingsError: there is no queue.
+        OSError: the port is taken.
     """
     settings, records, queue = gateway.settings, gateway.records, gateway.queue
     if queue is None:
