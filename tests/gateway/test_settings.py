@@ -14,7 +14,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs/gateway.md"
 def test_the_table_in_the_documentation():
     rows = re.findall(r"^\| `([A-Z_]+)` \| (?:`(.*?)`)? ?\|", DOCUMENT.read_text(), re.MULTILINE)
     fields = GatewaySettings.model_fields
-    assert {name: default for name, default in rows} == {
+    assert dict(rows) == {
         name.upper(): "" if field.default in (None, frozenset()) else str(field.default)
         for name, field in fields.items()
     }
