@@ -15,6 +15,8 @@ def evaluate_shelf_detector(
     weights: str,
     size: str,
     img: int,
+    feedback: str,
+    scored: dsl.Output[dsl.Model],
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
@@ -31,6 +33,8 @@ def evaluate_shelf_detector(
         weights: What training started from, scored too if it is a detector of products.
         size: As in training.
         img: As in training.
+        feedback: Index of what people said about voids, which the confidence learns from; empty for none.
+        scored: The model dir as it was scored: another one only where it has learnt from feedback.
         evaluation: Folder with metrics.json, report.html, summary.md and annotated photos.
         metrics: Average precision and voids.
         report: Tables, curves and annotated photos.
@@ -43,13 +47,15 @@ def evaluate_shelf_detector(
     from stocktake.registry import fetch_champion
     from stocktake.shelf.evaluation import evaluate
     from stocktake.shelf.export import export_start
+    from stocktake.shelf.recalibration import recalibrate
     from stocktake.tracking import start_run
 
-    index_path, scratch = Path(index.path), Path(card.path).parent
+    index_path, ours, scratch = Path(index.path), Path(scored.path), Path(card.path).parent
     before = export_start(weights, size, img, index_path, scratch / "before")
     with start_run("evaluate", run_id=run_id):
+        learnt = recalibrate(Path(model.path), ours, feedback, index_path)
         champion = fetch_champion(model_name, scratch / "champion")
-        result = evaluate(Path(model.path), index_path, Path(evaluation.path), split, before, champion)
+        result = evaluate(ours, index_path, Path(evaluation.path), split, before, champion, learnt)
     copyfile(result.report, report.path)
     copyfile(result.summary, card.path)
     metrics.metadata.update({name: value for name, value in result.metrics.items() if isfinite(value)})

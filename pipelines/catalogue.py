@@ -78,7 +78,7 @@ PIPELINES = {
     "shelf_detector": Pipeline(
         "shelf_detector",
         shelf_detector.shelf_detector,
-        frozenset({"source"}),
+        frozenset({"source", "feedback"}),
         frozenset({"weights", "hyp"}),
         shelf_detector.check,
         shelf_detector.check_here,

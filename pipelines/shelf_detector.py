@@ -61,6 +61,7 @@ def shelf_detector(
     node_selector: dict = {},  # noqa: B006 - Kubeflow takes no other default, and nobody changes it
     tolerations: list = [],  # noqa: B006
     split: str = "test",
+    feedback: str = "",
     model_name: str = "shelf-detector",
     deploy: bool = False,
     code_version: str = "",
@@ -87,6 +88,7 @@ def shelf_detector(
         node_selector: Labels of the nodes with GPUs on the cluster.
         tolerations: Of taints of these nodes, such as those of spot instances.
         split: Photos that models are scored on: test, or val, on which none is promoted.
+        feedback: What people said about voids, as the gateway exports it: file or s3:// object; or empty.
         model_name: Registered model, and hence the InferenceService that serves it.
         deploy: Serve the champion at the end, on a cluster that has the InferenceService.
         code_version: Version of the code, so that no step is answered from the cache of another one.
@@ -111,12 +113,12 @@ def shelf_detector(
     evaluated = evaluate_shelf_detector(
         index=prepared.outputs["index"], model=trained.outputs["model"],
         run_id=trained.outputs["run_id"], model_name=model_name, split=split, weights=weights, size=model,
-        img=img,
+        img=img, feedback=feedback,
     )  # fmt: skip
     place(evaluated, "8", "16Gi", hours=6)
     evaluated.set_caching_options(False)  # like the next step: the champion may be another one by now
     promoted = promote_model(
-        index=prepared.outputs["index"], model=trained.outputs["model"],
+        index=prepared.outputs["index"], model=evaluated.outputs["scored"],
         evaluation=evaluated.outputs["evaluation"], run_id=trained.outputs["run_id"],
         model_name=model_name, split=split,
     )  # fmt: skip
@@ -124,7 +126,7 @@ def shelf_detector(
     promoted.set_caching_options(False)
     deploy_if(deploy, prepared, promoted, model_name)
     return Outputs(
-        prepared.outputs["index"], trained.outputs["model"], evaluated.outputs["report"],
+        prepared.outputs["index"], evaluated.outputs["scored"], evaluated.outputs["report"],
         evaluated.outputs["card"], evaluated.outputs["metrics"], evaluated.outputs["evaluation"],
         promoted.outputs["promoted"], promoted.outputs["reason"], promoted.outputs["model_uri"],
     )  # fmt: skip
@@ -136,6 +138,7 @@ def check(arguments: Mapping[str, Any]) -> None:
     Raises:
         SettingsError, DataError, ModelError: a value is impossible.
     """
+    from stocktake.feedback import read_feedback
     from stocktake.shelf.hyp import load_hyp
     from stocktake.shelf.sku110k_exclusions import EXCLUSIONS
     from stocktake.shelf.sku110k_source import check_source
@@ -147,6 +150,8 @@ def check(arguments: Mapping[str, Any]) -> None:
     _train_settings(arguments)
     check_weights(arguments["weights"], arguments["model"])
     check_source(arguments["source"])
+    if (feedback := arguments["feedback"]) and "://" not in feedback:
+        read_feedback(feedback)
 
 
 def check_here(arguments: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@
 
 Both are processes of their own on the loopback device, with records in SQLite and photos in a folder. One
 client asks one of them at a time, in turn, each request with a photo that neither has seen. Prints one JSON
-object: milliseconds of both at p50, and of what lies between neighbours; CPU seconds of each process per request.
+object: milliseconds of both at p50, and of the difference of neighbours; CPU milliseconds of each process.
 """
 
 import argparse
@@ -154,7 +154,7 @@ async def _ask_in_turn(
 
 
 def _cpu(processes: tuple[psutil.Process, ...]) -> "np.ndarray[Any, Any]":
-    """Seconds of user and system that each has used; counted in ticks of 10 ms, which many requests even out."""
+    """Seconds of user and system that each has used, in ticks of 10 ms, which many requests even out."""
     return np.array([times.user + times.system for times in (each.cpu_times() for each in processes)])
 
 

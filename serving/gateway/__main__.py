@@ -1,4 +1,4 @@
-"""The gateway: python -m serving.gateway {serve,worker,migrate,expire,token,dead}."""
+"""The gateway: python -m serving.gateway {serve,worker,migrate,expire,feedback,token,dead}."""
 
 import argparse
 import sys
@@ -74,6 +74,13 @@ def _parser() -> argparse.ArgumentParser:
     migrate.set_defaults(run=commands.migrate)
     expire = verbs.add_parser("expire", help="delete photos and records whose time is over")
     expire.set_defaults(run=commands.expire)
+    feedback = verbs.add_parser(
+        "feedback", help="write what people said about photos to a file, for training"
+    )
+    feedback.add_argument(
+        "--to", required=True, metavar="URI", help="file or s3:// object, such as feedback.jsonl"
+    )
+    feedback.set_defaults(run=commands.export)
     _add_token(verbs.add_parser("token", help="who may use the gateway"))
     dead = verbs.add_parser("dead", help="list photos that were given up, or try them again")
     dead.add_argument("--retry", action="store_true", help="try all of them again; a worker takes them")

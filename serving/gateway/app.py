@@ -13,7 +13,7 @@ from serving.gateway.http_errors import add_error_handlers
 from serving.gateway.middleware import Observed
 from serving.gateway.openapi import describe
 from serving.gateway.rates import Rates
-from serving.gateway.routes import admin, events, health, jobs, photos, results
+from serving.gateway.routes import admin, alerts, bays, events, feedback, health, jobs, photos, results
 
 GRACE_S = 30  # that requests have to end after SIGTERM
 DRAWN_AT_ONCE = 2  # pictures; each takes a core
@@ -24,9 +24,9 @@ def create_app(gateway: Gateway, access: Access) -> FastAPI:
     app = describe_app()
     app.state.gateway, app.state.access = gateway, access
     app.state.rates = Rates(gateway.settings.requests_per_minute)
-    app.state.followers = Semaphore(events.MOST)
     app.state.uploads = Semaphore(gateway.settings.uploads)
     app.state.drawing = CapacityLimiter(DRAWN_AT_ONCE)
+    app.state.followers = Semaphore(events.MOST)
     add_error_handlers(app)
     app.add_middleware(Observed)
     return app
@@ -40,7 +40,7 @@ def describe_app() -> FastAPI:
     app = FastAPI(
         title="stocktake", version="1", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
     )
-    for routes in (health, photos, jobs, events, results, admin):
+    for routes in (health, photos, jobs, events, results, alerts, feedback, bays, admin):
         app.include_router(routes.router)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app

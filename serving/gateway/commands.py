@@ -4,9 +4,10 @@ import asyncio
 import logging
 from argparse import Namespace
 
+import uvloop
 from sqlalchemy import select
 
-from serving.gateway import access, retention
+from serving.gateway import access, feedback_export, retention
 from serving.gateway.app import create_app, create_server
 from serving.gateway.gateway import open_gateway
 from serving.gateway.records import photos
@@ -27,7 +28,7 @@ def serve(settings: GatewaySettings, args: Namespace) -> None:
         )
     if settings.redis is None:
         logger.warning("STOCKTAKE_GATEWAY_REDIS is not set: photos are taken one at a time, no jobs of many")
-    asyncio.run(_serve(settings, args))
+    uvloop.run(_serve(settings, args))
 
 
 async def _serve(settings: GatewaySettings, args: Namespace) -> None:
@@ -68,6 +69,13 @@ def expire(settings: GatewaySettings, _args: Namespace) -> None:
         f"deleted {done.files} files of {done.photos} photos older than {settings.retention_days} days, and "
         f"{done.records} photos and {done.jobs} jobs older than {settings.record_days} days"
     )
+
+
+def export(settings: GatewaySettings, args: Namespace) -> None:
+    """Write what people said about photos to a feedback index."""
+    records = Records(settings.database)
+    print(feedback_export.export_feedback(records, settings.photos, args.to))
+    records.close()
 
 
 def token_add(settings: GatewaySettings, args: Namespace) -> None:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from serving.gateway.records.tables import Photo
 from serving.gateway.views import PhotoSummary
@@ -13,13 +13,17 @@ ROWS_AT_ONCE = 200
 
 
 def csv_rows(photos: Iterable[Photo]) -> Iterator[str]:
+    """Lines of a CSV file of photos, see `csv_lines`."""
+    return csv_lines(COLUMNS, (PhotoSummary.of(photo).model_dump(mode="json") for photo in photos))
+
+
+def csv_lines(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> Iterator[str]:
     """Lines of a CSV file, its header first; no cell is a formula."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for number, photo in enumerate(photos, start=1):
-        row = PhotoSummary.of(photo).model_dump(mode="json")
-        writer.writerow([as_cell(row[name]) for name in COLUMNS])
+    writer.writerow(columns)
+    for number, row in enumerate(rows, start=1):
+        writer.writerow([as_cell(row[name]) for name in columns])
         if number % ROWS_AT_ONCE == 0:
             yield _take(text)
     yield _take(text)

@@ -3,14 +3,17 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from anyio import to_thread
 
+from serving.gateway import alerts
 from serving.gateway.answering import Answering, Observer
 from serving.gateway.predictors import Predictors
 from serving.gateway.queue import Queue, open_queue
 from serving.gateway.records.database import Records
 from serving.gateway.settings import GatewaySettings
+from stocktake.alerts.rules import AlertRules
 from stocktake.storage import Store, open_store
 
 
@@ -41,7 +44,8 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
         predictors = Predictors(settings)
         parts.push_async_callback(predictors.close)
         store = open_store(settings.photos)
-        observe: Observer = lambda _session, _photo: None  # noqa: E731
+        rules = AlertRules(settings.alert_open_after, settings.alert_close_after)
+        observe: Observer = partial(alerts.observe, rules=rules)
         answering = Answering(records, store, predictors, settings.attempts, observe)
         queue = await parts.enter_async_context(open_queue(settings)) if settings.redis else None
         yield Gateway(settings, records, store, predictors, answering, observe, queue)

@@ -3,9 +3,10 @@
 import json
 import struct
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
-import httpx
+import aiohttp
 
 from serving.gateway.errors import Away, DeadlineExceeded, Overloaded, Unavailable
 from serving.gateway.records.tables import Task
@@ -13,6 +14,8 @@ from serving.gateway.settings import GatewaySettings
 from stocktake.errors import BadRequest, PhotoTooLarge, UnsupportedImage
 
 CONNECTIONS = 64
+CONNECT_S = 5.0
+READY = aiohttp.ClientTimeout(total=CONNECT_S)
 OUTPUTS = {Task.SHELVES: ("report", "boxes", "scores"), Task.BINS: ("count", "probabilities")}
 VERIFIED = ("match_probability", "verdict")  # where a quantity is sent, too
 OF_THE_PHOTO: dict[int, type[BadRequest]] = {400: BadRequest, 413: PhotoTooLarge, 415: UnsupportedImage}
@@ -41,25 +44,28 @@ class Predictors:
             Task.BINS: (settings.bins_url.rstrip("/"), settings.bins_model),
         }
         token = settings.predictor_token
-        self._http = httpx.AsyncClient(
-            timeout=httpx.Timeout(settings.deadline_s, connect=5.0),
-            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
-            headers={"Authorization": f"Bearer {token.get_secret_value()}"} if token else {},
-            trust_env=False,
+        self._http = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=settings.deadline_s, sock_connect=CONNECT_S),
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={
+                "Accept-Encoding": "identity",  # to pack an answer costs more than to send it
+                **({"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}),
+            },
         )
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._http.close()
 
     async def is_ready(self, task: Task) -> bool:
         """Whether the model of a task would answer."""
         url, model = self._places[task]
         try:
-            answer = await self._http.get(f"{url}/v2/models/{model}/ready", timeout=5.0)
-        except httpx.HTTPError:
+            async with self._http.get(f"{url}/v2/models/{model}/ready", timeout=READY) as answer:
+                return answer.status == HTTPStatus.OK
+        except (aiohttp.ClientError, TimeoutError):
             return False
-        return answer.status_code == httpx.codes.OK
 
     async def ask(self, task: Task, photo: bytes, expected_quantity: int | None = None) -> Answer:
         """What is on a photo: a whole JPEG, PNG or WebP file.
@@ -72,16 +78,19 @@ class Predictors:
         url, model = self._places[task]
         body, headers = _request(task, photo, expected_quantity)
         try:
-            answer = await self._http.post(f"{url}/v2/models/{model}/infer", content=body, headers=headers)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            async with self._http.post(
+                f"{url}/v2/models/{model}/infer", data=body, headers=headers, allow_redirects=False
+            ) as answer:
+                content = await answer.read()
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Away(f"{model} cannot be reached: {type(error).__name__}") from error
-        except httpx.TimeoutException as error:
+        except TimeoutError as error:
             raise DeadlineExceeded(f"{model} did not answer in time") from error
-        except httpx.HTTPError as error:
+        except aiohttp.ClientError as error:
             raise Unavailable(f"{model} cannot be reached: {type(error).__name__}") from error
-        if answer.status_code != httpx.codes.OK:
-            raise _refusal(model, answer)
-        return _read(task, answer.content)
+        if answer.status != HTTPStatus.OK:
+            raise _refusal(model, answer, content)
+        return _read(task, content)
 
 
 def _request(task: Task, photo: bytes, expected_quantity: int | None) -> tuple[bytes, dict[str, str]]:
@@ -99,19 +108,19 @@ def _request(task: Task, photo: bytes, expected_quantity: int | None) -> tuple[b
     return b"".join((header, struct.pack("<I", len(photo)), photo)), headers
 
 
-def _refusal(model: str, answer: httpx.Response) -> Exception:
+def _refusal(model: str, answer: aiohttp.ClientResponse, content: bytes) -> Exception:
     try:
-        said = str(answer.json()["error"])[:500]
+        said = str(json.loads(content)["error"])[:500]
     except (ValueError, KeyError, TypeError):
-        said = f"HTTP {answer.status_code}"
-    if fault := OF_THE_PHOTO.get(answer.status_code):
+        said = f"HTTP {answer.status}"
+    if fault := OF_THE_PHOTO.get(answer.status):
         return fault(said)
-    if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         after = answer.headers.get("Retry-After", "")
         return Overloaded(f"{model} has too much to do", int(after) if after.isdigit() else 1)
-    if answer.status_code == httpx.codes.GATEWAY_TIMEOUT:
+    if answer.status == HTTPStatus.GATEWAY_TIMEOUT:
         return DeadlineExceeded(f"{model} did not answer in time")
-    if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+    if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
         return Away(f"{model} is not ready: {said}")
     return Unavailable(f"{model} refuses: {said}")
 

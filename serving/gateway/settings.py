@@ -44,6 +44,8 @@ class GatewaySettings(BaseSettings):
     retry_at_most_s: float = Field(60.0, gt=0)
     reclaim_s: float = Field(60.0, ge=1)  # after which the photos of a worker that is silent are another's
     reconcile_s: float = Field(30.0, gt=0)  # between two looks for photos that the queue has lost
+    alert_open_after: int = Field(2, ge=1, le=100)  # photos that show a void, until somebody is told
+    alert_close_after: int = Field(2, ge=1, le=100)  # photos that show it refilled, until it is over
     photo_hosts: Hosts = frozenset()  # whose photos may be fetched by URL
     private_hosts: Hosts = frozenset()  # of both, which may be at addresses that are not public
     webhook_hosts: Hosts = frozenset()  # that may be called when a job is done

@@ -256,7 +256,7 @@ def test_a_predictor_that_is_down(start_gateway):
     gateway = start_gateway(bins_url="http://127.0.0.1:9")
     with gateway.client() as client:
         answer = client.post("/api/photos", params=BINS, content=grey_photo(50), headers=PNG)
-        assert refused(answer) == (503, "bin-counter cannot be reached: ConnectError")
+        assert refused(answer) == (503, "bin-counter cannot be reached: ClientConnectorError")
         assert int(answer.headers["retry-after"]) >= 1
         assert photos_in(gateway) == 0
         assert client.get("/readyz").json() | {"bins": False, "ready": True} == client.get("/readyz").json()

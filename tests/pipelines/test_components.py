@@ -76,10 +76,10 @@ def trained(artifacts, prepared):
 
 @pytest.fixture(scope="module")
 def evaluated(artifacts, prepared, trained):
-    made = artifacts("evaluate", evaluation=dsl.Artifact, **PAGES)
+    made = artifacts("evaluate", scored=dsl.Model, evaluation=dsl.Artifact, **PAGES)
     evaluate_shelf_detector.python_func(
         index=prepared.index, model=trained.model, run_id=trained.run_id, model_name="shelf-test",
-        split="test", **START, **made,
+        split="test", feedback="", **START, **made,
     )  # fmt: skip
     return SimpleNamespace(**made)
 

@@ -12,6 +12,8 @@ from uuid import uuid4
 from sqlalchemy import JSON, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, deferred, mapped_column, relationship
 
+from stocktake.alerts.rules import AlertState
+
 NAME = String(100)  # of a shop, bay, camera, token
 SHA256 = String(64)
 
@@ -42,17 +44,6 @@ class Priority(StrEnum):
     HIGH = "high"
     NORMAL = "normal"
     LOW = "low"
-
-
-class AlertState(StrEnum):
-    """What became of an alert."""
-
-    PENDING = "pending"  # seen, but not often enough to tell anybody
-    OPEN = "open"
-    ACKNOWLEDGED = "acknowledged"
-    SNOOZED = "snoozed"
-    CLOSED = "closed"  # refilled
-    DISMISSED = "dismissed"  # somebody said that it is no void
 
 
 def now() -> datetime:
@@ -154,14 +145,14 @@ class Alert(Table):
     facings: Mapped[int]
     kind: Mapped[str] = mapped_column(String(20))
     confidence: Mapped[float]
-    severity: Mapped[float] = mapped_column(default=0.0, index=True)  # facings x hours
+    severity: Mapped[float] = mapped_column(default=0.0, index=True)  # facings x hours, first to last seen
     state: Mapped[AlertState] = mapped_column(String(20), default=AlertState.PENDING)
     seen: Mapped[int] = mapped_column(default=1)  # photos that show it
-    missed: Mapped[int] = mapped_column(default=0)  # photos since that do not
+    missed: Mapped[int] = mapped_column(default=0)  # photos since that show it refilled
     first_seen: Mapped[datetime]
     last_seen: Mapped[datetime]
     last_photo_id: Mapped[str] = mapped_column(ForeignKey("photos.id", ondelete="CASCADE"))
-    closed_at: Mapped[datetime | None] = mapped_column(default=None)
+    closed_at: Mapped[datetime | None] = mapped_column(default=None)  # refilled, dismissed or merged
     snoozed_until: Mapped[datetime | None] = mapped_column(default=None)
     changed_by: Mapped[str | None] = mapped_column(NAME, default=None)
 

@@ -26,6 +26,7 @@ def add_to(groups: Any) -> None:
         _add_prepare,
         _add_train,
         _add_export,
+        _add_labelling,
         partial(score_verbs.add_evaluate, "shelf", evaluate=_evaluate),
         partial(score_verbs.add_precisions, "shelf", set_precisions=_set_precisions),
         partial(score_verbs.add_register, "shelf", name="shelf-detector"),
@@ -96,6 +97,22 @@ def _ingest(options: Options) -> None:
         options.limit,
     )
     say_written(options.out, "index.parquet", "report.html")
+
+
+def _add_labelling(verbs: Any) -> None:
+    text = "make an index of the photos whose voids people have judged, for labelling"
+    parser = _verb(verbs, "labelling", _labelling, text, "feedback.jsonl --out runs/labelling")
+    parser.add_argument("feedback", help="feedback index of the gateway: a file or s3:// object")
+    parser.add_argument("--out", type=Path, required=True, help="folder for index.parquet")
+
+
+def _labelling(options: Options) -> None:
+    from stocktake.shelf.labelling import write_labelling_set
+
+    index = write_labelling_set(options.feedback, options.out)
+    left_out = index.metadata["left_out"]["judged_in_part"]
+    print(f"{len(index.photos)} photos; left out: {left_out} that are judged in part")
+    say_written(options.out, "index.parquet")
 
 
 def _add_prepare(verbs: Any) -> None:

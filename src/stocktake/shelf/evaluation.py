@@ -35,6 +35,7 @@ from stocktake.shelf.evaluation_scores import Scores, calibrate, score_scenes
 from stocktake.shelf.examination import Examined, Examiner
 from stocktake.shelf.examples import draw_examples
 from stocktake.shelf.precisions import figures_of
+from stocktake.shelf.recalibration import Recalibration
 from stocktake.shelf.void_trials import ANY_CONFIDENCE, OURS
 from stocktake.void_kinds import LOW_STOCK
 
@@ -48,6 +49,7 @@ def evaluate(
     split: str = "test",
     before: Path | None = None,
     champion: Path | None = None,
+    learnt: Recalibration | None = None,
     tilt_photos: int = 200,
     workers: int | None = None,
     seed: int = 0,
@@ -66,6 +68,7 @@ def evaluate(
         split: train, val or test.
         before: model dir of the weights that training began with, scored alongside.
         champion: model dir of the present champion, scored alongside.
+        learnt: what the model under evaluation has learnt from feedback, for the report.
         tilt_photos: how many photos, first by name, are also tried at an angle, which is half of the work.
         workers: threads; one per core, eight at most, when None.
         seed: of what is removed at random from annotations.
@@ -96,10 +99,10 @@ def evaluate(
     examined = each_photo(
         lambda photo: examiner.examine(photo, photo.name in tilted), photos, workers, progress, "evaluate"
     )
-    scores = _score(examined, detectors[OURS], list(precise), refused)
+    scores = _score(examined, detectors[OURS], list(precise), refused, learnt)
     for warning in scores.precisions.warnings():
         _log.warning(warning)
-    facts = _facts(index, split, photos, detectors, len(tilted), fitted_on)
+    facts = _facts(index, split, photos, detectors, len(tilted), fitted_on, learnt)
     examples = draw_examples(index, detectors[OURS], examined)
     title = f"Evaluation of {facts['Model']}"
     report = evaluation_report.build_report(title, facts, scores, examples).render()
@@ -135,7 +138,11 @@ def _fit_constant(index: DatasetIndex, split: str) -> tuple[ConstantDetector, st
 
 
 def _score(
-    examined: Sequence[Examined], ours: ShelfDetector, precise: Sequence[Precision], refused: Verdicts
+    examined: Sequence[Examined],
+    ours: ShelfDetector,
+    precise: Sequence[Precision],
+    refused: Verdicts,
+    learnt: Recalibration | None,
 ) -> Scores:
     truth = [one.photo.boxes for one in examined]
     trials = [
@@ -153,6 +160,7 @@ def _score(
         score_threshold=ours.card.score_threshold,
         min_confidence=ours.void_settings.min_confidence,
         precisions=PrecisionScores(judge(figures, len(examined)) | refused, ours.card.precision_gate),
+        recalibration=learnt,
     )
 
 
@@ -174,6 +182,7 @@ def _facts(
     detectors: Mapping[str, ShelfDetector],
     tilted: int,
     fitted_on: str,
+    learnt: Recalibration | None,
 ) -> dict[str, object]:
     """On what data, how many, which exclusions, which settings."""
     known = [photo.voids for photo in photos if photo.voids is not None]
@@ -194,6 +203,7 @@ def _facts(
         "Products from score": f"{card.score_threshold:g}",
         "Boxes for voids from score": f"{card.void_score_threshold:g}",
         "Voids from confidence": f"{ours.void_settings.min_confidence:g}",
+        **({"Feedback": learnt.describe()} if learnt else {}),
         "Tried at ±15°": f"{tilted:,} photos",
         "Constant boxes fitted on": f"{fitted_on} split",
     }

@@ -36,6 +36,11 @@ found before anything was taken out counts neither way. "Tilted" turns the photo
 "10% of boxes missing" takes boxes away while the pixels stay: every void that this adds is a false one.
 """
 
+FEEDBACK = (
+    "Voids that people judged, on photos of shops. Precision of those that are shown, recall of real ones, "
+    "both among the judged: what nobody was shown, nobody has judged."
+)
+
 
 def detector_rows(scores: Scores) -> list[dict[str, object]]:
     """One row per detector: AP, AP50, AP75 and AR300."""
@@ -129,6 +134,9 @@ def build_report(
     _add_table(
         report, missing_rows(scores), f"{data}. True boxes with a tenth missing, pixels unchanged.", {0}
     )
+    if scores.recalibration:
+        report.section("Feedback", scores.recalibration.describe())
+        _add_table(report, scores.recalibration.rows(), FEEDBACK, {1})
     scores.precisions.add_to(report, data)
     if examples:
         report.section(
@@ -145,6 +153,8 @@ def build_summary(title: str, facts: Mapping[str, object], scores: Scores) -> st
     parts += [
         table(rows) for rows in (detector_rows(scores), void_rows(scores), missing_rows(scores)) if rows
     ]
+    if scores.recalibration and scores.recalibration.rows():
+        parts += [table(scores.recalibration.rows())]
     parts += scores.precisions.markdown()
     parts += ["\n".join(f"- {name}: {show(value)}" for name, value in facts.items())]
     return "\n\n".join(parts) + "\n"

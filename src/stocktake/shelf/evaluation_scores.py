@@ -15,6 +15,7 @@ import numpy as np
 
 from stocktake.precision_report import PrecisionScores
 from stocktake.shelf.average_precision import DetectionScores
+from stocktake.shelf.recalibration import Recalibration
 from stocktake.shelf.void_scoring import VoidCurve, VoidScore, match_voids, score_voids, void_curve
 from stocktake.shelf.void_trials import ANY_CONFIDENCE, MISSING, OURS, SCENES, Trial
 
@@ -56,6 +57,7 @@ class Scores:
     score_threshold: float
     min_confidence: float
     precisions: PrecisionScores
+    recalibration: Recalibration | None = None  # None without feedback
 
     def metrics(self) -> dict[str, float]:
         """One flat mapping of finite floats, for metrics.json, MLflow and the gate."""
@@ -72,6 +74,8 @@ class Scores:
                     figures = {"new_false_per_photo": figures["false_per_photo"]}
                 flat |= _named(who, scene, figures)
         flat |= self.precisions.metrics()
+        if self.recalibration:
+            flat |= self.recalibration.metrics()
         return flat | {"data/photos": float(ours.photos), "data/products": float(ours.products)}
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator
 
 from stocktake.boxes import as_boxes, as_scores, clip_boxes, usable
 from stocktake.errors import DataError
@@ -41,6 +41,16 @@ class VoidSettings(BaseModel):
     )
     edges: bool = Field(default=True, description="look for gaps at the ends of a tier")
     empty_tiers: bool = Field(default=True, description="look for boards without a product")
+    weights: dict[str, FiniteFloat] = Field(
+        default_factory=dict, description="of what a gap looks like, where they differ from the library's"
+    )
+
+    @field_validator("weights")
+    @classmethod
+    def _known(cls, weights: dict[str, float]) -> dict[str, float]:
+        if unknown := sorted(set(weights) - set(PHOTO_WEIGHTS)):
+            raise ValueError(f"no such weight: {', '.join(unknown)}")
+        return weights
 
 
 DEFAULTS = VoidSettings()
@@ -128,7 +138,7 @@ def judge_gaps(
     gaps = find_candidates(boxes, tiers, photo, settings)
     if not len(gaps):
         return gaps, np.zeros(0)
-    weights = GEOMETRY_WEIGHTS if photo is None else PHOTO_WEIGHTS
+    weights = GEOMETRY_WEIGHTS if photo is None else PHOTO_WEIGHTS | settings.weights
     return gaps, confidence(describe(boxes, scores, gaps, photo), weights)
 
 
