@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 
 import httpx
+import psutil
 
 from serving.gateway.predictors import Predictors
 from serving.gateway.records.tables import Task
@@ -59,9 +60,10 @@ async def ask_directly(site: Site, photos: list[bytes], clients: int) -> float:
     return len(photos) / seconds
 
 
-def drain(site: Site, photos: list[bytes]) -> float:
-    """Photos per second of the worker, from its first answer to its last."""
+def drain(site: Site, photos: list[bytes]) -> tuple[float, float]:
+    """Photos per second of the worker, from its first answer to its last, and its CPU ms for each of them."""
     assert site.worker.process is not None
+    worker = psutil.Process(site.worker.process.pid)
     headers = {"Authorization": f"Bearer {site.token}"}
     with httpx.Client(base_url=site.url, headers=headers, timeout=300, trust_env=False) as http:
         site.worker.process.send_signal(signal.SIGSTOP)
@@ -70,12 +72,15 @@ def drain(site: Site, photos: list[bytes]) -> float:
             files = [("photos", ("photo", photo)) for photo in photos[first : first + AT_ONCE]]
             answer = http.post("/api/jobs", data={"task": "shelves"}, files=files)
             jobs.append(answer.raise_for_status().json()["links"]["self"])
+        before = worker.cpu_times()
         site.worker.process.send_signal(signal.SIGCONT)
         while not all(http.get(job).json()["finished_at"] for job in jobs):
             time.sleep(1.0)
+        after = worker.cpu_times()
         answered = [photo["answered_at"] for job in jobs for photo in http.get(job).json()["photos"]]
     times = sorted(datetime.fromisoformat(moment).timestamp() for moment in answered)
-    return (len(times) - 1) / (times[-1] - times[0])
+    cpu_ms = 1000 * (after.user + after.system - before.user - before.system) / len(photos)
+    return (len(times) - 1) / (times[-1] - times[0]), cpu_ms
 
 
 def main() -> None:
@@ -98,10 +103,11 @@ def main() -> None:
             asyncio.run(ask_directly(site, photos[:50], args.in_flight))  # warm
             for number in range(args.rounds):
                 alone = asyncio.run(ask_directly(site, photos, args.in_flight))
-                drained = drain(site, photos)
+                drained, cpu_ms = drain(site, photos)
                 ratios.append(drained / alone)
                 print(
-                    f"round {number}: alone {alone:.2f}/s, drained {drained:.2f}/s, {ratios[-1]:.3f}",
+                    f"round {number}: alone {alone:.2f}/s, drained {drained:.2f}/s, {ratios[-1]:.3f}; "
+                    f"the worker used {cpu_ms:.1f} ms of CPU a photo",
                     flush=True,
                 )
         finally:

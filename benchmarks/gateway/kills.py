@@ -33,7 +33,7 @@ COMPONENTS = ("worker", "gateway", "redis", "predictor")
 QUICK = {"retry_s": 0.2, "retry_at_most_s": 1, "reclaim_s": 2, "reconcile_s": 1, "deadline_s": 20}
 OPEN = {"requests_per_minute": 1_000_000, "uploads": 64}
 JOBS, PHOTOS, SINGLES = 4, 6, 4  # of one experiment; photos of each job
-SPREAD_S = 1.5  # in which they are submitted, and the kill falls
+SPREAD_S = 1.5  # in which they are submitted, and in which after the first was accepted the kill falls
 DOWN_S = 1.0  # at most, until the component is started again
 OVER_S = 180.0  # until all has to be answered
 
@@ -118,11 +118,14 @@ class Experiment:
 
     async def _kill(self) -> int:
         part = getattr(self._site, self._component)
-        await asyncio.sleep(self._random.uniform(0, 2 * SPREAD_S))
+        after_s, down_s = self._random.uniform(0, SPREAD_S), self._random.uniform(0, DOWN_S)
+        while not self._seen.accepted:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(after_s)
         over = len(self._seen.answers)
         waiting = len(self._seen.accepted) - over
         await asyncio.to_thread(part.kill)
-        await asyncio.sleep(self._random.uniform(0, DOWN_S))
+        await asyncio.sleep(down_s)
         await asyncio.to_thread(part.start)
         return waiting
 

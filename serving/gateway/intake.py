@@ -16,6 +16,7 @@ from serving.gateway.answering import photo_key
 from serving.gateway.errors import Clash, Forbidden, Unavailable
 from serving.gateway.fields import Blank, Name, Quantity, TakenAt, clean_file_name, to_utc
 from serving.gateway.gateway import Gateway
+from serving.gateway.metrics import PHOTOS_TAKEN
 from serving.gateway.records import photos
 from serving.gateway.records.tables import Job, Photo, State, Task, now
 from stocktake.photo_header import read_info
@@ -141,7 +142,9 @@ def _keep(gateway: Gateway, job: Job, data: dict[str, bytes]) -> Job:
         if earlier is None:
             raise
         return earlier
-    for sha256 in deleted:
+    for photo in job.photos:
+        PHOTOS_TAKEN.labels(photo.task, "at_once" if photo.state == State.DONE else "job").inc()
+    for sha256 in deleted & data.keys():
         gateway.store.put(photo_key(sha256), data[sha256], sha256)
     return job
 

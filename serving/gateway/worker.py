@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import cast
 
 from coredis.exceptions import RedisError, StreamConsumerGroupError
@@ -39,7 +40,8 @@ async def work(gateway: Gateway, host: str = "127.0.0.1", port: int = 9090) -> N
     `host`, `port`: where it says how it is, see `probes`.
 
     Raises:
-        SettingsError: there is no queue, or the port is taken.
+        SettingsError: there is no queue.
+        OSError: the port is taken.
     """
     settings, records, queue = gateway.settings, gateway.records, gateway.queue
     if queue is None:
@@ -48,12 +50,12 @@ async def work(gateway: Gateway, host: str = "127.0.0.1", port: int = 9090) -> N
     probes = {"/healthz": heart.problem, "/readyz": lambda: queue.problem}
     with serve_probes(host, port, metrics.registry, probes):
         besides = [
-            asyncio.create_task(each)
+            asyncio.create_task(_keep(each))
             for each in (
-                keep_reconciled(records, queue, settings.reconcile_s, metrics.reconciled),
-                Webhooks(settings, records, metrics.webhooks).run(),
-                keep_watching(records, gateway.predictors, settings, metrics.show_drift),
-                _look_around(queue, heart, metrics.waiting),
+                partial(keep_reconciled, records, queue, settings.reconcile_s, metrics.reconciled),
+                Webhooks(settings, records, metrics.webhooks).run,
+                partial(keep_watching, records, gateway.predictors, settings, metrics.show_drift),
+                partial(_look_around, queue, heart, metrics.waiting),
             )
         ]
         try:
@@ -62,6 +64,16 @@ async def work(gateway: Gateway, host: str = "127.0.0.1", port: int = 9090) -> N
             for task in besides:
                 task.cancel()
             await asyncio.gather(*besides, return_exceptions=True)
+
+
+async def _keep(endless: Callable[[], Awaitable[None]]) -> None:
+    """What has to go on goes on, whatever happens to it."""
+    while True:
+        try:
+            await endless()
+        except Exception:
+            logger.exception("a fault of ours")
+        await asyncio.sleep(AGAIN_S)
 
 
 async def _look_around(queue: Queue, heart: Heart, waiting: Gauge) -> None:

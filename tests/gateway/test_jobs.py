@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import threading
+from datetime import timedelta
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -11,6 +12,7 @@ from sqlalchemy import select
 
 from serving.gateway.records import photos
 from serving.gateway.records.tables import Delivery, Photo, State
+from serving.gateway.retention import expire
 from tests.gateway_thread import GatewayThread, grey_photo, shelf_photo
 from tests.redis_server import RedisServer
 
@@ -115,6 +117,20 @@ def test_a_job_without_a_photo_is_over_and_calls_back(gateway, client):
     assert job["finished_at"]
     with gateway.gateway.records.read() as session:
         assert session.scalars(select(Delivery.job_id)).all() == [job["id"]]
+
+
+def test_a_photo_that_had_expired_comes_again(gateway, client):
+    data = {"task": "bins", "store": "again"}
+    first = client.post("/api/jobs", data=data, files=files_of(grey_photo(77))).json()["photos"][0]
+    with gateway.gateway.records.write() as session:
+        photos.give_up(session, first["id"], State.DEAD, "no predictor")
+        session.get_one(Photo, first["id"]).received_at -= timedelta(days=100)
+    expire(gateway.gateway.records, gateway.gateway.store, 90, 730)
+    gone = client.get(first["links"]["image"])
+    assert gone.status_code == 404
+    assert "was deleted" in gone.json()["error"]
+    again = client.post("/api/jobs", data=data, files=files_of(grey_photo(77))).json()["photos"][0]
+    assert client.get(again["links"]["image"]).content == grey_photo(77)
 
 
 def test_urls(client, pictures, redis):

@@ -17,6 +17,7 @@ from serving.gateway.records import photos
 from serving.gateway.records.tables import Job, Photo, Priority, State, Task
 from serving.gateway.settings import load_gateway_settings
 from serving.gateway.worker import backoff_s, work
+from stocktake.errors import SettingsError
 from tests.gateway_site import Site, encode_png
 from tests.ports import free_port
 from tests.tiny_counter import draw_bin
@@ -180,6 +181,7 @@ def test_redis_is_away_when_the_worker_starts_and_has_forgotten_everything(site)
     asyncio.run(check())
 
 
+@pytest.mark.long
 def test_a_signal_ends_it_when_what_runs_is_finished(site):
     async def check():
         async with gateway_of(site) as gateway:
@@ -195,6 +197,7 @@ def test_a_signal_ends_it_when_what_runs_is_finished(site):
     asyncio.run(check())
 
 
+@pytest.mark.long
 def test_another_worker_takes_the_photos_of_a_dead_one(site):
     async def check():
         async with gateway_of(site) as gateway:
@@ -224,11 +227,13 @@ def test_probes_and_metrics(site):
     site.worker.process.wait(60)
 
 
-def test_a_worker_without_a_queue_says_so(tmp_path):
-    site = Site(tmp_path / "site", redis="")
-    site.worker.start(wait=False)
-    assert site.worker.process.wait(60) == 1
-    assert "error: STOCKTAKE_GATEWAY_REDIS is not set" in site.worker.log.read_text()
+def test_a_worker_without_a_queue_says_so(site):
+    async def check():
+        async with gateway_of(site, redis=None) as gateway:
+            with pytest.raises(SettingsError, match="STOCKTAKE_GATEWAY_REDIS is not set"):
+                await work(gateway)
+
+    asyncio.run(check())
 
 
 def test_waits_become_longer():
