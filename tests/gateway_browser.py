@@ -9,8 +9,6 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.gateway_thread import GatewayThread
-
 WAIT_MS = 60_000
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
 
@@ -46,9 +44,9 @@ class Watched:
         self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
-    def sign_in(self, gateway: GatewayThread, role: str = "operator") -> Page:
+    def sign_in(self, token: str) -> Page:
         self.page.goto("/sign-in")
-        self.page.get_by_label("Your token").fill(gateway.tokens[role])
+        self.page.get_by_label("Your token").fill(token)
         self.page.get_by_role("button", name="Sign in").click()
         self.page.get_by_role("heading", level=1, name="Check shelves and bins").wait_for()
         return self.page

@@ -293,8 +293,9 @@ def test_dead_photos_are_an_administrators(gateway, visitor):
 
 def test_colours_are_chosen(visitor, gateway):
     for theme in ("dark", "light", ""):
-        assert visitor.http.post("/theme", data={"theme": theme, "back": "/bins"}).headers["location"] == "/bins"
-        assert ('data-theme="' + theme + '"' in visitor.page("/")) == bool(theme)
+        chosen = visitor.http.post("/theme", data={"theme": theme, "back": "/bins"})
+        assert chosen.headers["location"] == "/bins"
+        assert (f'data-theme="{theme}"' in visitor.page("/")) == bool(theme)
     visitor.http.post("/theme", data={"theme": '"><script>'})
     assert "data-theme" not in visitor.page("/")
 

@@ -5,7 +5,6 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from serving.gateway.records.tables import State
 from tests.gateway_browser import DESK, PHONE, WAIT_MS, Watched, open_browser, overflow, violations
 from tests.gateway_pages import Visitor
 from tests.gateway_thread import grey_photo, shelf_photo
@@ -47,7 +46,7 @@ def photo_file(name: str, data: bytes) -> dict[str, object]:
 
 def test_photos_are_sent_and_seen(watch, gateway):
     watched = watch()
-    page = watched.sign_in(gateway)
+    page = watched.sign_in(gateway.tokens["operator"])
     page.get_by_label("Store").fill(EVIL)
     page.get_by_label("Bay").fill("9")
     files = [photo_file("full.png", shelf_photo(frozenset())), photo_file("gap.png", shelf_photo())]
@@ -78,7 +77,7 @@ def test_photos_are_sent_and_seen(watch, gateway):
 
 
 def test_without_script(watch, gateway):
-    page = watch(java_script_enabled=False).sign_in(gateway)
+    page = watch(java_script_enabled=False).sign_in(gateway.tokens["operator"])
     page.get_by_label("A bin").check()
     expect(page.get_by_label("Items on record")).to_be_visible()
     page.get_by_label("Items on record").fill("2")
@@ -90,7 +89,7 @@ def test_without_script(watch, gateway):
 
 def test_what_is_refused_is_said_beside_the_file(watch, gateway):
     watched = watch()
-    page = watched.sign_in(gateway)
+    page = watched.sign_in(gateway.tokens["operator"])
     page.get_by_role("button", name="Check the photos").click()
     expect(page.get_by_role("status")).to_have_text("Choose a photo first.")
     page.get_by_label("Choose photos").set_input_files([photo_file("notes.png", b"no photo")])
@@ -102,7 +101,7 @@ def test_what_is_refused_is_said_beside_the_file(watch, gateway):
 
 def test_the_first_page_is_small(watch, gateway):
     watched = watch()
-    page = watched.sign_in(gateway)
+    page = watched.sign_in(gateway.tokens["operator"])
     wire = page.context.new_cdp_session(page)
     wire.send("Network.enable")
     wire.send("Network.setCacheDisabled", {"cacheDisabled": True})
@@ -134,7 +133,7 @@ def paths(gateway):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everybody_can_use_every_page(watch, gateway, paths, scheme, size):
     watched = watch(viewport=size, color_scheme=scheme)
-    page, found = watched.sign_in(gateway, "admin"), []
+    page, found = watched.sign_in(gateway.tokens["admin"]), []
     for path in paths:
         page.goto(path)
         for each in page.locator("details").all():
@@ -147,7 +146,7 @@ def test_everybody_can_use_every_page(watch, gateway, paths, scheme, size):
 
 @pytest.mark.long
 def test_targets_are_large_enough_for_thumbs(watch, gateway, paths):
-    page = watch().sign_in(gateway, "admin")
+    page = watch().sign_in(gateway.tokens["admin"])
     for path in paths:
         page.goto(path)
         assert (path, page.evaluate(SMALL_TARGETS)) == (path, [])
@@ -155,7 +154,7 @@ def test_targets_are_large_enough_for_thumbs(watch, gateway, paths):
 
 @pytest.mark.long
 def test_the_keyboard_reaches_everything(watch, gateway, paths):
-    page = watch().sign_in(gateway)
+    page = watch().sign_in(gateway.tokens["operator"])
     page.goto("/")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
@@ -166,5 +165,5 @@ def test_the_keyboard_reaches_everything(watch, gateway, paths):
     for _ in range(wanted + 10):
         page.keyboard.press("Tab")
         seen.add(page.evaluate("document.activeElement.outerHTML"))
-    for name in ("name=\"task\"", "name=\"store\"", "name=\"bay\"", "type=\"file\"", "class=\"main\""):
+    for name in ('name="task"', 'name="store"', 'name="bay"', 'type="file"', 'class="main"'):
         assert any(name in html for html in seen), name

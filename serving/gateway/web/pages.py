@@ -82,7 +82,7 @@ def render(request: Request, template: str, status: int = 200, **context: Any) -
             csrf=visitor.csrf if visitor else "",
             theme=_theme(request),
             here=here,
-        section=SECTIONS.get(here.split("/")[1], here),
+            section=SECTIONS.get(here.split("/")[1], here),
             back=here + (f"?{request.url.query}" if request.url.query else ""),
             now=now(),
             **context,

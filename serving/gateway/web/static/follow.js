@@ -5,15 +5,14 @@ import {localise} from "./times.js";
 const OVER = ["done", "failed", "dead"];
 const PAUSE_MS = 2000;
 
-// Calls `show(id)` once for each photo of the job that is over; resolves when all are.
-export function follow(job, show) {
-  const shown = new Set();
+// Calls `show(id)` once for each photo of the job that is over; resolves when all are over and shown.
+export async function follow(job, show) {
+  const shown = new Map();
   const tell = (photo) => {
-    if (!OVER.includes(photo.state) || shown.has(photo.id)) return;
-    shown.add(photo.id);
-    show(photo.id);
+    if (OVER.includes(photo.state) && !shown.has(photo.id)) shown.set(photo.id, show(photo.id));
   };
-  return listen(job, tell).catch(() => ask(job, tell));
+  await listen(job, tell).catch(() => ask(job, tell));
+  await Promise.all(shown.values());
 }
 
 function listen(job, tell) {
