@@ -20,21 +20,27 @@ DRAWN_AT_ONCE = 2  # pictures; each takes a core
 
 
 def create_app(gateway: Gateway, access: Access) -> FastAPI:
-    """The application over an open gateway, which has to stay open as long as it is served.
+    """The application over an open gateway, which has to stay open as long as it is served."""
+    app = describe_app()
+    app.state.gateway, app.state.access = gateway, access
+    app.state.rates = Rates(gateway.settings.requests_per_minute)
+    app.state.uploads = Semaphore(gateway.settings.uploads)
+    app.state.drawing = CapacityLimiter(DRAWN_AT_ONCE)
+    add_error_handlers(app)
+    app.add_middleware(Observed)
+    return app
+
+
+def describe_app() -> FastAPI:
+    """The routes, with nothing behind them.
 
     There are no pages of documentation, whose scripts would come from elsewhere; /api/openapi.json is there.
     """
     app = FastAPI(
         title="stocktake", version="1", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
     )
-    app.state.gateway, app.state.access = gateway, access
-    app.state.rates = Rates(gateway.settings.requests_per_minute)
-    app.state.uploads = Semaphore(gateway.settings.uploads)
-    app.state.drawing = CapacityLimiter(DRAWN_AT_ONCE)
-    add_error_handlers(app)
     for routes in (health, photos, jobs, events, results, alerts, feedback, bays, admin):
         app.include_router(routes.router)
-    app.add_middleware(Observed)
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
 

@@ -12,6 +12,7 @@ LONGEST_FILE_NAME = 255
 CLOCK_SKEW = timedelta(minutes=10)  # by which a camera may be ahead of us
 FIRST_PHOTO = datetime(2000, 1, 1, tzinfo=UTC)  # a camera that has lost its time says 1970
 NOT_TEXT = ("Cc", "Cs", "Co", "Cn", "Zl", "Zp")  # control characters, halves, what is nothing, line ends
+RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # make text read in another order than it is written
 
 
@@ -50,6 +51,13 @@ def utc_text(time: datetime) -> str:
     return time.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
+def _rfc3339(value: Any) -> Any:
+    """The text of a time; neither a number, which pydantic takes for seconds, nor one without a zone."""
+    if not isinstance(value, str) or not RFC3339.fullmatch(value):
+        raise ValueError("write a time with its zone, as 2026-01-31T12:00:00Z")
+    return value
+
+
 def _nothing(value: Any) -> Any:
     return None if value == "" else value  # an empty field of a form
 
@@ -57,8 +65,9 @@ def _nothing(value: Any) -> Any:
 Name = Annotated[
     str, StringConstraints(strip_whitespace=True, max_length=LONGEST_NAME), AfterValidator(check_text)
 ]
-TakenAt = Annotated[AwareDatetime, AfterValidator(check_taken_at)]
-RecordTime = Annotated[AwareDatetime, AfterValidator(to_utc)]  # of a query; naive, in UTC
+Time = Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
+TakenAt = Annotated[Time, AfterValidator(check_taken_at)]
+RecordTime = Annotated[Time, AfterValidator(to_utc)]  # of a query; naive, in UTC
 Blank = BeforeValidator(_nothing)
 Quantity = Annotated[int, Field(ge=0, lt=2**31)]
 UtcTime = Annotated[datetime, PlainSerializer(utc_text, return_type=str)]

@@ -6,6 +6,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from serving.gateway.errors import Unavailable, status_of
 from serving.gateway.submission import explain
@@ -33,5 +34,17 @@ def add_error_handlers(app: FastAPI) -> None:
         return JSONResponse({"error": explain(error)}, 400)
 
     @app.exception_handler(HTTPException)
-    async def _(_request: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"error": str(error.detail).lower()}, error.status_code, error.headers)
+    async def _(request: Request, error: HTTPException) -> JSONResponse:
+        headers = dict(error.headers or {})
+        if error.status_code == 405:  # the router names the methods of the first route of this path only
+            headers["Allow"] = ", ".join(sorted(_methods(app, request)))
+        return JSONResponse({"error": str(error.detail).lower()}, error.status_code, headers)
+
+
+def _methods(app: FastAPI, request: Request) -> set[str]:
+    """Of all routes of a path."""
+    found: set[str] = set()
+    for route in app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] != Match.NONE:
+            found |= route.methods or set()
+    return found

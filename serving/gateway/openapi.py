@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from serving.gateway.batches import Order, OrderByUrls
 from serving.gateway.intake import About
@@ -28,7 +29,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
         for model in (Failure, About, ByUrl, Order, OrderByUrls):
-            schema = model.model_json_schema(ref_template=REF.replace("{}", "{model}"))
+            schema = _schema(model)
             schemas.update(schema.pop("$defs", {}))
             schemas[model.__name__] = schema
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
@@ -55,28 +56,33 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         operation["parameters"] += _query_of(About)
 
 
-def _form(model: str, field: str, schema: dict[str, Any]) -> dict[str, Any]:
-    files = {"type": "object", "required": [field], "properties": {field: schema}}
-    return {"schema": {"allOf": [{"$ref": REF.format(model)}, files]}}
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema(ref_template=REF.format("{model}"))
 
 
-def _query_of(model: Any) -> list[dict[str, Any]]:
+def _form(model: type[BaseModel], field: str, files: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a model, and files."""
+    schema = _schema(model)
+    schema.pop("$defs", None)
+    schema["properties"] = {field: files, **schema["properties"]}
+    schema["required"] = [field, *schema["required"]]
+    return {"schema": schema}
+
+
+def _query_of(model: type[BaseModel]) -> list[dict[str, Any]]:
     """The fields of a model, for bodies that are a photo and nothing else."""
-    schema = model.model_json_schema(ref_template=REF.replace("{}", "{model}"))
-    return [
-        {"name": name, "in": "query", "required": False, "schema": field}
-        for name, field in schema["properties"].items()
-    ]
+    fields = _schema(model)["properties"].items()
+    return [{"name": name, "in": "query", "required": False, "schema": field} for name, field in fields]
 
 
 BODIES: dict[str, dict[str, Any]] = {
     "/api/photos": {
-        "multipart/form-data": _form("About", "photo", BINARY),
+        "multipart/form-data": _form(About, "photo", BINARY),
         **{f"image/{kind}": {"schema": BINARY} for kind in ("jpeg", "png", "webp")},
         "application/json": {"schema": {"$ref": REF.format("ByUrl")}},
     },
     "/api/jobs": {
-        "multipart/form-data": _form("Order", "photos", {"type": "array", "items": BINARY, "minItems": 1}),
+        "multipart/form-data": _form(Order, "photos", {"type": "array", "items": BINARY, "minItems": 1}),
         "application/json": {"schema": {"$ref": REF.format("OrderByUrls")}},
     },
 }

@@ -1,9 +1,13 @@
+import os
+import secrets
+
 import pytest
 
 from tests import tiny_counter
 from tests.gateway_site import Process
 from tests.gateway_thread import GatewayThread
 from tests.ports import free_ports
+from tests.postgres_server import PostgresServer, find_postgres
 from tests.tiny_model import write_model_dir
 
 
@@ -51,3 +55,28 @@ def gateway(tmp_path_factory, predictor_url):
     gateway = GatewayThread(folder, shelves_url=predictor_url, bins_url=predictor_url).start()
     yield gateway
     gateway.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    binaries = find_postgres()
+    if binaries is None:
+        if os.environ.get("STOCKTAKE_REQUIRE_SERVICES") == "1":
+            pytest.fail("there is no PostgreSQL")
+        pytest.skip("there is no PostgreSQL; `make services` installs it")
+    server = PostgresServer(binaries)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request, tmp_path):
+    """URL of an empty database, of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/records.db"
+    server, name = request.getfixturevalue("postgres"), f"records_{secrets.token_hex(4)}"
+    server.connect().cursor().execute(f"create database {name}")
+    return f"postgresql+psycopg://mlflow:{server.password}@127.0.0.1:{server.port}/{name}"

@@ -1,4 +1,4 @@
-"""Jobs and photos in a real SQLite file."""
+"""Jobs and photos in a real SQLite file, and in a real PostgreSQL."""
 
 import threading
 
@@ -8,6 +8,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from serving.gateway.errors import Unavailable
 from serving.gateway.records import photos
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Delivery, Job, Photo, State, Table, Task
@@ -17,8 +18,8 @@ SHELF = {"products": 1, "tiers": 1, "osa": 0.5, "voids": [{"box": [0, 0, 9, 9]}]
 
 
 @pytest.fixture
-def records(tmp_path):
-    records = Records(f"sqlite:///{tmp_path}/records.db")
+def records(database):
+    records = Records(database)
     records.migrate()
     yield records
     records.close()
@@ -95,6 +96,13 @@ def test_what_fails_half_way_leaves_nothing(records):
         session.add_all((job, twin))
     with records.read() as session:
         assert session.scalars(select(Job)).all() == []
+
+
+def test_a_server_that_is_away():
+    records = Records("postgresql+psycopg://somebody@127.0.0.1:9/records")
+    with pytest.raises(Unavailable, match="cannot be reached"), records.read() as session:
+        session.scalars(select(Photo)).all()
+    records.close()
 
 
 @pytest.mark.parametrize("url", ["nonsense", "oracle9://x"])

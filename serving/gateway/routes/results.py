@@ -28,6 +28,11 @@ JPEG: dict[int | str, dict[str, Any]] = {
     304: {"description": "unchanged"},
 }
 
+AS_IT_CAME: dict[int | str, dict[str, Any]] = {
+    **JPEG,
+    200: {"content": {f"image/{kind}": {} for kind in ("jpeg", "png", "webp")}, "description": "the picture"},
+}
+
 router = APIRouter(tags=["results"])
 Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 
@@ -107,7 +112,7 @@ async def get_photo(gateway: GatewayOf, user: Viewer, photo_id: Id) -> PhotoView
     return PhotoView.of(await find_photo(gateway, user, photo_id))
 
 
-@router.get("/api/photos/{photo_id}/image", response_class=Response, responses=JPEG)
+@router.get("/api/photos/{photo_id}/image", response_class=Response, responses=AS_IT_CAME)
 async def get_image(
     request: Request, gateway: GatewayOf, user: Viewer, photo_id: Id, how: Annotated[Picture, Query()]
 ) -> Response:
