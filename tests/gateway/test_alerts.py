@@ -10,7 +10,7 @@ from serving.gateway.errors import Clash, NotFound
 from serving.gateway.records import alerts as records_of
 from serving.gateway.records.alerts import AlertFilter, find_alerts
 from serving.gateway.records.database import Records
-from serving.gateway.records.tables import Alert, AlertState, Photo, Sighting, now
+from serving.gateway.records.tables import Alert, AlertState, Feedback, Photo, Sighting, now
 from stocktake.errors import BadRequest
 from stocktake.folder_store import FolderStore
 from tests.gateway.bay_photos import ONE, START, show
@@ -30,6 +30,13 @@ def records(tmp_path):
 def kept(records: Records) -> list[Alert]:
     with records.read() as session:
         return list(session.scalars(select(Alert).order_by(Alert.first_seen, Alert.x0)))
+
+
+def labels(records: Records) -> list[tuple]:
+    with records.read() as session:
+        return [
+            (said.photo_id, said.void, said.verdict, said.by) for said in session.scalars(select(Feedback))
+        ]
 
 
 def change(records: Records, alert_id: str, state: AlertState, **more):
@@ -108,11 +115,13 @@ def test_people_change_alerts(records):
     change(records, alert.id, S.SNOOZED, until=until)
     show(records, 2, ONE)
     assert (kept(records)[0].state, kept(records)[0].snoozed_until) == (S.SNOOZED, until)
-    change(records, alert.id, S.DISMISSED)
+    last = change(records, alert.id, S.DISMISSED).alert.last_photo_id
+    assert labels(records) == [(last, 0, "not_a_void", "ann")]
     show(records, 3, ONE)
     show(records, 4, ONE)
     assert [alert.state for alert in kept(records)] == [S.DISMISSED]
     change(records, alert.id, S.OPEN)
+    assert labels(records) == []
     change(records, alert.id, S.CLOSED)
     with pytest.raises(Clash, match="closed; it cannot be made open"):
         change(records, alert.id, S.OPEN)
