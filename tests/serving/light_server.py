@@ -89,7 +89,7 @@ class LightModel(Model):
             {"name": "echo", "datatype": "BYTES", "shape": [-1]},
         ]
 
-    def runner_facts(self):
+    def properties(self):
         return {"engine": "none", "precision": "exact"}
 
     async def predict(self, payload, headers=None):
