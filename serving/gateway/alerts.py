@@ -6,7 +6,9 @@ from sqlalchemy.orm import Session
 
 from serving.gateway.errors import Clash, NotFound
 from serving.gateway.records import alerts as records
+from serving.gateway.records import feedback
 from serving.gateway.records.alerts import AlertRow
+from serving.gateway.records.feedback import Said
 from serving.gateway.records.tables import Alert, Photo, Sighting, Task, new_id, now
 from stocktake.alerts.following import VoidAlert, follow
 from stocktake.alerts.looks import Look
@@ -68,6 +70,8 @@ def change(
 ) -> AlertRow:
     """What somebody makes of an alert; `until`, UTC without a zone, goes with snoozing.
 
+    That it is dismissed is a label, too, of the void where it was last seen, until that is taken back.
+
     Raises:
         NotFound: there is none, or the caller may not see it.
         Clash: it is over, or does not become that by somebody's word.
@@ -82,6 +86,10 @@ def change(
     _check_until(state, until, moment)
     if found.alert.state not in FROM.get(state, ()):
         raise Clash(f"state: this alert is {found.alert.state}; it cannot be made {state}")
+    if found.void is not None and state == AlertState.DISMISSED:
+        feedback.put(session, found.alert.last_photo_id, Said("not_a_void", found.void), by)
+    elif found.alert.state == AlertState.DISMISSED:
+        feedback.take_back(session, alert_id)
     _become(found.alert, state, by, moment)
     found.alert.snoozed_until = until
     return found

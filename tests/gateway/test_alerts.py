@@ -5,13 +5,14 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
-from serving.gateway import alerts
+from serving.gateway import alerts, retention
 from serving.gateway.errors import Clash, NotFound
 from serving.gateway.records import alerts as records_of
 from serving.gateway.records.alerts import AlertFilter, find_alerts
 from serving.gateway.records.database import Records
-from serving.gateway.records.tables import Alert, AlertState, Photo, Sighting, now
+from serving.gateway.records.tables import Alert, AlertState, Feedback, Photo, Sighting, now
 from stocktake.errors import BadRequest
+from stocktake.folder_store import FolderStore
 from tests.gateway.bay_photos import ONE, START, show
 
 S = AlertState
@@ -29,6 +30,13 @@ def records(tmp_path):
 def kept(records: Records) -> list[Alert]:
     with records.read() as session:
         return list(session.scalars(select(Alert).order_by(Alert.first_seen, Alert.x0)))
+
+
+def labels(records: Records) -> list[tuple]:
+    with records.read() as session:
+        return [
+            (said.photo_id, said.void, said.verdict, said.by) for said in session.scalars(select(Feedback))
+        ]
 
 
 def change(records: Records, alert_id: str, state: AlertState, **more):
@@ -89,6 +97,15 @@ def test_a_late_photo_is_no_news(records):
     assert [(alert.state, alert.seen) for alert in kept(records)] == [(S.CLOSED, 3)]
 
 
+def test_an_alert_outlives_the_deletion_of_its_last_photo(records, tmp_path):
+    photos = [show(records, hour, ONE) for hour in range(3)]
+    for photo, left in zip(photos[::-1], (photos[1].id, photos[0].id), strict=False):
+        retention.delete_photo(records, FolderStore(tmp_path), photo.id)
+        assert [alert.last_photo_id for alert in kept(records)] == [left]
+    retention.delete_photo(records, FolderStore(tmp_path), photos[0].id)
+    assert kept(records) == []
+
+
 def test_people_change_alerts(records):
     show(records, 0, ONE)
     show(records, 1, ONE)
@@ -98,11 +115,13 @@ def test_people_change_alerts(records):
     change(records, alert.id, S.SNOOZED, until=until)
     show(records, 2, ONE)
     assert (kept(records)[0].state, kept(records)[0].snoozed_until) == (S.SNOOZED, until)
-    change(records, alert.id, S.DISMISSED)
+    last = change(records, alert.id, S.DISMISSED).alert.last_photo_id
+    assert labels(records) == [(last, 0, "not_a_void", "ann")]
     show(records, 3, ONE)
     show(records, 4, ONE)
     assert [alert.state for alert in kept(records)] == [S.DISMISSED]
     change(records, alert.id, S.OPEN)
+    assert labels(records) == []
     change(records, alert.id, S.CLOSED)
     with pytest.raises(Clash, match="closed; it cannot be made open"):
         change(records, alert.id, S.OPEN)

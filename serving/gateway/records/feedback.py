@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import select
+from sqlalchemy import and_, select
 from sqlalchemy.orm import Session, joinedload, undefer
 
-from serving.gateway.records.tables import Feedback, Photo, now
+from serving.gateway.records.tables import Feedback, Photo, Sighting, now
 
 Verdict = Literal["void", "not_a_void", "missed", "count"]
 ROWS_AT_ONCE = 200
@@ -42,6 +42,14 @@ def put(session: Session, photo_id: str, said: Said, by: str) -> Feedback:
     kept.by, kept.at = by, now()
     session.flush()
     return kept
+
+
+def take_back(session: Session, alert_id: str) -> None:
+    """Forget that sightings of an alert were said to be no voids."""
+    same = and_(Sighting.photo_id == Feedback.photo_id, Sighting.void == Feedback.void)
+    query = select(Feedback).join(Sighting, same)
+    for said in session.scalars(query.where(Sighting.alert_id == alert_id, Feedback.verdict == "not_a_void")):
+        session.delete(said)
 
 
 def of_photo(session: Session, photo_id: str) -> Sequence[Feedback]:
