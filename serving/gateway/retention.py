@@ -8,6 +8,7 @@ from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
 from serving.gateway.answering import photo_key
+from serving.gateway.records import alerts
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import OVER, Job, Photo, now
 from stocktake.storage import Store
@@ -81,6 +82,7 @@ def forget_files(session: Session, store: Store, photos: Sequence[Photo]) -> int
 def delete_records(session: Session, photos: Sequence[Photo]) -> int:
     """Delete photos, and jobs that have none left; returns how many jobs."""
     jobs = {photo.job_id for photo in photos}
+    alerts.forget_photos(session, [photo.id for photo in photos])
     session.execute(delete(Photo).where(Photo.id.in_([photo.id for photo in photos])))
     left = set(session.scalars(select(Photo.job_id).where(Photo.job_id.in_(jobs))))
     session.execute(delete(Job).where(Job.id.in_(jobs - left)))

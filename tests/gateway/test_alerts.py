@@ -5,13 +5,14 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
-from serving.gateway import alerts
+from serving.gateway import alerts, retention
 from serving.gateway.errors import Clash, NotFound
 from serving.gateway.records import alerts as records_of
 from serving.gateway.records.alerts import AlertFilter, find_alerts
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Alert, AlertState, Photo, Sighting, now
 from stocktake.errors import BadRequest
+from stocktake.folder_store import FolderStore
 from tests.gateway.bay_photos import ONE, START, show
 
 S = AlertState
@@ -87,6 +88,15 @@ def test_a_late_photo_is_no_news(records):
         show(records, hour)
     show(records, 2, ONE)
     assert [(alert.state, alert.seen) for alert in kept(records)] == [(S.CLOSED, 3)]
+
+
+def test_an_alert_outlives_the_deletion_of_its_last_photo(records, tmp_path):
+    photos = [show(records, hour, ONE) for hour in range(3)]
+    for photo, left in zip(photos[::-1], (photos[1].id, photos[0].id), strict=False):
+        retention.delete_photo(records, FolderStore(tmp_path), photo.id)
+        assert [alert.last_photo_id for alert in kept(records)] == [left]
+    retention.delete_photo(records, FolderStore(tmp_path), photos[0].id)
+    assert kept(records) == []
 
 
 def test_people_change_alerts(records):

@@ -149,6 +149,11 @@ def test_evaluate(evaluated):
     assert_pages(evaluated, "Evaluation of ")
 
 
+def test_without_feedback_the_model_is_handed_on_as_it_is(trained, evaluated):
+    assert verify_sums(Path(evaluated.scored.path)) == trained.digest
+    assert not any(name.startswith("feedback") for name in evaluated.metrics.metadata)
+
+
 def test_promote(artifacts, prepared, trained, evaluated):
     made = artifacts("promote", card=dsl.Markdown)
     promoted, reason, model_uri = promote_model.python_func(

@@ -76,19 +76,13 @@ def test_feedback_recalibrates_what_is_scored_and_handed_on(shop):
     metrics = made["metrics"].metadata
     assert metrics["feedback/recalibrated"] == 1.0
     assert metrics["feedback/labels"] >= 40
-    assert metrics["feedback/before/precision"] < metrics["feedback/after/precision"] <= 1
+    assert metrics["feedback/after/log_loss"] < metrics["feedback/before/log_loss"]
+    assert metrics["feedback/before/precision"] == 0.5  # of the two boards with voids
     facts = json.loads((Path(made["evaluation"].path) / "facts.json").read_text())
     assert facts["Model digest"] == verify_sums(scored)[:12]
     assert "of 10 bays; left out: none. The confidence was recalibrated." in facts["Feedback"]
     assert "recalibrated, held-out bays" in Path(made["report"].path).read_text()
     assert "recalibrated, held-out bays" in Path(made["card"].path).read_text()
-
-
-def test_without_feedback_the_model_is_handed_on_as_it_is(shop):
-    _folder, model_dir, _index = shop
-    made = evaluate(shop, "")
-    assert verify_sums(Path(made["scored"].path)) == verify_sums(model_dir)
-    assert not any(name.startswith("feedback") for name in made["metrics"].metadata)
 
 
 def test_wrong_feedback_is_told_before_anything_runs(shop):

@@ -82,6 +82,19 @@ def sighted_by(session: Session, photo_id: str, void: int) -> Alert | None:
     return session.scalar(query)
 
 
+def forget_photos(session: Session, photo_ids: Sequence[str]) -> None:
+    """Let alerts last seen on photos that are about to be deleted show the one before; else they go, too."""
+    for alert in session.scalars(select(Alert).where(Alert.last_photo_id.in_(photo_ids))).all():
+        other = (
+            select(Photo.id)
+            .join(Sighting, Sighting.photo_id == Photo.id)
+            .where(Sighting.alert_id == alert.id, Photo.id.not_in(photo_ids))
+        )
+        newest = session.scalar(other.order_by(Photo.taken_at.desc()).limit(1))
+        alert.last_photo_id = newest or alert.last_photo_id
+    session.flush()
+
+
 @dataclass(frozen=True, slots=True)
 class AlertFilter:
     """Which alerts; None = all. `moment`: now, for sleepers to wake; `stores`: that the caller may see."""

@@ -47,5 +47,6 @@ def _photo(photo: LabelledPhoto) -> Photo:
     boxes = np.array(photo.products, np.float32).reshape(-1, 5)[:, :4]
     return Photo(
         name=f"feedback_{photo.sha256[:16]}", uri=photo.uri, length=photo.length, sha256=photo.sha256,
-        width=photo.width, height=photo.height, split="train", group=photo.group, boxes=boxes, voids=(*confirmed, *added),
+        width=photo.width, height=photo.height, split="train", group=photo.group,
+        boxes=boxes, voids=(*confirmed, *added),
     )  # fmt: skip
