@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from serving.predictors import logs
+from serving import logs
 
 
 class Terminal(io.StringIO):
