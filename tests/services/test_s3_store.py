@@ -66,6 +66,14 @@ def test_an_object_comes_back_as_it_went(store, tmp_path):
     assert store.url("x").endswith("/some/prefix/x")
 
 
+def test_what_is_deleted_is_gone(store):
+    for key in ("a/one", "a/two"):
+        store.put(key, key.encode())
+    store.delete("a/one")
+    store.delete("a/one")
+    assert [item.key for item in store.list()] == ["a/two"]
+
+
 def test_a_large_file_goes_up_in_parts(store, s3, bucket, tmp_path):
     source = tmp_path / "model.pt"
     source.write_bytes(some_bytes(40 * MIB + 5, 2))

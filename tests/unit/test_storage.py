@@ -35,6 +35,14 @@ def test_an_object_comes_back_as_it_went(store, tmp_path):
     assert store.stat("images/a.jpg").version != before.version
 
 
+def test_what_is_deleted_is_gone(store):
+    for key in ("a/one", "a/two"):
+        store.put(key, key.encode())
+    store.delete("a/one")
+    store.delete("a/one")
+    assert [item.key for item in store.list()] == ["a/two"]
+
+
 def test_a_listing_shows_finished_objects_below_a_prefix(store, tmp_path):
     assert list(store.list()) == []
     for key in ("images/b.jpg", "images/a.jpg", "images2/c.jpg", "readme"):
