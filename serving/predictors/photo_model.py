@@ -87,7 +87,7 @@ class PhotoModel(Model, Generic[Loaded]):
 
     def properties(self) -> dict[str, str]:
         """What runs the model, and the card's histograms of photos and answers as JSON, to tell drift by."""
-        reference = self._loaded.card.model_dump(include={"reference"})["reference"]
+        reference = self.loaded.card.model_dump(include={"reference"})["reference"]
         return {**self.runner_facts(), **({"reference": json.dumps(reference)} if reference else {})}
 
     def decode(self, photos: Sequence[EncodedPhoto]) -> Sequence[DecodedPhoto | Exception]:
