@@ -1,4 +1,4 @@
-"""Results that arrive in a real browser while workers answer: by events, or by asking where there are none."""
+"""Results that come in a real browser while workers answer: by events, or by asking where there are none."""
 
 import pytest
 from playwright.sync_api import expect
