@@ -1,4 +1,4 @@
-"""Results that arrive in a real browser while workers answer: by events, or by asking again."""
+"""Results that come in a real browser while workers answer: by events, or by asking where there are none."""
 
 import pytest
 from playwright.sync_api import expect
@@ -27,7 +27,9 @@ def browser():
 
 
 def files(count: int) -> list[dict[str, object]]:
-    photos = [shelf_photo(frozenset({(column, 3)})) for column in range(count)]
+    """Shelves with one void each, no two at the same place."""
+    gaps = [(1 + number % 6, 3 if number < 6 else 6) for number in range(count)]
+    photos = [shelf_photo(frozenset({gap})) for gap in gaps]
     return [{"name": f"{n}.png", "mimeType": "image/png", "buffer": data} for n, data in enumerate(photos)]
 
 

@@ -1,5 +1,6 @@
 """A line of shares over time as an SVG's coordinates; templates draw it, and a table says the same."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -25,8 +26,10 @@ class Chart:
 def draw(points: Sequence[tuple[date, float]], goal: float) -> Chart:
     """Of at least one point (day, share 0..1), in the order of time."""
     shares = [share for _, share in points]
-    step = next((step for step in STEPS if (1 - min(*shares, goal)) / step <= MOST_LINES - 1), STEPS[-1])
-    lowest = max(0.0, 1 - step * -(-(1 - min(*shares, goal)) // step))
+    depth = 1 - min(*shares, goal)
+    step = next((step for step in STEPS if depth / step <= MOST_LINES - 1), STEPS[-1])
+    lines = math.ceil(round(depth / step, 6))  # below the uppermost
+    lowest = max(0.0, 1 - step * lines)
     first, last = points[0][0], points[-1][0]
     span = (last - first).days or 1
 
@@ -38,7 +41,6 @@ def draw(points: Sequence[tuple[date, float]], goal: float) -> Chart:
         return round(TOP + (HEIGHT - TOP - BOTTOM) * (1 - share) / (1 - lowest), 1)
 
     places = [(x(at), y(share)) for at, share in points]
-    lines = round((1 - lowest) / step)
     return Chart(
         line="M" + "L".join(f"{left} {top}" for left, top in places),
         dots=places if len(places) <= MOST_DOTS else [],

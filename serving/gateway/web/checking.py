@@ -17,7 +17,7 @@ from serving.gateway.web.session import Reader, Submitter
 from serving.gateway.web.uploads import take_form
 
 DOUBTED = 20  # bins on a page
-LATEST = 8  # photos on the first page
+LATEST = 6  # photos on the first page
 BATCH = 8  # photos that the script sends at a time, so that a lost connection costs no more
 
 router = APIRouter(include_in_schema=False)
