@@ -16,6 +16,7 @@ from serving.gateway.rates import Rates
 from serving.gateway.routes import admin, alerts, bays, events, feedback, health, jobs, photos, results
 
 GRACE_S = 30  # that requests have to end after SIGTERM
+KEEP_ALIVE_S = 75  # for cameras that send a photo every minute
 DRAWN_AT_ONCE = 2  # pictures; each takes a core
 
 
@@ -54,6 +55,7 @@ def create_server(app: FastAPI, **where: Any) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
         **where,
     )
     return uvicorn.Server(config)
