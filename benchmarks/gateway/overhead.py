@@ -137,7 +137,7 @@ async def _ask_in_turn(
                 if turn >= WARM_UP:
                     seconds[name].append(time.perf_counter() - began)
                     cpu[name] += _cpu(processes) - used
-    await direct.close()
+        await direct.close()
     gaps = [after - before for before, after in zip(seconds["alone"], seconds["through"], strict=True)]
     return {
         "alone_p50_ms": _p50_ms(seconds["alone"]),

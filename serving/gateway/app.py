@@ -28,7 +28,7 @@ from serving.gateway.routes import (
 from serving.gateway.web.routes import add_pages
 
 GRACE_S = 30  # that requests have to end after SIGTERM
-KEEP_S = 75  # that a connection stays open; who reads a page for ten seconds shall not find it just closed
+KEEP_ALIVE_S = 75  # for cameras that send a photo every minute
 DRAWN_AT_ONCE = 2  # pictures; each takes a core
 
 
@@ -69,7 +69,7 @@ def create_server(app: FastAPI, **where: Any) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
-        timeout_keep_alive=KEEP_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
         **where,
     )
     return uvicorn.Server(config)

@@ -19,6 +19,7 @@ from stocktake.errors import BadRequest, PhotoTooLarge, UnsupportedImage
 
 CONNECTIONS = 64
 CONNECT_S = 5.0
+IDLE_S = 3.0  # that a connection is kept; predictors close theirs after five
 READY = aiohttp.ClientTimeout(total=CONNECT_S)
 OUTPUTS = {Task.SHELVES: ("report", "boxes", "scores"), Task.BINS: ("count", "probabilities")}
 VERIFIED = ("match_probability", "verdict")  # where a quantity is sent, too
@@ -52,7 +53,7 @@ class Predictors:
         token = settings.predictor_token
         self._http = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=settings.deadline_s, sock_connect=CONNECT_S),
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={
                 "Accept-Encoding": "identity",  # to pack an answer costs more than to send it
