@@ -37,6 +37,8 @@ from stocktake.shelf.detector import ShelfDetector
 
 logger = logging.getLogger(__name__)
 
+LANES_AFTER_SECONDS = 1.0  # who waits for the first answer need not share the cores with what opens lanes
+
 PREDICTORS: dict[type[LoadedModel], Callable[[str, Any, Scheduler, Capacity], PhotoModel[Any]]] = {
     ShelfDetector: ShelfDetectorModel,
     BinCounter: BinCounterModel,
@@ -90,7 +92,7 @@ class PredictorServer(ModelServer):
         self.setup_event_loop()
         rest, grpc = self._rest(), self._grpc()
         servers = [asyncio.create_task(rest.start()), asyncio.create_task(grpc.start(self.max_threads))]
-        lanes = asyncio.create_task(self.registered_models.open_lanes())
+        lanes = asyncio.create_task(self._open_lanes())
         was_interrupted = await wait_for_signal(self.registered_models.reload_all, *servers)
         self._draining.set()
         lanes.cancel()  # a model that is being prepared is finished all the same, for a thread can't be ended
@@ -98,6 +100,10 @@ class PredictorServer(ModelServer):
         await asyncio.sleep(0 if was_interrupted else self._settings.drain_seconds)
         rest.stop()
         await asyncio.gather(grpc.stop(), *servers)
+
+    async def _open_lanes(self) -> None:
+        await asyncio.sleep(LANES_AFTER_SECONDS)
+        await self.registered_models.open_lanes()
 
     def _rest(self) -> RestServer:
         settings, app = self._settings, kserve.model_server.app
