@@ -100,6 +100,7 @@ def shelf_detector(
     ingested = place(
         ingest_shelves(source=source, exclude=exclude, copy=copy, limit=limit), "4", "8Gi", hours=12
     )
+    ingested.after(planned)  # which takes no time: one order in all runs
     ingested.set_caching_options(
         False
     )  # what a source holds may change under its name; nothing is read twice

@@ -26,9 +26,9 @@ def finished(tmp_path_factory, drawn_photos) -> Finished:
 def test_every_task_is_done_and_has_its_log(finished):
     tasks = finished.record["tasks"]
     assert [task["name"].split("-")[0] for task in tasks] == [
+        "plan",
         "ingest",
         "prepare",
-        "plan",
         "train",
         "evaluate",
         "promote",
@@ -39,7 +39,7 @@ def test_every_task_is_done_and_has_its_log(finished):
 
 def test_progress_is_told_by_task_and_kfp_is_quiet(finished):
     lines = finished.process.stderr.splitlines()
-    assert "[1/6] ingest-shelves: started" in lines
+    assert "[2/6] ingest-shelves: started" in lines
     assert any(line.startswith("[6/6] promote-model: done in ") for line in lines)
     assert "executor_input" not in finished.process.stdout + finished.process.stderr
 
