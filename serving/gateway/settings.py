@@ -71,7 +71,7 @@ class GatewaySettings(BaseSettings):
     drift_every_s: float = Field(3600.0, ge=1)  # between two looks for drift
     retrain_cameras: int = Field(3, ge=1)  # that have drifted far before training is started
     retrain_pause_days: int = Field(14, ge=1)  # between two trainings of one model
-    retrain_parameters: dict[str, Any] = Field(default_factory=dict)  # of the pipeline, as JSON
+    retrain_parameters: dict[str, Any] = {}  # of the pipeline, as JSON
     pipelines_url: str | None = None  # of Kubeflow Pipelines; None = somebody starts training by hand
     pipelines_token: SecretStr | None = None
     pipelines_namespace: str | None = None  # of the pipelines and runs, where Kubeflow has several users

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import func, select
 
 from serving.gateway import alerts
+from serving.gateway.predictors import Answer
 from serving.gateway.records import photos
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Alert, AlertState, Job, Sighting, Task
@@ -48,7 +49,7 @@ def test_photos_that_are_done_at_once_are_one_alert(records):
 
     def work(photo_id: str) -> None:
         with records.write() as session:
-            done = photos.finish(session, photo_id, shelf_report(ONE), [], "shelf-detector", "1")
+            done = photos.finish(session, photo_id, Answer(shelf_report(ONE), [], "shelf-detector", "1"))
             if done:
                 alerts.observe(session, done)
 

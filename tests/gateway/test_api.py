@@ -215,7 +215,7 @@ def test_jobs_need_a_queue(client):
 
 
 def test_errors_have_one_form(client):
-    for answer in (client.get("/nowhere"), client.put("/api/photos"), client.get("/api/photos?limit=0")):
+    for answer in (client.get("/api/nowhere"), client.put("/api/photos"), client.get("/api/photos?limit=0")):
         assert 400 <= answer.status_code < 500
         assert list(answer.json()) == ["error"]
     assert client.get("/api/photos?limit=zero").json()["error"].startswith("limit: ")

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import select
 
 from serving.gateway import webhooks
+from serving.gateway.predictors import Answer
 from serving.gateway.records import photos
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Delivery, Job, Photo, State, Task, now
@@ -161,7 +162,7 @@ def test_a_job_that_is_over_once_more_is_told_of_once_more(records, receiver):
         assert photos.revive(session, photo.id)
     with records.write() as session:
         report = {"osa": 1.0, "voids": [], "products": 1, "tiers": 1}
-        photos.finish(session, photo.id, report, [], "shelf-detector", "1")
+        photos.finish(session, photo.id, Answer(report, [], "shelf-detector", "1"))
     webhooks._settle(records, call, None)  # of the first end, which nobody has to know of any more
     assert deliver(records, receiver) == 1
     assert [told["state"] for told in receiver.told[job_id]] == ["done"]

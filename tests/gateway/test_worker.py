@@ -136,7 +136,7 @@ def test_a_predictor_that_is_away_costs_no_photo(site):
         async with gateway_of(site, attempts=1, shelves_url=nowhere) as gateway:
             photo_ids = await submit(gateway, 2)
             async with worker_of(gateway):
-                told = {"shelf-detector cannot be reached: ConnectError"}
+                told = {"shelf-detector cannot be reached: ClientConnectorError"}
                 await until(lambda: set(errors(gateway)) == told)
             async with gateway_of(site, attempts=1) as again, worker_of(again):
                 await until(all_are(again, State.DONE))
