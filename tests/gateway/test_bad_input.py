@@ -155,8 +155,8 @@ def test_fields_that_are_wrong(client, query, words):
 
 
 def test_the_ends_of_the_calendar(client):
-    for time in ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"):
-        assert client.get("/api/photos", params={"since": time}).status_code == 400
+    for moment in ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"):
+        assert client.get("/api/photos", params={"since": moment}).status_code == 400
 
 
 @pytest.mark.parametrize("cursor", ["x", "AAAA", "MjAyNi0wMS0wMSBcMA==", "é"])
