@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -154,8 +155,8 @@ def test_fields_that_are_wrong(client, query, words):
 
 
 def test_the_ends_of_the_calendar(client):
-    for time in ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"):
-        assert client.get("/api/photos", params={"since": time}).status_code == 400
+    for moment in ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"):
+        assert client.get("/api/photos", params={"since": moment}).status_code == 400
 
 
 @pytest.mark.parametrize("cursor", ["x", "AAAA", "MjAyNi0wMS0wMSBcMA==", "é"])
@@ -295,14 +296,14 @@ def test_records_that_take_nothing(start_gateway, pragma):
         event.listen(engine, "connect", forbid)
         engine.dispose()
         said = {"task": "bins", "store": "x" * 100, "bay": "y" * 100}
-        statuses = {
-            client.post("/api/photos", params=said, content=photo, headers=PNG).status_code for _ in range(30)
-        }
-        assert 503 in statuses
-        assert statuses <= {200, 503}
-        kept = photos_in(gateway)
+        kept, status = photos_in(gateway), 200
+        while status == 200:  # the last page has room for some
+            status = client.post("/api/photos", params=said, content=photo, headers=PNG).status_code
+            kept += status == 200
+        assert status == 503
+        assert photos_in(gateway) == kept
         event.remove(engine, "connect", forbid)
         engine.dispose()
-        if pragma == "query_only=ON":
-            assert (statuses, kept) == ({503}, 1)
-        assert client.post("/api/photos", params=BINS, content=photo, headers=PNG).status_code == 200
+        deadline = time.monotonic() + 60
+        while client.post("/api/photos", params=BINS, content=photo, headers=PNG).status_code != 200:
+            assert time.monotonic() < deadline
