@@ -30,6 +30,6 @@ def model_metadata(model: Model, name: str) -> dict[str, Any]:
 
 
 def properties_of(model: Model) -> dict[str, str]:
-    """What runs the model, in which precision, and why; nothing where the model does not say."""
-    facts = getattr(model, "runner_facts", dict)
-    return {name: str(fact) for name, fact in facts().items()}
+    """What runs the model, in which precision, and why, and more; nothing where the model does not say."""
+    properties = getattr(model, "properties", dict)
+    return {name: str(value) for name, value in properties().items()}

@@ -1,6 +1,7 @@
 """What every predictor shares: photos in by any protocol, decoded beside the model, one report for each."""
 
 import asyncio
+import json
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -81,6 +82,11 @@ class PhotoModel(Model, Generic[Loaded]):
             "precision": runner.precision,
             "reason": runner.reason,
         }
+
+    def properties(self) -> dict[str, str]:
+        """What runs the model, and the card's histograms of photos and answers as JSON, to tell drift by."""
+        reference = self.loaded.card.model_dump(include={"reference"})["reference"]
+        return {**self.runner_facts(), **({"reference": json.dumps(reference)} if reference else {})}
 
     def decode(self, photos: Sequence[EncodedPhoto]) -> Sequence[DecodedPhoto | Exception]:
         """Read encoded photos; a BadRequest stands in the place of one that is none."""

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from stocktake.drift.histograms import Histogram
 from stocktake.errors import ModelError
 from stocktake.files import atomic_path, explain_os_error, is_part, sha256_file
 from stocktake.runner import Precision
@@ -74,6 +75,9 @@ class ModelCard(BaseModel):
     dataset: str = Field(min_length=1)
     dataset_digest: str = Field(min_length=1)
     metrics: dict[str, float] = Field(default_factory=dict)
+    reference: dict[str, Histogram] = Field(
+        default_factory=dict, description="of photos and answers when it was made, by measure, for drift"
+    )
     created: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     stocktake_version: str = Field(min_length=1)
 

@@ -91,6 +91,9 @@ class LightModel(Model):
     def runner_facts(self):
         return {"engine": "none", "device": "none", "precision": "exact"}
 
+    def properties(self):
+        return self.runner_facts()
+
     async def predict(self, payload, headers=None):
         self.headers = headers
         try:

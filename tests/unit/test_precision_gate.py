@@ -127,6 +127,8 @@ class TestShelves:
             assert verdict.scores == pytest.approx({"ap50": 1.0, "void_f1": 1.0}, abs=0.005)
             assert verdict.photos == 12
             assert f"{precision} is allowed: {verdict.reason}" in caplog.text
+        assert known.reference.keys() == {"brightness", "sharpness", "products", "score"}
+        assert {sum(each.counts) for each in known.reference.values()} == {12}
         served = ShelfDetector.load(model_dir)
         assert served.runner.precision == "int8"
         photo = (shelves.parent / "val_1.png").read_bytes()

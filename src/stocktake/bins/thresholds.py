@@ -10,6 +10,8 @@ from stocktake.bins.evaluation_scores import OURS, truth_of
 from stocktake.bins.precisions import infer_all, set_precisions
 from stocktake.bins.verification import ERROR_RATE, VerificationSettings, choose_settings
 from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
+from stocktake.drift.measures import Measures, measure_bin
+from stocktake.drift.reference import set_reference
 from stocktake.evaluation_files import photos_to_score
 from stocktake.model_card import ModelCard, write_sums
 from stocktake.photo_pass import each_photo, pass_workers
@@ -22,6 +24,8 @@ def set_thresholds(
 ) -> str:
     """Choose thresholds and precisions on one split of an index.parquet and write them to the model dir.
 
+    With them goes what the photos of the split, and the answers to them, look like: later ones are compared.
+
     Returns:
         The new digest of the model dir.
 
@@ -32,7 +36,13 @@ def set_thresholds(
     card = ModelCard.read(model_dir)
     card.model_copy(update={"verification": chosen.model_dump()}).write(model_dir)
     write_sums(model_dir)
-    return set_precisions(model_dir, index_path, split)
+    set_precisions(model_dir, index_path, split)
+    counter, index = BinCounter.load(model_dir, lanes=pass_workers()), DatasetIndex.read(index_path)
+
+    def answer(data: bytes) -> Measures:
+        return measure_bin(counter.count(data).to_json())
+
+    return set_reference(model_dir, index, index.split(split), answer)
 
 
 def choose_thresholds(

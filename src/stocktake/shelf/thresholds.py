@@ -10,6 +10,8 @@ import numpy as np
 
 from stocktake.boxes import FloatArray
 from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
+from stocktake.drift.measures import Measures, measure_shelf
+from stocktake.drift.reference import set_reference
 from stocktake.errors import DataError
 from stocktake.model_card import ModelCard, write_sums
 from stocktake.photo_pass import decode_known, each_photo, pass_workers
@@ -47,14 +49,24 @@ class Thresholds:
 def set_thresholds(model_dir: Path, index_path: Path, split: str = "val") -> str:
     """Choose thresholds and precisions on one split of an index.parquet and write them to the model dir.
 
+    With them goes what the photos of the split, and the answers to them, look like: later ones are compared.
+
     Returns:
         The new digest of the model dir.
 
     Raises:
         DataError, ModelError: as `choose_thresholds` and `write_thresholds` do.
     """
-    write_thresholds(model_dir, choose_thresholds(model_dir, DatasetIndex.read(index_path), split))
-    return set_precisions(model_dir, index_path, split)
+    index = DatasetIndex.read(index_path)
+    write_thresholds(model_dir, choose_thresholds(model_dir, index, split))
+    set_precisions(model_dir, index_path, split)
+    detector = ShelfDetector.load(model_dir, lanes=pass_workers())
+
+    def answer(data: bytes) -> Measures:
+        report = detector.detect(data)
+        return measure_shelf(report.to_json(), report.scores)
+
+    return set_reference(model_dir, index, index.split(split), answer)
 
 
 def choose_thresholds(

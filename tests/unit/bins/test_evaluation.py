@@ -204,7 +204,9 @@ def test_thresholds_go_to_the_card_and_hold_on_val(model_dir, index_path, tmp_pa
 
     assert digest == verify_sums(mine) != before
     chosen = BinCounter.load(mine).verification
-    assert ModelCard.read(mine).verification == chosen.model_dump()
+    card = ModelCard.read(mine)
+    assert card.verification == chosen.model_dump()
+    assert card.reference.keys() == {"brightness", "sharpness", "count", "probability"}
     assert chosen.error_rate == 0.1
     metrics = evaluate(mine, index_path, tmp_path / "out", split="val", progress=False).metrics
     assert metrics["verification/wrong_accepted"] <= 0.1

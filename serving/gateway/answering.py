@@ -1,0 +1,77 @@
+"""One photo answered: read from the store, asked of its predictor, kept. Twice does no harm."""
+
+from collections.abc import Callable
+from functools import partial
+
+from anyio import to_thread
+from sqlalchemy.orm import Session
+
+from serving.gateway.errors import Unavailable
+from serving.gateway.predictors import Answer, Predictors
+from serving.gateway.records import photos
+from serving.gateway.records.database import Records
+from serving.gateway.records.tables import Photo, State
+from stocktake.errors import BadRequest, StoreError
+from stocktake.storage import Store
+
+Observer = Callable[[Session, Photo], None]  # called once for each photo that is done, in its transaction
+
+
+def photo_key(sha256: str) -> str:
+    """Where the bytes of a photo are in the store."""
+    return f"photos/{sha256[:2]}/{sha256}"
+
+
+class Answering:
+    """Answers photos that are in the records and in the store."""
+
+    def __init__(
+        self, records: Records, store: Store, predictors: Predictors, attempts: int, observe: Observer
+    ):
+        """`attempts`: after which a photo is given up."""
+        self._records, self._store, self._predictors = records, store, predictors
+        self._attempts, self._observe = attempts, observe
+
+    async def answer(self, photo_id: str, data: bytes | None = None) -> None:
+        """Answer a photo, if nobody has; `data`: its file, where the caller has it.
+
+        Raises:
+            Unavailable: something is away, and the photo may be tried again; the records say so, too.
+        """
+        photo = await to_thread.run_sync(self._begin, photo_id)
+        if photo is None:
+            return
+        try:
+            if data is None:
+                data = await to_thread.run_sync(self._store.get, photo_key(photo.sha256))
+            answer = await self._predictors.ask(photo.task, data, photo.expected_quantity)
+        except BadRequest as error:
+            await to_thread.run_sync(self._give_up, photo_id, State.FAILED, str(error))
+        except (Unavailable, StoreError) as error:
+            if photo.attempts >= self._attempts:
+                await to_thread.run_sync(self._give_up, photo_id, State.DEAD, str(error))
+                return
+            await to_thread.run_sync(self._put_back, photo_id, str(error))
+            raise error if isinstance(error, Unavailable) else Unavailable(str(error)) from error
+        else:
+            await to_thread.run_sync(partial(self._finish, photo_id, answer))
+
+    def _begin(self, photo_id: str) -> Photo | None:
+        with self._records.write() as session:
+            return photos.begin(session, photo_id)
+
+    def _finish(self, photo_id: str, answer: Answer) -> None:
+        with self._records.write() as session:
+            photo = photos.finish(
+                session, photo_id, answer.report, answer.products, answer.model, answer.version
+            )
+            if photo:
+                self._observe(session, photo)
+
+    def _give_up(self, photo_id: str, state: State, reason: str) -> None:
+        with self._records.write() as session:
+            photos.give_up(session, photo_id, state, reason)
+
+    def _put_back(self, photo_id: str, reason: str) -> None:
+        with self._records.write() as session:
+            photos.put_back(session, photo_id, reason)

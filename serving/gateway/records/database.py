@@ -1,0 +1,105 @@
+"""The connection to the records, and its schema."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
+from sqlalchemy.orm import Session
+
+from serving.gateway.errors import Unavailable
+from stocktake.errors import SettingsError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_MS = 30_000  # that a writer of SQLite waits for another
+
+
+class Records:
+    """What is remembered of jobs, photos and alerts.
+
+    Sessions belong to one thread; call them through `anyio.to_thread` where an event loop runs.
+    """
+
+    def __init__(self, url: str):
+        """`url`: as SQLAlchemy has it, `sqlite:///FILE` or `postgresql+psycopg://…`.
+
+        Raises:
+            SettingsError: it is no such URL.
+        """
+        try:
+            self.url = make_url(url)
+            if self.url.drivername == "sqlite" and self.url.database:
+                Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+            self.engine = create_engine(self.url, pool_pre_ping=not self.is_sqlite)
+        except (ArgumentError, ModuleNotFoundError) as error:
+            raise SettingsError(f"STOCKTAKE_GATEWAY_DATABASE: {error}") from error
+        if self.is_sqlite:
+            _prepare_sqlite(self.engine)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is a file."""
+        return self.url.get_backend_name() == "sqlite"
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that changes nothing.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        with _reported(), Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction: all of it is kept, or nothing.
+
+        Raises:
+            Unavailable: the database does not answer, or takes nothing.
+        """
+        with _reported(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            session.connection(execution_options={"writes": True})
+            yield session
+
+    def migrate(self) -> None:
+        """Bring the schema up to date; several may do so at once."""
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        with _reported(), self.engine.begin() as connection:
+            if not self.is_sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(7420001)"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise Unavailable(f"the records cannot be reached or written: {type(error.orig).__name__}") from error
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    """Readers beside one writer, and nothing lost in a power cut."""
+
+    @event.listens_for(engine, "connect")
+    def _(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN comes too late to be IMMEDIATE
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_MS}"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _(connection: Any) -> None:
+        writes = connection.get_execution_options().get("writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,1 @@
+"""Whether what comes today is like what a model was made with."""
