@@ -1,4 +1,4 @@
-"""The gateway: python -m serving.gateway {serve,worker,migrate,expire,feedback,token,dead}."""
+"""The gateway: python -m serving.gateway {serve,worker,migrate,expire,feedback,choose,token,dead}."""
 
 import argparse
 import sys
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from serving.gateway import commands
 from serving.gateway.access import Role
+from serving.gateway.records.tables import Task
 from serving.gateway.settings import load_gateway_settings
 from serving.logs import configure_logging
 from stocktake.errors import StocktakeError
@@ -81,6 +82,17 @@ def _parser() -> argparse.ArgumentParser:
         "--to", required=True, metavar="URI", help="file or s3:// object, such as feedback.jsonl"
     )
     feedback.set_defaults(run=commands.export)
+    choose = verbs.add_parser(
+        "choose", help="list the photos most worth labelling: disputed ones, unsure ones"
+    )
+    choose.add_argument(
+        "--task", type=Task, choices=list(Task), default=Task.SHELVES, help="(default: %(default)s)"
+    )
+    choose.add_argument("--photos", type=int, default=200, help="at most (default: %(default)s)")
+    choose.add_argument(
+        "--to", required=True, metavar="URI", help="file or s3:// object, such as label.jsonl"
+    )
+    choose.set_defaults(run=commands.choose)
     _add_token(verbs.add_parser("token", help="who may use the gateway"))
     dead = verbs.add_parser("dead", help="list photos that were given up, or try them again")
     dead.add_argument("--retry", action="store_true", help="try all of them again; a worker takes them")

@@ -7,7 +7,7 @@ from argparse import Namespace
 import uvloop
 from sqlalchemy import select
 
-from serving.gateway import access, feedback_export, retention
+from serving.gateway import access, feedback_export, labelling, retention
 from serving.gateway.app import create_app, create_server
 from serving.gateway.gateway import open_gateway
 from serving.gateway.records import photos
@@ -75,6 +75,13 @@ def export(settings: GatewaySettings, args: Namespace) -> None:
     """Write what people said about photos to a feedback index."""
     records = Records(settings.database)
     print(feedback_export.export_feedback(records, settings.photos, args.to))
+    records.close()
+
+
+def choose(settings: GatewaySettings, args: Namespace) -> None:
+    """Write a list of photos worth labelling."""
+    records = Records(settings.database)
+    print(labelling.export_choice(records, settings.photos, args.task, args.photos, args.to))
     records.close()
 
 

@@ -1,14 +1,48 @@
 """Photos worth labelling: those that people dispute, and those that the model is unsure of."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from serving.gateway.answering import photo_key
+from serving.gateway.fields import utc_text
+from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Feedback, Photo, State, Task, now
+from stocktake.storage import join_uri, store_of
 
 DISPUTES = ("not_a_void", "missed", "count")
+SHOWN = ("id", "sha256", "store", "bay", "camera", "model", "model_version", "report")
+
+
+def export_choice(records: Records, photos: str, task: Task, count: int, to: str) -> str:
+    """Write what `choose_photos` finds to the file or s3:// object `to`, a line of JSON for each.
+
+    `photos` is the URI of the photo store. Returns what was written, in one line.
+
+    Raises:
+        StoreError: the place cannot be written.
+        Unavailable: the records cannot be read.
+    """
+    with records.read() as session:
+        chosen = choose_photos(session, task, count)
+    lines = [
+        json.dumps(
+            {
+                "uri": join_uri(photos, photo_key(photo.sha256)),
+                "why": why,
+                "taken_at": utc_text(photo.taken_at),
+                **{name: getattr(photo, name) for name in SHOWN},
+            }
+        )
+        for photo, why in chosen
+    ]
+    store, name = store_of(to)
+    store.put(name, "".join(f"{line}\n" for line in lines).encode())
+    disputed = sum(why == "disputed" for _, why in chosen)
+    return f"{to}: {len(chosen)} photos to label: {disputed} disputed, {len(chosen) - disputed} unsure"
 
 
 def choose_photos(session: Session, task: Task, count: int, days: int = 90) -> list[tuple[Photo, str]]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stocktake.errors import DataError
-from stocktake.storage import open_store
+from stocktake.storage import store_of
 
 SCHEMA_VERSION = 1
 HEADER = {"stocktake_feedback": SCHEMA_VERSION}
@@ -61,8 +61,8 @@ def write_feedback(photos: Iterable[LabelledPhoto], uri: str) -> int:
         StoreError: the place cannot be written.
     """
     lines = [json.dumps(HEADER), *(photo.model_dump_json() for photo in photos)]
-    folder, _, name = uri.rpartition("/")
-    open_store(folder or ("/" if uri.startswith("/") else ".")).put(name, ("\n".join(lines) + "\n").encode())
+    store, name = store_of(uri)
+    store.put(name, ("\n".join(lines) + "\n").encode())
     return len(lines) - 1
 
 
@@ -73,9 +73,8 @@ def read_feedback(uri: str) -> list[LabelledPhoto]:
         DataError: it is none of this version, or a line is broken; names the line.
         StoreError: it cannot be read.
     """
-    folder, _, name = uri.rpartition("/")
-    data = open_store(folder or ("/" if uri.startswith("/") else ".")).get(name)
-    lines = data.decode("utf-8", "replace").splitlines()
+    store, name = store_of(uri)
+    lines = store.get(name).decode("utf-8", "replace").splitlines()
     if not lines or _header(lines[0]) != HEADER:
         raise DataError(
             f"{uri}: not a feedback index; make one with `python -m serving.gateway feedback --to {uri}`"

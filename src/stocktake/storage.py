@@ -98,6 +98,16 @@ def open_store(uri: str, settings: Settings | None = None) -> Store:
     )
 
 
+def store_of(uri: str) -> tuple[Store, str]:
+    """The store that a file or s3:// object is in, and its key there.
+
+    Raises:
+        SettingsError, StoreError: as `open_store`.
+    """
+    folder, _, name = uri.rpartition("/")
+    return open_store(folder or ("/" if uri.startswith("/") else ".")), name
+
+
 def join_uri(uri: str, *parts: str) -> str:
     """`uri` with further path parts, for folders and s3:// alike."""
     return "/".join([uri.rstrip("/"), *parts])

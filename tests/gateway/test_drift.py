@@ -13,7 +13,7 @@ from prometheus_client import generate_latest
 from sqlalchemy import select
 
 from serving.gateway.drift import find_drift
-from serving.gateway.labelling import choose_photos
+from serving.gateway.labelling import choose_photos, export_choice
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Feedback, Job, Photo, Retraining, State, Task
 from serving.gateway.retraining import reasons, retrain_where_due
@@ -190,3 +190,13 @@ def test_disputed_and_unsure_photos_are_chosen(records):
         ]
         assert choose_photos(session, Task.BINS, 9) == []
     assert [photo.id for photo, _ in chosen] == [disputed.id, unsurer.id, unsure.id]
+
+
+def test_the_choice_is_a_file_with_a_line_for_each(records, tmp_path):
+    (photo,) = add_photos(records, "one", [100], report=void(0.6))
+    to = tmp_path / "label.jsonl"
+    said = export_choice(records, "s3://shop/photos", Task.SHELVES, 5, str(to))
+    assert said.endswith("1 photos to label: 0 disputed, 1 unsure")
+    (line,) = map(json.loads, to.read_text().splitlines())
+    assert (line["id"], line["why"], line["report"]) == (photo.id, "unsure", void(0.6))
+    assert line["uri"] == f"s3://shop/photos/photos/00/{'0' * 64}"
