@@ -67,4 +67,8 @@ def find_drift(
         for (task, store, camera, name), these in values.items()
         if len(these) >= least and name in references.get(task, {})
     ]
-    return sorted(found, key=lambda each: each.drift.psi, reverse=True)
+    return sorted(found, key=_distance, reverse=True)
+
+
+def _distance(each: CameraDrift) -> tuple[bool, bool, float]:
+    return each.drift.is_large, each.drift.is_noticeable, each.drift.psi

@@ -12,14 +12,15 @@ from kfp_server_api import ApiClient
 from prometheus_client import generate_latest
 from sqlalchemy import select
 
-from serving.gateway.drift import find_drift
+from serving.gateway.drift import CameraDrift, find_drift
 from serving.gateway.labelling import choose_photos, export_choice
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Feedback, Job, Photo, Retraining, State, Task
 from serving.gateway.retraining import reasons, retrain_where_due
 from serving.gateway.settings import GatewaySettings
+from serving.gateway.web.cameras import by_camera
 from serving.gateway.worker_metrics import WorkerMetrics
-from stocktake.drift.histograms import Histogram
+from stocktake.drift.histograms import Drift, Histogram
 
 RANDOM = np.random.default_rng(4)
 THEN = {"brightness": Histogram.of(RANDOM.normal(120, 20, 400))}
@@ -73,6 +74,20 @@ def test_a_camera_in_the_dark_has_drifted_and_others_have_not(records):
     assert found[0].drift.values == 100
     assert reasons(found, 2) == {}
     assert "dark of north" in reasons(found, 1)[Task.SHELVES]
+
+
+def test_a_row_for_each_camera_says_what_has_moved():
+    def of(camera, measure, psi, chance):
+        return CameraDrift(Task.SHELVES, "north", camera, measure, Drift(psi, chance, 60))
+
+    moved, small, unsure = (
+        of("a", "score", 0.3, 0.1),
+        of("a", "products", 0.01, 0.1),
+        of("b", "score", 0.6, 0.7),
+    )
+    first, second = by_camera([moved, unsure, small])
+    assert (first.worst, first.said.tone, first.moved) == (moved, "alarm", ["how sure products are"])
+    assert (second.worst, second.said.tone, second.moved) == (unsure, "good", [])
 
 
 class Pipelines(BaseHTTPRequestHandler):

@@ -13,7 +13,7 @@ from tests.gateway_pages import Visitor
 from tests.gateway_thread import grey_photo, shelf_photo
 
 EVIL = """<script>alert("x")</script>'"><img src=x onerror=alert(1)>"""
-PATHS = ("/", "/alerts", "/bays", "/bins", "/history", "/jobs", "/sign-in", "/nowhere")
+PATHS = ("/", "/alerts", "/bays", "/bins", "/cameras", "/history", "/jobs", "/sign-in", "/nowhere")
 
 
 @pytest.fixture(scope="module")

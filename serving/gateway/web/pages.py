@@ -30,7 +30,12 @@ HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}  # be
 NOT_PAGES = ("/api", "/healthz", "/readyz", "/metrics", "/static")
 WORDS = ("of_photo", "of_job", "of_alert", "of_bay", "of_trend", "title", "bay_name", "place", "missing")
 MORE_WORDS = ("sureness", "percent", "count", "duration")
-SECTIONS = {"photos": "/history", "bay": "/bays", "jobs": "/jobs"}  # of the menu, by how paths begin
+SECTIONS = {
+    "photos": "/history",
+    "bay": "/bays",
+    "cameras": "/bays",
+    "jobs": "/jobs",
+}  # of the menu, by how paths begin
 HEADLINES = {
     400: "That did not work",
     403: "You may not do this",
