@@ -7,7 +7,7 @@ from functools import partial
 from anyio import to_thread
 from sqlalchemy.orm import Session
 
-from serving.gateway.errors import Away, Overloaded, Unavailable
+from serving.gateway.errors import Away, Overloaded, Unavailable, text_for_client
 from serving.gateway.predictors import Answer, Predictors
 from serving.gateway.records import photos
 from serving.gateway.records.database import Records
@@ -52,10 +52,7 @@ class Answering:
         except BadRequest as error:
             await to_thread.run_sync(self._give_up, photo_id, State.FAILED, str(error))
         except Exception as error:
-            known = isinstance(error, Unavailable | StoreError)
-            if not known:
-                logger.exception("photo %s: a fault of ours", photo_id)
-            reason = str(error) if known else f"a fault of the gateway: {type(error).__name__}"
+            reason = _reason(photo_id, error)
             counts = not isinstance(error, Away | Overloaded)
             if counts and photo.attempts >= self._attempts:
                 await to_thread.run_sync(self._give_up, photo_id, State.DEAD, reason)
@@ -82,3 +79,12 @@ class Answering:
     def _put_back(self, photo_id: str, reason: str, counts: bool) -> None:
         with self._records.write() as session:
             photos.put_back(session, photo_id, reason, counts)
+
+
+def _reason(photo_id: str, error: Exception) -> str:
+    """What the records say of an attempt that failed; the log says more."""
+    if isinstance(error, Unavailable | StoreError):
+        logger.warning("photo %s: %s", photo_id, error)
+        return text_for_client(error)
+    logger.exception("photo %s: a fault of ours", photo_id, exc_info=error)
+    return f"a fault of the gateway: {type(error).__name__}"

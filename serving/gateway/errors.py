@@ -79,3 +79,8 @@ def status_of(error: Exception) -> HTTPStatus:
     """By the nearest class in the table; what is not in it is a fault of ours."""
     kinds = type(error).__mro__
     return next((ANSWERS[kind] for kind in kinds if kind in ANSWERS), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def text_for_client(error: StocktakeError) -> str:
+    """What an answer says of an error; where photos are kept is nobody's business."""
+    return "photos cannot be stored or read now" if isinstance(error, StoreError) else str(error)

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
-from serving.gateway.errors import Unavailable, status_of
+from serving.gateway.errors import Unavailable, status_of, text_for_client
 from serving.gateway.submission import explain
 from serving.gateway.web.pages import error_page, is_page
 from stocktake.errors import StocktakeError
@@ -29,7 +29,7 @@ def add_error_handlers(app: FastAPI) -> None:
         headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else {}
         if status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        said = FAULT if status == 500 else str(error)
+        said = FAULT if status == 500 else text_for_client(error)
         return answer_error(request, status, said, headers)
 
     @app.exception_handler(RequestValidationError)

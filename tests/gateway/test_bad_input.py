@@ -278,8 +278,9 @@ def test_a_store_that_takes_nothing(start_gateway, tmp_path):
     (tmp_path / "file").write_text("in the way")
     gateway = start_gateway(photos=str(tmp_path / "file" / "photos"))
     with gateway.client() as client:
-        code, _ = refused(client.post("/api/photos", params=BINS, content=grey_photo(50), headers=PNG))
-        assert (code, photos_in(gateway)) == (503, 0)
+        answer = refused(client.post("/api/photos", params=BINS, content=grey_photo(50), headers=PNG))
+        assert answer == (503, "photos cannot be stored or read now")  # and not a word of where
+        assert photos_in(gateway) == 0
 
 
 @pytest.mark.parametrize("pragma", ["query_only=ON", "max_page_count=1"], ids=["read-only", "full"])

@@ -124,7 +124,17 @@ def paths(gateway):
     visitor.checked(shelf_photo(frozenset({(7, 6)})), store="Main Street", bay="8")
     counted = visitor.checked(grey_photo(150), task="bins", store="dc", expected_quantity="1")
     job = re.search(r"/jobs/\w+", visitor.page(shelf))[0]
-    places = ("/", "/alerts", "/alerts?which=over", "/bays", "/bins", "/cameras", "/history", "/history?store=x", "/jobs")
+    places = (
+        "/",
+        "/alerts",
+        "/alerts?which=over",
+        "/bays",
+        "/bins",
+        "/cameras",
+        "/history",
+        "/history?store=x",
+        "/jobs",
+    )
     return [*places, shelf, counted, job, "/bay?store=Main+Street&bay=8", "/sign-in"]
 
 
