@@ -5,6 +5,7 @@ import pytest
 from tests.small_training import draw_index, lose_disk_and_continue
 
 
+@pytest.mark.long
 def test_a_training_whose_disk_is_gone_continues_from_the_store(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

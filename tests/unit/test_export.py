@@ -117,6 +117,7 @@ def test_a_photo_answers_alike_alone_and_in_company(model_dir: Path) -> None:
         np.testing.assert_allclose(alone.scores, expected.scores, atol=1e-5)
 
 
+@pytest.mark.long
 def test_int8_beside_it_leaves_the_boxes_in_floating_point(checkpoint: Path, tmp_path: Path) -> None:
     photos = shelf_photos(tmp_path, "train", LEAST_PHOTOS) + shelf_photos(tmp_path, "val", 1)
     index = DatasetIndex.read(write_index(tmp_path, photos))
@@ -170,6 +171,7 @@ def test_another_model_fails_the_proof(checkpoint: Path, model_dir: Path) -> Non
         check_parity(model_dir, network, [photo])
 
 
+@pytest.mark.long
 def test_boxes_that_only_voids_need_are_compared_too(checkpoint: Path, tmp_path: Path) -> None:
     network = load_network(checkpoint)
     photo = _png(np.random.default_rng(2).integers(0, 256, (120, 90, 3), np.uint8))

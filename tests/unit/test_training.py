@@ -146,6 +146,7 @@ def poisoned(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("device", ["cpu", "cpu,cpu"])
 def test_a_lost_loss_stops_with_advice(drawn_index: Path, tmp_path: Path, poisoned: str, device: str) -> None:
     bad = replace(SETTINGS, weights=poisoned, model="", epochs=20, batch=2, device=device)

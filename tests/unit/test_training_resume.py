@@ -14,6 +14,7 @@ from tests.small_training import SETTINGS, epochs_told, start_child, wait_until
 pytestmark = pytest.mark.usefixtures("photo_cache")
 
 
+@pytest.mark.long
 def test_a_killed_training_continues_and_redoes_no_finished_epoch(drawn_index: Path, tmp_path: Path) -> None:
     work = tmp_path / "work"
     process = start_child(drawn_index, work, replace(SETTINGS, epochs=4))

@@ -98,6 +98,7 @@ def test_the_served_probabilities_are_those_of_the_network(checkpoint, model_dir
     assert BinCounter.load(model_dir).count(png).probabilities == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.long
 def test_the_ordinal_head_is_exported_and_proved_without_photos(tmp_path, caplog):
     with caplog.at_level(logging.INFO, "stocktake"):
         model_dir = export_model(make_checkpoint(tmp_path / "best.pt", head="ordinal"), tmp_path / "model")
@@ -106,6 +107,7 @@ def test_the_ordinal_head_is_exported_and_proved_without_photos(tmp_path, caplog
     assert report.probabilities.sum() == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.long
 def test_int8_beside_it(checkpoint, tmp_path):
     seen = {"train": [(1 + number % 5, 1) for number in range(LEAST_PHOTOS)], "val": [(2, 2)]}
     index = DatasetIndex.read(write_bins(tmp_path / "bins", seen, draw=draw_full_range))
