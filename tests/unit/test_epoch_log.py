@@ -35,6 +35,7 @@ def test_a_folder_of_which_nothing_is_known_tells_nothing(tmp_path: Path) -> Non
     tell_again(tmp_path, 9, lambda *_: pytest.fail("told"))
 
 
+@pytest.mark.long
 def test_one_run_of_mlflow_has_every_epoch_of_a_training_that_was_stopped(
     tmp_path: Path, tracked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

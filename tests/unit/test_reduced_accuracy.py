@@ -13,6 +13,8 @@ from stocktake.shelf.weights import starter_path
 from stocktake.synthetic.draw_settings import DrawSettings
 from stocktake.synthetic.shelves import draw_shelf
 
+pytestmark = pytest.mark.long
+
 LARGE = DrawSettings(width=1920, height=2560, landscape=0.0, voids=(6, 9), low_stock=0.0)
 PHOTOS = 8
 IMG = 416

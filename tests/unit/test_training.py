@@ -102,6 +102,7 @@ class TestATraining:
         assert tree_digest(result.run_dir) == before
         assert ModelCard.read(tmp_path / "model").metrics == ModelCard.read(result.model_dir).metrics
 
+    @pytest.mark.long
     def test_again_with_the_same_seed_gives_the_same_weights_and_mlflow_has_its_figures(
         self, trained: Any, drawn_index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -124,6 +124,7 @@ class TestATraining:
         assert sizes.keys() == {"best.pt", "last.pt"}
         assert max(sizes.values()) < 100e6
 
+    @pytest.mark.long
     def test_again_with_the_same_seed_gives_the_same_weights_and_mlflow_has_its_figures(
         self, trained: Any, index_path: Path, tmp_path: Path, tracked: Path
     ) -> None:

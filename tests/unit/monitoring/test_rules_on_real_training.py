@@ -53,6 +53,7 @@ class SlowStart(torch.optim.AdamW):
         super().step()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("warmup", [334, 13_000])
 def test_branches_that_begin_at_nought_and_open_with_the_warm_up_are_no_fault(warmup: int) -> None:
     network = resnet50(zero_init_residual=True, num_classes=5)

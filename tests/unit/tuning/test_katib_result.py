@@ -60,6 +60,7 @@ def test_the_best_has_the_types_of_the_settings(space_path, write_found):
     assert [type(values[name]) for name in BEST] == [float, int, int]
 
 
+@pytest.mark.long
 def test_it_is_trained_as_the_space_wants_the_last_training(
     space_path, write_found, bins_index, tmp_path, capsys
 ):

@@ -108,6 +108,7 @@ def test_a_trial_below_the_median_is_stopped_once_others_are_complete(tmp_path):
     assert not study.report(good, 2, 0.61)
 
 
+@pytest.mark.long
 def test_importances_need_trials_that_differ(tmp_path):
     study = open_study(str(tmp_path / "s.db"))
     assert study.importances() == {}
