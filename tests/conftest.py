@@ -1,10 +1,22 @@
 import os
+from collections import Counter
 
 import pytest
+from _pytest.nodeid import coerce_node_id
 
 from stocktake.devices import let_threads_sleep
 
 let_threads_sleep()  # before any test imports torch: on a busy machine spinning threads cost five times
+
+
+def pytest_collection_modifyitems(items):
+    """Number tests of one name, as Schemathesis' are: pytest-xdist would run one of them only."""
+    seen = Counter()
+    for item in items:
+        name = item.nodeid
+        seen[name] += 1
+        if seen[name] > 1:
+            item._id = coerce_node_id(f"{name}[{seen[name]}]")
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from anyio import to_thread
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from serving.gateway.dependencies import GatewayOf, Viewer
 from serving.gateway.drift import DAYS, CameraDrift, find_drift
@@ -40,6 +40,14 @@ class DriftView(BaseModel):
         )
 
 
+class Period(BaseModel):
+    """Photos of how many days, back from now."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    days: Annotated[int, Field(ge=1, le=90)] = DAYS
+
+
 class DriftList(BaseModel):
     """The farthest first. `unknown`: tasks whose model is away, or does not say what it was made with."""
 
@@ -48,15 +56,13 @@ class DriftList(BaseModel):
 
 
 @router.get("/api/drift")
-async def list_drift(
-    gateway: GatewayOf, user: Viewer, days: Annotated[int, Query(ge=1, le=90)] = DAYS
-) -> DriftList:
+async def list_drift(gateway: GatewayOf, user: Viewer, period: Annotated[Period, Query()]) -> DriftList:
     """Each measure of each camera that took enough photos in the last days."""
     references = await gateway.predictors.references()
 
     def find() -> list[CameraDrift]:
         with gateway.records.read() as session:
-            return find_drift(session, references, days, stores=user.stores)
+            return find_drift(session, references, period.days, stores=user.stores)
 
     items = [DriftView.of(each) for each in await to_thread.run_sync(find)]
     return DriftList(items=items, unknown=[task for task in Task if task not in references])
