@@ -40,7 +40,6 @@ def create_app(gateway: Gateway, access: Access) -> FastAPI:
     app.state.followers = Semaphore(events.MOST)
     app.state.uploads = Semaphore(gateway.settings.uploads)
     app.state.drawing = CapacityLimiter(DRAWN_AT_ONCE)
-    app.state.followers = Semaphore(events.MOST)
     add_error_handlers(app)
     app.add_middleware(Observed)
     return app

@@ -31,11 +31,11 @@ def clean_file_name(name: str) -> str:
 
 
 def check_taken_at(taken_at: datetime) -> datetime:
-    """The time; one that is a little ahead is now. ValueError where the clock must be wrong."""
+    """The time, which may be a little ahead. ValueError where the clock must be wrong."""
     now = datetime.now(UTC)
     if not FIRST_PHOTO <= taken_at <= now + CLOCK_SKEW:
         raise ValueError(f"the clock here says {now:%Y-%m-%dT%H:%M:%SZ}; set the camera's, or leave it out")
-    return min(taken_at, now)
+    return taken_at
 
 
 def to_utc(time: datetime) -> datetime:

@@ -66,10 +66,11 @@ def examine(data: bytes, name: str) -> Photo:
 
 
 def describe(photo: Photo, about: About) -> None:
-    """Write what is said of a photo into its columns."""
+    """Write what is said of a photo into its columns; what was taken a little ahead was taken now."""
     for name in ("task", "store", "bay", "camera", "expected_quantity"):
         setattr(photo, name, getattr(about, name))
-    photo.taken_at = to_utc(about.taken_at) if about.taken_at else photo.received_at
+    taken_at = to_utc(about.taken_at) if about.taken_at else photo.received_at
+    photo.taken_at = min(taken_at, photo.received_at)
 
 
 def digest_of(order: BaseModel | None, abouts: Sequence[About], sources: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import SettingsError as SettingsSourceError
 
 from stocktake.errors import SettingsError
 from stocktake.photo_header import MAX_BYTES
@@ -98,3 +99,5 @@ def load_gateway_settings(**overrides: Any) -> GatewaySettings:
         first = error.errors()[0]
         name = "STOCKTAKE_GATEWAY_" + "_".join(map(str, first["loc"])).upper()
         raise SettingsError(f"{name}: {first['msg']}") from error
+    except SettingsSourceError as error:  # what is no JSON; it names the field
+        raise SettingsError(f"STOCKTAKE_GATEWAY: {error}") from error

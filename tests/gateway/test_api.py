@@ -1,8 +1,10 @@
 """The API over real HTTP, with real records, photos and predictors."""
 
+import base64
 import csv
 import io
 import json
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import numpy as np
@@ -226,3 +228,19 @@ def test_no_documentation_from_elsewhere(client):
     assert client.get("/docs").status_code == 404
     assert client.get("/api/docs").status_code == 404
     assert json.loads(client.get("/api/openapi.json").text)["info"]["title"] == "stocktake"
+
+
+def test_a_camera_whose_clock_is_ahead_may_ask_again(client):
+    ahead = (datetime.now(UTC) + timedelta(minutes=5)).isoformat(timespec="seconds")
+    send = {"params": {"task": "bins", "taken_at": ahead}, "content": grey_photo(101)}
+    first, again = (
+        client.post("/api/photos", **send, headers={**PNG, "Idempotency-Key": "ahead"}) for _ in range(2)
+    )
+    assert first.status_code == again.status_code == 200
+    assert again.json() == first.json()
+    assert first.json()["taken_at"] == first.json()["received_at"]
+
+
+def test_cursors_that_nobody_gave_out(client):
+    cursor = base64.urlsafe_b64encode(json.dumps(["\ud800", ""]).encode()).decode()
+    assert client.get("/api/bays", params={"cursor": cursor}).status_code == 400

@@ -32,3 +32,9 @@ def test_values_that_are_impossible(monkeypatch, name, value):
     monkeypatch.setenv(f"STOCKTAKE_GATEWAY_{name}", value)
     with pytest.raises(SettingsError, match=f"STOCKTAKE_GATEWAY_{name}"):
         load_gateway_settings()
+
+
+def test_parameters_that_are_no_json(monkeypatch):
+    monkeypatch.setenv("STOCKTAKE_GATEWAY_RETRAIN_PARAMETERS", "{")
+    with pytest.raises(SettingsError, match="retrain_parameters"):
+        load_gateway_settings()

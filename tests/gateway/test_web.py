@@ -310,5 +310,6 @@ def test_a_fault_of_ours_is_a_page_that_tells_nothing(gateway, visitor):
 def test_no_page_has_this_address(visitor):
     assert "No page has this address" in visitor.page("/nowhere", 404)
     visitor.page("/photos/nothing", 404)
+    assert "no day on which" in visitor.page("/history?until=9999-12-31", 400)
     assert visitor.http.get("/static/../pages.py").status_code == 404
     assert visitor.http.get("/static/style.css").headers["cache-control"] == "no-cache"

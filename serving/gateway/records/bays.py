@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import and_, case, exists, func, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
+from serving.gateway.fields import check_text
 from serving.gateway.records.alerts import TOLD
 from serving.gateway.records.tables import Alert, Feedback, Photo, State, Task
 from stocktake.alerts.availability import DayOfBay, by_day, trend
@@ -168,6 +169,6 @@ def _read_cursor(cursor: str) -> Bay:
         store, bay = json.loads(base64.urlsafe_b64decode(cursor.encode()))
         if not isinstance(store, str) or not isinstance(bay, str):
             raise TypeError
-        return store, bay
+        return check_text(store), check_text(bay)
     except (ValueError, TypeError, binascii.Error) as error:
         raise BadRequest("cursor: not one that was given out; leave it away to begin anew") from error

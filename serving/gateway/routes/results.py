@@ -171,6 +171,8 @@ async def _picture(
         raise NotFound(
             f"the file of this photo was deleted on {photo.expired_at:%Y-%m-%d}; its report is kept"
         )
+    if photo.width == 0:
+        raise NotFound("this file was no photo, and was not kept")
     etag = f'"{photo.sha256[:32]}-{kind}"'.replace(" ", "T")
     headers = {
         "ETag": etag,

@@ -21,6 +21,7 @@ from serving.gateway.submission import parse
 from serving.gateway.web import words
 from serving.gateway.web.pages import Visitor, render
 from serving.gateway.web.session import Fields, Reader
+from stocktake.errors import BadRequest
 
 PAGE = 30  # photos of the history at a time
 
@@ -135,4 +136,7 @@ def _api_query(wanted: PhotoFilter) -> str:
 
 def _midnight(day: date | None, later: int) -> datetime | None:
     """At which a day begins, or one that is `later` by so many days."""
-    return None if day is None else datetime.combine(day + timedelta(days=later), time())
+    try:
+        return None if day is None else datetime.combine(day + timedelta(days=later), time())
+    except OverflowError:
+        raise BadRequest("until: is no day on which a photo can be taken") from None
