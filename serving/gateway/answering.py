@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from functools import partial
 
 from anyio import to_thread
 from sqlalchemy.orm import Session
@@ -49,6 +48,7 @@ class Answering:
             if data is None:
                 data = await to_thread.run_sync(self._store.get, photo_key(photo.sha256))
             answer = await self._predictors.ask(photo.task, data, photo.expected_quantity)
+            await to_thread.run_sync(self._finish, photo_id, answer)
         except BadRequest as error:
             await to_thread.run_sync(self._give_up, photo_id, State.FAILED, str(error))
         except Exception as error:
@@ -59,8 +59,6 @@ class Answering:
                 return
             await to_thread.run_sync(self._put_back, photo_id, reason, counts)
             raise error if isinstance(error, Unavailable) else Unavailable(reason) from error
-        else:
-            await to_thread.run_sync(partial(self._finish, photo_id, answer))
 
     def _begin(self, photo_id: str) -> Photo | None:
         with self._records.write() as session:

@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
-from serving.gateway.errors import Unavailable
+from serving.gateway.errors import Away
 from stocktake.errors import SettingsError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -51,7 +51,7 @@ class Records:
         """A session that changes nothing.
 
         Raises:
-            Unavailable: the database does not answer.
+            Away: the database does not answer.
         """
         with _reported(), Session(self.engine, expire_on_commit=False) as session:
             yield session
@@ -61,7 +61,7 @@ class Records:
         """A transaction: all of it is kept, or nothing.
 
         Raises:
-            Unavailable: the database does not answer, or takes nothing.
+            Away: the database does not answer, or takes nothing.
         """
         with _reported(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             session.connection(execution_options={"writes": True})
@@ -91,7 +91,7 @@ def _reported() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError) as error:
-        raise Unavailable(f"the records cannot be reached or written: {type(error.orig).__name__}") from error
+        raise Away(f"the records cannot be reached or written: {type(error.orig).__name__}") from error
 
 
 def _prepare_sqlite(engine: Engine) -> None:
