@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -13,13 +14,16 @@ from sqlalchemy.orm import selectinload
 
 from serving.gateway.access import User
 from serving.gateway.answering import photo_key
-from serving.gateway.errors import Clash, Forbidden, Unavailable
+from serving.gateway.errors import Clash, Forbidden, Overloaded, Unavailable
 from serving.gateway.fields import Blank, Name, Quantity, TakenAt, clean_file_name, to_utc
 from serving.gateway.gateway import Gateway
 from serving.gateway.metrics import PHOTOS_TAKEN
+from serving.gateway.queue import Queue
 from serving.gateway.records import photos
 from serving.gateway.records.tables import Job, Photo, State, Task, now
 from stocktake.photo_header import read_info
+
+logger = logging.getLogger(__name__)
 
 
 class About(BaseModel):
@@ -109,13 +113,34 @@ async def answer_at_once(gateway: Gateway, job: Job, data: bytes) -> Photo:
     if isinstance(kept, BaseException):
         raise kept
     if isinstance(answer, Unavailable) and gateway.queue is not None:
-        return (await keep(gateway, job, {photo.sha256: data})).photos[0]
+        await _admit(gateway.queue)
+        waiting = await keep(gateway, job, {photo.sha256: data})
+        await enqueue(gateway.queue, waiting, [each for each in waiting.photos if each.state == State.QUEUED])
+        return waiting.photos[0]
     if isinstance(answer, BaseException):
         raise answer
     photos.fill(photo, answer)
     photo.state, photo.attempts = State.DONE, 1
     photo.answered_at = job.finished_at = now()
     return (await keep(gateway, job, {photo.sha256: data})).photos[0]
+
+
+async def _admit(queue: Queue) -> None:
+    """Raise Overloaded where too much waits; where Redis is away the records take the photo all the same."""
+    try:
+        await queue.admit(1)
+    except Overloaded:
+        raise
+    except Unavailable as error:
+        logger.warning("a photo is taken without the queue: %s", error)
+
+
+async def enqueue(queue: Queue, job: Job, waiting: Sequence[Photo]) -> None:
+    """Put photos that are written down into the queue; if that fails now, a worker does it later."""
+    try:
+        await queue.put([photo.id for photo in waiting], job.priority)
+    except Unavailable as error:
+        logger.warning("job %s waits in the records: %s", job.id, error)
 
 
 async def keep(gateway: Gateway, job: Job, data: dict[str, bytes]) -> Job:

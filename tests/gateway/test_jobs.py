@@ -144,11 +144,12 @@ def test_urls(client, pictures, redis):
     assert found[2]["error"] == "url: its host answers 404; redirects are not followed"
 
 
-def test_one_photo_by_url(client, pictures):
+def test_one_photo_by_url(client, pictures, redis):
     """Its predictor is away, so it is queued."""
     answer = client.post("/api/photos", json={"task": "bins", "url": f"http://{pictures}/bin.png"})
     assert (answer.status_code, answer.json()["state"]) == (202, "queued")
     assert answer.json()["name"] == "bin.png"
+    assert answer.json()["id"] in held(redis.url)
 
 
 @pytest.mark.parametrize(

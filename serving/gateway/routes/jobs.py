@@ -1,6 +1,5 @@
 """Many photos, answered one after the other while nobody waits."""
 
-import logging
 from typing import Annotated
 
 from anyio import to_thread
@@ -12,7 +11,7 @@ from serving.gateway.batches import read_job
 from serving.gateway.dependencies import UPLOAD, Admin, GatewayOf, Operator, Viewer
 from serving.gateway.errors import NotFound, Unavailable
 from serving.gateway.gateway import Gateway
-from serving.gateway.intake import keep
+from serving.gateway.intake import enqueue, keep
 from serving.gateway.queue import Queue
 from serving.gateway.records import history, photos
 from serving.gateway.records.tables import Job, Photo, State
@@ -21,7 +20,6 @@ from serving.gateway.submission import IdempotencyKey
 from serving.gateway.views import JobList, JobOverview, JobView, PhotoSummary
 
 router = APIRouter(tags=["jobs"])
-logger = logging.getLogger(__name__)
 
 
 class Page(BaseModel):
@@ -90,7 +88,7 @@ async def retry(gateway: Gateway, user: User, job_id: str) -> JobView:
 
     await queue.admit(1)
     if revived := await to_thread.run_sync(revive):
-        await put(queue, revived[0].job, revived)
+        await enqueue(queue, revived[0].job, revived)
     return await show_job(gateway, user, job_id)
 
 
@@ -117,16 +115,8 @@ async def submit(gateway: Gateway, queue: Queue, job: Job) -> Job:
     """
     await queue.admit(len(job.photos))
     job = await keep(gateway, job, {})
-    await put(queue, job, [photo for photo in job.photos if photo.state == State.QUEUED])
+    await enqueue(queue, job, [photo for photo in job.photos if photo.state == State.QUEUED])
     return job
-
-
-async def put(queue: Queue, job: Job, waiting: list[Photo]) -> None:
-    """Put photos that are written down into the queue; if that fails now, a worker does it later."""
-    try:
-        await queue.put([photo.id for photo in waiting], job.priority)
-    except Unavailable as error:
-        logger.warning("job %s waits in the records: %s", job.id, error)
 
 
 async def show_job(gateway: Gateway, user: User, job_id: str) -> JobView:
