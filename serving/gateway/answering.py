@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 from anyio import to_thread
 from sqlalchemy.orm import Session
@@ -12,7 +13,7 @@ from serving.gateway.records import photos
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Photo, State
 from stocktake.errors import BadRequest, StoreError
-from stocktake.storage import Store
+from stocktake.storage import Store, join_uri
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,11 @@ Observer = Callable[[Session, Photo], None]  # called once for each photo that i
 def photo_key(sha256: str) -> str:
     """Where the bytes of a photo are in the store."""
     return f"photos/{sha256[:2]}/{sha256}"
+
+
+def photo_uri(photos: str, sha256: str) -> str:
+    """The address of the bytes of a photo; `photos` is the URI, or a folder, of the store."""
+    return join_uri(photos if "://" in photos else str(Path(photos).absolute()), photo_key(sha256))
 
 
 class Answering:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from argparse import Namespace
+from contextlib import closing
 
 import uvloop
 from sqlalchemy import select
@@ -53,18 +54,16 @@ async def _work(settings: GatewaySettings, args: Namespace) -> None:
 
 def migrate(settings: GatewaySettings, _args: Namespace) -> None:
     """Bring the records' schema up to date."""
-    records = Records(settings.database)
-    records.migrate()
-    records.close()
+    with closing(Records(settings.database)) as records:
+        records.migrate()
 
 
 def expire(settings: GatewaySettings, _args: Namespace) -> None:
     """Delete what is old, and say how much."""
-    records = Records(settings.database)
-    done = retention.expire(
-        records, open_store(settings.photos), settings.retention_days, settings.record_days
-    )
-    records.close()
+    with closing(Records(settings.database)) as records:
+        done = retention.expire(
+            records, open_store(settings.photos), settings.retention_days, settings.record_days
+        )
     print(
         f"deleted {done.files} files of {done.photos} photos older than {settings.retention_days} days, and "
         f"{done.records} photos and {done.jobs} jobs older than {settings.record_days} days"
@@ -73,16 +72,14 @@ def expire(settings: GatewaySettings, _args: Namespace) -> None:
 
 def export(settings: GatewaySettings, args: Namespace) -> None:
     """Write what people said about photos to a feedback index."""
-    records = Records(settings.database)
-    print(feedback_export.export_feedback(records, settings.photos, args.to))
-    records.close()
+    with closing(Records(settings.database)) as records:
+        print(feedback_export.export_feedback(records, settings.photos, args.to))
 
 
 def choose(settings: GatewaySettings, args: Namespace) -> None:
     """Write a list of photos worth labelling."""
-    records = Records(settings.database)
-    print(labelling.export_choice(records, settings.photos, args.task, args.photos, args.to))
-    records.close()
+    with closing(Records(settings.database)) as records:
+        print(labelling.export_choice(records, settings.photos, args.task, args.photos, args.to))
 
 
 def token_add(settings: GatewaySettings, args: Namespace) -> None:
@@ -103,11 +100,9 @@ def token_list(settings: GatewaySettings, _args: Namespace) -> None:
 
 def dead(settings: GatewaySettings, args: Namespace) -> None:
     """Print photos that were given up, or let them be tried again."""
-    records = Records(settings.database)
-    with records.write() as session:
+    with closing(Records(settings.database)) as records, records.write() as session:
         found = session.scalars(select(Photo).where(Photo.state == State.DEAD).order_by(Photo.answered_at))
         for photo in found.all():
             print(photo.id, photo.job_id, photo.store or "-", photo.error)
             if args.retry:
                 photos.revive(session, photo.id)
-    records.close()

@@ -2,15 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from serving.gateway.answering import photo_key
+from serving.gateway.answering import photo_uri
 from serving.gateway.fields import utc_text
 from serving.gateway.records import feedback
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Feedback, Photo
 from stocktake.feedback import LabelledPhoto, write_feedback
-from stocktake.storage import join_uri
 
 
 def export_feedback(records: Records, photos: str, to: str) -> str:
@@ -23,8 +21,6 @@ def export_feedback(records: Records, photos: str, to: str) -> str:
         StoreError: the place cannot be written.
         Unavailable: the records cannot be read.
     """
-    if "://" not in photos:
-        photos = str(Path(photos).absolute())
     left_out: Counter[str] = Counter()
     written = write_feedback(_labelled(records, photos, left_out), to)
     gone = f"; left out: {left_out['expired']} whose files were deleted" if left_out["expired"] else ""
@@ -37,7 +33,7 @@ def _labelled(records: Records, photos: str, left_out: Counter[str]) -> Iterator
             if photo.expired_at is not None or photo.report is None:
                 left_out["expired"] += 1
             else:
-                yield _label(photo, said, join_uri(photos, photo_key(photo.sha256)))
+                yield _label(photo, said, photo_uri(photos, photo.sha256))
 
 
 def _label(photo: Photo, said: Sequence[Feedback], uri: str) -> LabelledPhoto:

@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from serving.gateway.answering import photo_key
+from serving.gateway.answering import photo_uri
 from serving.gateway.fields import utc_text
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Feedback, Photo, State, Task, now
-from stocktake.storage import join_uri, store_of
+from stocktake.storage import store_of
 
 DISPUTES = ("not_a_void", "missed", "count")
 SHOWN = ("id", "sha256", "store", "bay", "camera", "model", "model_version", "report")
@@ -31,7 +31,7 @@ def export_choice(records: Records, photos: str, task: Task, count: int, to: str
     lines = [
         json.dumps(
             {
-                "uri": join_uri(photos, photo_key(photo.sha256)),
+                "uri": photo_uri(photos, photo.sha256),
                 "why": why,
                 "taken_at": utc_text(photo.taken_at),
                 **{name: getattr(photo, name) for name in SHOWN},

@@ -1,6 +1,5 @@
 """Several workers and people at one bay at once, in SQLite and in PostgreSQL."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -13,30 +12,13 @@ from serving.gateway.records import photos
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Alert, AlertState, Job, Sighting, Task
 from tests.gateway.bay_photos import ONE, new_photo, shelf_report
-from tests.postgres_server import PostgresServer, find_postgres
 
 PHOTOS = 12
 
 
-@pytest.fixture(scope="module")
-def postgres():
-    binaries = find_postgres()
-    if binaries is None:
-        if os.environ.get("STOCKTAKE_REQUIRE_SERVICES") == "1":
-            pytest.fail("PostgreSQL is not installed")
-        pytest.skip("PostgreSQL is not installed")
-    server = PostgresServer(binaries)
-    try:
-        server.start()
-        yield f"postgresql+psycopg://mlflow:{server.password}@127.0.0.1:{server.port}/mlflow"
-    finally:
-        server.stop()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def records(request, tmp_path):
-    url = f"sqlite:///{tmp_path}/records.db"
-    records = Records(url if request.param == "sqlite" else request.getfixturevalue("postgres"))
+@pytest.fixture
+def records(database):
+    records = Records(database)
     records.migrate()
     yield records
     records.close()
