@@ -29,7 +29,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.plain_bins import metadata, photo_bytes
-from tests.s3_server import S3Server, find_minio
+from tests.programs import find_program
+from tests.s3_server import S3Server
 
 BUCKET, WHOLE, QUARTER = "bins", "whole", "quarter"
 DISTINCT = 64  # drawn photos; they are repeated, each time with other bytes after the end marker
@@ -52,7 +53,7 @@ def main() -> None:
         way, prefix, out, workers = options.child
         print({"plain": plain, "ours": ours}[way](prefix, Path(out), int(workers)))
         return
-    binary = find_minio()
+    binary = find_program("minio")
     if binary is None:
         raise SystemExit("there is no MinIO binary; `make services` builds one")
     runs = Path("runs")  # a disk with room, which /tmp may not be

@@ -1,4 +1,3 @@
-import os
 from collections import Counter
 
 import pytest
@@ -34,13 +33,8 @@ def empty_database(tmp_path_factory):
 @pytest.fixture(scope="session")
 def bare_kube_api(tmp_path_factory):
     """A real Kubernetes API, with its own kinds; `kube_api` of tests/cluster is the same one with ours."""
-    from tests.kube_api import PROGRAMS, KubeApi, find
+    from tests.kube_api import KubeApi
 
-    if missing := [program for program in PROGRAMS if not find(program)]:
-        reason = f"there is no {' and no '.join(missing)}; `make services` builds them"
-        if os.environ.get("STOCKTAKE_REQUIRE_SERVICES") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
     api = KubeApi(tmp_path_factory.mktemp("kubernetes"))
     try:
         api.start()

@@ -1,32 +1,20 @@
 """The Chromium of the system, and what must never happen on a page."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.programs import need
 
 WAIT_MS = 60_000
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 800}
 
 
-def find_chromium() -> str:
-    """The binary; skips the test, or fails it, where there is none."""
-    binary = shutil.which("chromium")
-    if binary is None:
-        reason = "there is no chromium; `make services` installs it"
-        if os.environ.get("STOCKTAKE_REQUIRE_SERVICES") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return binary
-
-
 @contextmanager
 def open_browser() -> Iterator[Browser]:
-    binary = find_chromium()
+    binary = need("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=binary, args=["--no-sandbox"], timeout=180_000)
         yield browser

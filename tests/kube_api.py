@@ -5,7 +5,6 @@ It validates, prunes, defaults, owns fields, counts versions and checks permissi
 
 import os
 import secrets
-import shutil
 import subprocess
 import time
 from collections.abc import Mapping
@@ -19,9 +18,8 @@ import yaml
 from stocktake.cluster.api import Cluster, ClusterError, Kind
 from stocktake.cluster.connection import connect
 from tests.ports import free_ports
+from tests.programs import need
 
-BINARIES = Path(__file__).parents[1] / ".services/bin"
-PROGRAMS = ("etcd", "kube-apiserver")
 DEFINITION = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 
 
@@ -105,8 +103,7 @@ class KubeApi:
         assert not waiting, f"not served: {waiting}"
 
     def _run(self, program: str, *flags: str) -> None:
-        binary = find(program)
-        assert binary
+        binary = need(program)
         environment = {**os.environ, "GOGC": "400", "GOMEMLIMIT": "600MiB"}  # time is dearer than memory
         with (self.folder / f"{program}.log").open("wb") as log:
             started = subprocess.Popen([binary, *flags], stdout=log, stderr=log, env=environment)
@@ -126,12 +123,6 @@ class KubeApi:
             time.sleep(0.1)
         logs = [f"{each.name}: {each.read_text()[-1500:]}" for each in self.folder.glob("*.log")]
         raise RuntimeError("the Kubernetes API did not start\n" + "\n".join(logs))
-
-
-def find(program: str) -> str | None:
-    """What `make services` builds, or one on the path."""
-    built = BINARIES / program
-    return str(built) if built.is_file() else shutil.which(program)
 
 
 def is_listed(cluster: Cluster, kind: Kind) -> bool:

@@ -2,31 +2,18 @@
 
 import functools
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
+from tests.programs import ROOT, need
+
 MANIFESTS = ROOT / "manifests"
 OVERLAYS = ("local", "gpu", "knative")
 
 Objects = list[dict[str, Any]]
-
-
-def need(*programs: str) -> str:
-    """The first of some programs that is there, on this machine or by `make services`; skips without any."""
-    folders = os.pathsep.join((str(ROOT / ".services" / "bin"), os.environ.get("PATH", "")))
-    for program in programs:
-        if found := shutil.which(program, path=folders):
-            return found
-    reason = f"there is no {' and no '.join(programs)}; `make services` installs one"
-    if os.environ.get("STOCKTAKE_REQUIRE_SERVICES") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @functools.cache

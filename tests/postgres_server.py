@@ -12,15 +12,16 @@ from typing import Any
 import psycopg2
 
 from tests.ports import free_port
+from tests.programs import lack
 
 NOBODY = 65534  # PostgreSQL refuses to run as root
 
 
 class PostgresServer:
-    """One empty database `mlflow`, owned by `mlflow`."""
+    """One empty database `mlflow`, owned by `mlflow`; skips the test where there is no PostgreSQL."""
 
-    def __init__(self, binaries: Path):
-        self._binaries = binaries
+    def __init__(self) -> None:
+        self._binaries = find_postgres() or lack("PostgreSQL")
         self.port, self.password = free_port(), secrets.token_hex(16)
         self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))  # pytest's folders are closed to others
         self._as: dict[str, Any] = {}

@@ -1,32 +1,18 @@
 """A real Redis on the loopback device, which can be killed and comes back with what it had."""
 
-import os
-import shutil
 import subprocess
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.ports import free_port
-
-
-def find_redis() -> str:
-    """The binary; skips the test, or fails it, where there is none."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        reason = "there is no redis-server; `make services` installs it"
-        if os.environ.get("STOCKTAKE_REQUIRE_SERVICES") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return binary
+from tests.programs import need
 
 
 class RedisServer:
     """Appends to a file, as it should where it is a queue."""
 
     def __init__(self, folder: Path, *options: str):
-        self._binary, self._folder, self._options = find_redis(), folder, options
+        self._binary, self._folder, self._options = need("redis-server"), folder, options
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.process: subprocess.Popen[bytes] | None = None

@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import time
@@ -14,8 +13,6 @@ from minio.error import MinioException
 
 from stocktake.settings import Settings, load_settings
 from tests.ports import free_port
-
-MINIO = Path(__file__).parents[1] / ".services/bin/minio"
 
 
 class S3Server:
@@ -74,8 +71,3 @@ class S3Server:
             aws_secret_access_key=self.secret,
             **overrides,
         )
-
-
-def find_minio() -> str | None:
-    """The binary that `make services` builds, or one on the path."""
-    return str(MINIO) if MINIO.is_file() else shutil.which("minio")

@@ -36,8 +36,9 @@ from stocktake.storage import open_store
 from tests.kserve_controller import REVISIONS, Controllers
 from tests.kube_api import is_listed
 from tests.ports import free_ports
+from tests.programs import need
 from tests.registry_data import figures, index_of
-from tests.s3_server import S3Server, find_minio
+from tests.s3_server import S3Server
 from tests.tiny_model import draw_photo, write_model_dir
 
 NAME = "shelf-detector"
@@ -85,13 +86,8 @@ class Models(NamedTuple):
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
     """A bucket and a registry, which the environment names."""
-    binary = find_minio()
-    if binary is None:
-        if os.environ.get("STOCKTAKE_REQUIRE_SERVICES") == "1":
-            pytest.fail("there is no MinIO binary")
-        pytest.skip("there is no MinIO binary; `make services` builds one")
     folder = tmp_path_factory.mktemp("places")
-    server = S3Server(binary, folder)
+    server = S3Server(need("minio"), folder)
     server.start()
     server.client().make_bucket("models")
     with pytest.MonkeyPatch.context() as patch:

@@ -3,7 +3,6 @@
 import json
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +15,9 @@ import pytest
 
 from tests.platform_chart import environment, find, pods, profile, render
 from tests.ports import free_port
-from tests.postgres_server import PostgresServer, find_postgres
-from tests.s3_server import S3Server, find_minio
+from tests.postgres_server import PostgresServer
+from tests.programs import need
+from tests.s3_server import S3Server
 
 pytestmark = pytest.mark.long
 
@@ -25,18 +25,9 @@ HOST = "platform-mlflow.stocktake.svc.cluster.local:5000"
 SEARCH = "/api/2.0/mlflow/experiments/search"
 
 
-def need(program, found):
-    if found:
-        return found
-    reason = f"there is no {program}; `make services` installs it"
-    if os.environ.get("STOCKTAKE_REQUIRE_SERVICES") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="module")
 def postgres():
-    server = PostgresServer(need("PostgreSQL", find_postgres()))
+    server = PostgresServer()
     try:
         server.start()
         yield server
@@ -46,7 +37,7 @@ def postgres():
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    server = S3Server(need("MinIO binary", find_minio()), tmp_path_factory.mktemp("s3"))
+    server = S3Server(need("minio"), tmp_path_factory.mktemp("s3"))
     try:
         server.start()
         yield server
@@ -251,7 +242,7 @@ def test_a_database_that_refuses_is_told_in_a_line(postgres, release):
 
 
 def test_redis_takes_jobs_from_those_who_know_the_password(tmp_path):
-    need("Redis", shutil.which("redis-server"))
+    need("redis-server")
     objects, password = render(profile("in-cluster")), secrets.token_hex(16)
     host = "127." + ".".join(str(secrets.randbelow(254) + 1) for _ in range(3))
     configuration = find(objects, "ConfigMap", "redis")["data"]["redis.conf"]

@@ -18,8 +18,8 @@ from serving.gateway.__main__ import _parser as gateway_parser
 from serving.gateway.settings import load_gateway_settings
 from serving.predictors.__main__ import _parser as predictor_parser
 from stocktake.settings import load_settings
-from tests.kustomize import ROOT, need
 from tests.ports import free_port
+from tests.programs import ROOT, need
 
 SCRIPT = ROOT / "compose/environment.py"
 PROFILES = {"tracking": {"mlflow"}, "monitoring": {"prometheus", "grafana"}}

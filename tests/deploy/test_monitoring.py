@@ -11,7 +11,8 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from serving.predictors import metrics
-from tests.kustomize import ROOT, need, of_kind, overlay
+from tests.kustomize import of_kind, overlay
+from tests.programs import ROOT, need
 
 TESTS = Path(__file__).with_name("alerts.yaml")
 OF_TARGETS = {

@@ -1,4 +1,3 @@
-import os
 import secrets
 
 import pytest
@@ -7,7 +6,7 @@ from tests import tiny_counter
 from tests.gateway_site import Process
 from tests.gateway_thread import GatewayThread
 from tests.ports import free_ports
-from tests.postgres_server import PostgresServer, find_postgres
+from tests.postgres_server import PostgresServer
 from tests.tiny_model import write_model_dir
 
 
@@ -59,12 +58,7 @@ def gateway(tmp_path_factory, predictor_url):
 
 @pytest.fixture(scope="session")
 def postgres():
-    binaries = find_postgres()
-    if binaries is None:
-        if os.environ.get("STOCKTAKE_REQUIRE_SERVICES") == "1":
-            pytest.fail("there is no PostgreSQL")
-        pytest.skip("there is no PostgreSQL; `make services` installs it")
-    server = PostgresServer(binaries)
+    server = PostgresServer()
     try:
         server.start()
         yield server

@@ -5,12 +5,12 @@ import asyncio
 import pytest
 
 from benchmarks.gateway.kills import COMPONENTS, run
-from tests.redis_server import find_redis
+from tests.programs import need
 
 
 @pytest.mark.long
 def test_no_photo_is_lost_and_none_answered_twice_differently(tmp_path):
-    find_redis()
+    need("redis-server")
     outcomes = asyncio.run(run(COMPONENTS, 2, 7, tmp_path))
     assert [outcome.component for outcome in outcomes] == [name for name in COMPONENTS for _ in range(2)]
     assert all(outcome.accepted == 28 for outcome in outcomes)

@@ -20,7 +20,7 @@ from PIL import Image
 
 from serving.up.__main__ import main as up
 from tests import tiny_counter
-from tests.kustomize import need
+from tests.programs import need
 from tests.tiny_model import draw_photo, write_model_dir
 
 ROOT = Path(__file__).parents[2]

@@ -1,24 +1,18 @@
 """The S3 server, and buckets in it."""
 
-import os
 import secrets
 from collections.abc import Iterator
 
 import pytest
 
 from stocktake.storage import Store, open_store
-from tests.s3_server import S3Server, find_minio
+from tests.programs import need
+from tests.s3_server import S3Server
 
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    binary = find_minio()
-    if binary is None:
-        reason = "there is no MinIO binary; `make services` builds one"
-        if os.environ.get("STOCKTAKE_REQUIRE_SERVICES") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    server = S3Server(binary, tmp_path_factory.mktemp("s3"))
+    server = S3Server(need("minio"), tmp_path_factory.mktemp("s3"))
     server.start()
     yield server
     server.kill()

@@ -1,14 +1,9 @@
 """The checks of the S3 store and of Redis, as pods are told of them, against real servers."""
 
 import base64
-import os
-import shutil
 import socketserver
 import ssl
-import subprocess
 import threading
-import time
-from pathlib import Path
 
 import pytest
 import trustme
@@ -20,6 +15,7 @@ from stocktake.doctor.examination import examine
 from stocktake.doctor.finding import Status
 from stocktake.doctor.site import Site
 from tests.ports import free_port
+from tests.redis_server import RedisServer
 
 
 def site_with(endpoints: dict[str, str], key: str = "", secret: str = "") -> Site:
@@ -72,28 +68,16 @@ def test_no_key_at_all(told):
 
 @pytest.fixture
 def redis(tmp_path):
-    binary = shutil.which("redis-server")
-    if binary is None:
-        reason = "there is no redis-server; `make services` installs it"
-        if os.environ.get("STOCKTAKE_REQUIRE_SERVICES") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    port = free_port()
-    flags = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
-    with (tmp_path / "redis.log").open("wb") as log:
-        process = subprocess.Popen([binary, *flags, "--requirepass", "a-password"], stdout=log)
-    deadline = time.monotonic() + 120
-    while "Ready to accept" not in (Path(tmp_path) / "redis.log").read_text():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    yield port
-    process.kill()
-    process.wait()
+    server = RedisServer(tmp_path, "--requirepass", "a-password")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
 
 
 def test_redis(redis, s3):
-    answers = site_with({"REDIS_URL": f"redis://127.0.0.1:{redis}/0"})
+    answers = site_with({"REDIS_URL": f"redis://127.0.0.1:{redis.port}/0"})
     assert look(services.redis, answers).found.endswith("answers and wants a password")
     other = look(services.redis, site_with({"REDIS_URL": f"redis://127.0.0.1:{s3.port}/0"}))
     assert "not answer as Redis does" in other.found
