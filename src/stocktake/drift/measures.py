@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
-from stocktake.boxes import FloatArray
-from stocktake.images import Pixels, decode_reduced
+from stocktake.small_photos import open_small
 
 SIDE = 480  # px of the longer side at which sharpness is measured; that of another size is another number
 
@@ -22,23 +22,16 @@ def measure_photo(data: bytes) -> Measures:
     blurred photo has a lower one.
 
     Raises:
-        PhotoTooLarge, UnsupportedImage: as `stocktake.images.check_photo`.
+        PhotoTooLarge, UnsupportedImage: as `stocktake.small_photos.open_small`.
     """
-    return measure_pixels(decode_reduced(data, SIDE).pixels)
+    grey = open_small(data, SIDE, "L")
+    grey.thumbnail((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=None)
+    levels = np.asarray(grey, np.float32)
+    sharpness = float(np.log1p(_laplacian(levels).var()))
+    return {"brightness": round(float(levels.mean()), 2), "sharpness": round(sharpness, 4)}
 
 
-def measure_pixels(pixels: Pixels) -> Measures:
-    """`measure_photo` of pixels (H, W, 3) uint8 RGB."""
-    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    scale = SIDE / max(grey.shape)
-    if scale < 1:
-        height, width = (max(1, round(side * scale)) for side in grey.shape)
-        grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
-    sharpness = float(np.log1p(cv2.Laplacian(grey, cv2.CV_32F).var()))
-    return {"brightness": round(float(grey.mean()), 2), "sharpness": round(sharpness, 4)}
-
-
-def measure_shelf(report: Mapping[str, Any], scores: "Sequence[float] | FloatArray") -> Measures:
+def measure_shelf(report: Mapping[str, Any], scores: "Sequence[float] | NDArray[np.float32]") -> Measures:
     """How many `products`, and their mean `score` where there are any, of a shelf's report."""
     found = {"products": float(report["products"])}
     return {**found, "score": round(float(np.mean(scores)), 4)} if len(scores) else found
@@ -47,3 +40,9 @@ def measure_shelf(report: Mapping[str, Any], scores: "Sequence[float] | FloatArr
 def measure_bin(report: Mapping[str, Any]) -> Measures:
     """The `count` and its `probability`, of a bin's report."""
     return {"count": float(report["count"]), "probability": float(max(report["probabilities"]))}
+
+
+def _laplacian(levels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How far each pixel (H, W) is from the four beside it; the photo is mirrored at its edges."""
+    wide = np.pad(levels, 1, "reflect")
+    return wide[:-2, 1:-1] + wide[2:, 1:-1] + wide[1:-1, :-2] + wide[1:-1, 2:] - 4 * levels
