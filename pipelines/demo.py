@@ -88,9 +88,8 @@ def _write(out_dir: Path, photos: dict[str, bytes], answers: list[Answer]) -> No
 
 def _paint(data: bytes, answer: Answer) -> bytes:
     from stocktake.images import decode_photo, encode_jpeg
-    from stocktake.shelf.detector import ShelfReport
     from stocktake.shelf.drawing import draw_report
-    from stocktake.shelf.voids import Void
+    from stocktake.shelf.report import ShelfReport, Void
 
     photo = decode_photo(data)
     voids = [Void(**void) for void in answer.report["voids"]]

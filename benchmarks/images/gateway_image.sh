@@ -15,7 +15,7 @@ measure
 
 echo "== what nobody needs"
 contained -- sh -euc '
-    for module in pip torch kfp ultralytics mlflow pyarrow kserve grpc onnxruntime openvino serving.predictors stocktake.tuning; do
+    for module in pip torch kfp ultralytics mlflow pyarrow cv2 kserve grpc onnxruntime openvino serving.predictors stocktake.tuning; do
         if python -c "import $module" 2> /dev/null; then echo "the image holds $module"; exit 1; fi
     done
     echo "none of it is there"

@@ -2,18 +2,20 @@
 
 from dataclasses import replace
 
-import cv2
 import numpy as np
+from PIL import Image
 
 from serving.gateway.errors import NotFound
 from serving.gateway.records.tables import Photo, Task
-from stocktake.images import Pixels, ReducedPhoto, decode_reduced, encode_jpeg
 from stocktake.shelf.drawing import draw_report
 from stocktake.shelf.report import ShelfReport
+from stocktake.small_photos import encode_small, open_small
 
 MAX_WIDTH = 4096
 MARGIN = 0.25  # of a void's box that a crop shows on each side
 CROP_SIDE = 480  # px of a crop's longer side, at most
+SMALLER = Image.Resampling.BOX  # a pixel is the mean of those that it stands for
+Box = tuple[float, float, float, float]
 
 
 def draw(data: bytes, photo: Photo, width: int | None, annotated: bool) -> bytes:
@@ -23,11 +25,12 @@ def draw(data: bytes, photo: Photo, width: int | None, annotated: bool) -> bytes
         NotFound: there is nothing to paint on it.
     """
     wanted = min(width or photo.width, photo.width)
-    reduced = decode_reduced(data, round(wanted * max(1, photo.height / photo.width)))
-    pixels = reduced.pixels
-    if annotated:
-        pixels = draw_report(pixels, _scaled(photo, reduced))
-    return encode_jpeg(_fit(pixels, wanted))
+    size = wanted, max(1, round(photo.height * wanted / photo.width))
+    report = _scaled(photo, wanted / photo.width) if annotated else None
+    picture = open_small(data, max(size)).resize(size, SMALLER)
+    if report is not None:
+        picture = Image.fromarray(draw_report(np.asarray(picture), report))
+    return encode_small(picture)
 
 
 def crop(data: bytes, photo: Photo, number: int) -> bytes:
@@ -35,30 +38,31 @@ def crop(data: bytes, photo: Photo, number: int) -> bytes:
     voids = (photo.report or {}).get("voids", [])
     if number >= len(voids):
         raise NotFound(f"the report of this photo has {len(voids)} voids, counted from 0")
-    x0, y0, x1, y1 = voids[number]["box"]
-    sides = MARGIN * (x1 - x0), MARGIN * (y1 - y0)
-    pixels = decode_reduced(data, None).pixels
-    height, width = pixels.shape[:2]
-    left, top = (max(0, int(start - side)) for start, side in zip((x0, y0), sides, strict=True))
-    right, bottom = min(width, int(x1 + sides[0]) + 1), min(height, int(y1 + sides[1]) + 1)
-    cut = pixels[top : max(bottom, top + 1), left : max(right, left + 1)]
-    return encode_jpeg(_fit(cut, round(CROP_SIDE * min(1, cut.shape[1] / cut.shape[0]))))
+    box = _widened(voids[number]["box"], photo.width, photo.height)
+    sides = box[2] - box[0], box[3] - box[1]
+    scale = min(1, CROP_SIDE / max(sides))
+    reduced = open_small(data, round(max(photo.width, photo.height) * scale))
+    place = _times(box, reduced.width / photo.width, reduced.height / photo.height)
+    size = max(1, round(sides[0] * scale)), max(1, round(sides[1] * scale))
+    return encode_small(reduced.resize(size, SMALLER, box=place))
 
 
-def _scaled(photo: Photo, reduced: ReducedPhoto) -> ShelfReport:
-    """The report of a photo in px of the reduced one."""
+def _widened(box: Box, width: int, height: int) -> Box:
+    """A void's box and its margins in whole px, within a photo of `width` x `height` px."""
+    across, down = MARGIN * (box[2] - box[0]), MARGIN * (box[3] - box[1])
+    left, top = min(max(0, int(box[0] - across)), width - 1), min(max(0, int(box[1] - down)), height - 1)
+    right, bottom = min(width, int(box[2] + across) + 1), min(height, int(box[3] + down) + 1)
+    return left, top, max(right, left + 1), max(bottom, top + 1)
+
+
+def _scaled(photo: Photo, scale: float) -> ShelfReport:
+    """The report of a photo in px of one that is `scale` times as large."""
     if photo.task != Task.SHELVES or photo.report is None:
         raise NotFound("annotated: only photos of shelves that are answered have something to paint")
     whole = ShelfReport.from_json(photo.width, photo.height, photo.report, photo.products or [])
-    boxes = np.array([void.box for void in whole.voids], np.float32).reshape(-1, 4)
-    places = reduced.to_pixels(boxes).tolist()
-    voids = [replace(void, box=tuple(place)) for void, place in zip(whole.voids, places, strict=True)]
-    return replace(whole, boxes=reduced.to_pixels(whole.boxes), voids=voids)
+    voids = [replace(void, box=_times(void.box, scale, scale)) for void in whole.voids]
+    return replace(whole, boxes=whole.boxes * np.float32(scale), voids=voids)
 
 
-def _fit(pixels: Pixels, width: int) -> Pixels:
-    """Pixels (H, W, 3) no wider than `width`."""
-    if pixels.shape[1] <= width:
-        return pixels
-    height = max(1, round(pixels.shape[0] * width / pixels.shape[1]))
-    return cv2.resize(pixels, (max(1, width), height), interpolation=cv2.INTER_AREA)
+def _times(box: Box, across: float, down: float) -> Box:
+    return box[0] * across, box[1] * down, box[2] * across, box[3] * down

@@ -1,10 +1,7 @@
 """What the predictor image holds, made by the image's own script, and nothing else: it serves both models."""
 
 import contextlib
-import os
-import shutil
 import subprocess
-import sys
 import time
 from types import SimpleNamespace
 
@@ -12,62 +9,23 @@ import httpx
 import numpy as np
 import pytest
 
-from tests import tiny_counter
+from tests import image_environment, tiny_counter
+from tests.image_environment import clean, run
 from tests.ports import free_ports
-from tests.programs import give_up
 from tests.serving.clients import ask
-from tests.serving.conftest import ROOT, encode
+from tests.serving.conftest import encode
 from tests.tiny_model import draw_photo, write_model_dir
 
 TRAINING = ("torch", "torchvision", "ultralytics", "kfp", "mlflow", "nncf", "onnx", "optuna")
 LEFT_OUT = ("pip", "pyarrow", "minio", "pandas", "kubernetes", "grpc_tools", "openvino_telemetry")
-NO_INDEX = ("NewConnectionError", "Temporary failure in name resolution", "Connection refused", "ReadTimeout")
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.long]  # it downloads some hundred MB
-
-
-def environment():
-    """Ours, without what would let the fresh one see our packages."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """With `environment` and `app`, which are /opt/stocktake and /app in the image of predictor-cpu."""
-    folder = tmp_path_factory.mktemp("image")
-    source = folder / "source"
-    ignored = shutil.ignore_patterns("*.egg-info", "__pycache__")
-    for name in ("src", "images"):
-        shutil.copytree(ROOT / name, source / name, ignore=ignored)
-    for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    shutil.copytree(ROOT / "serving/predictors", folder / "app/serving/predictors", ignore=ignored)
-    for name in ("__init__.py", "logs.py"):
-        shutil.copy(ROOT / "serving" / name, folder / "app/serving")
-    place, app = folder / "environment", folder / "app"
-    install(source, "environment", place, "predictor", "predictor.without", "predictor-cpu.without")
-    install(source, "code", app, place, "library.without")
-    return folder
-
-
-def install(source, *arguments):
-    """Runs the script as the stages of Dockerfile.serve do."""
-    done = subprocess.run(
-        ["sh", "install.sh", *map(str, arguments)],
-        cwd=source / "images",
-        capture_output=True,
-        text=True,
-        env={**environment(), "PYTHON": sys.executable, "PIP_RETRIES": "2"},
-    )
-    if done.returncode and any(sign in done.stdout + done.stderr for sign in NO_INDEX):
-        give_up("no package index can be reached, so the environment of the image cannot be made")
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
-def run(folder, *arguments):
-    command = [folder / "environment/bin/python", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder / "app", env=environment())
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    lists = ("predictor.without", "predictor-cpu.without")
+    return image_environment.make(tmp_path_factory.mktemp("image"), "predictor", "predictors", *lists)
 
 
 @contextlib.contextmanager
@@ -79,7 +37,7 @@ def serving(folder, log, *arguments):
     url = f"http://127.0.0.1:{http_port}"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=folder / "app", stdout=output, stderr=subprocess.STDOUT, env=environment()
+            command, cwd=folder / "app", stdout=output, stderr=subprocess.STDOUT, env=clean()
         )
     try:
         deadline = time.monotonic() + 300

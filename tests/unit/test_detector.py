@@ -13,9 +13,9 @@ from PIL import Image
 from stocktake.errors import ModelError, PhotoTooLarge, UnsupportedImage
 from stocktake.images import ReducedPhoto
 from stocktake.model_card import CARD_FILE, MODEL_FILE, write_sums
-from stocktake.shelf.detector import ShelfDetector, ShelfReport
+from stocktake.shelf.detector import ShelfDetector
 from stocktake.shelf.drawing import ALARM, LOW, PRODUCT, draw_report
-from stocktake.shelf.voids import Void
+from stocktake.shelf.report import ShelfReport, Void
 from tests.tiny_model import card, draw_photo, write_model, write_model_dir
 
 CELLS = [(1, 2), (2, 2), (3, 2), (6, 2), (1, 5)]  # column, row; two facings are missing after the third

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from stocktake.dataset import TruthVoid
 from stocktake.errors import DataError
+from stocktake.shelf.report import Void
 from stocktake.shelf.void_scoring import (
     VoidSet,
     above,
@@ -13,7 +14,6 @@ from stocktake.shelf.void_scoring import (
     score_voids,
     void_curve,
 )
-from stocktake.shelf.voids import Void
 
 
 def void(x: float, width: float = 10, confidence: float = 1.0, facings: int = 1, kind: str = "gap") -> Void:

@@ -8,8 +8,9 @@ from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 
 from stocktake.errors import DataError
+from stocktake.shelf.report import Void
 from stocktake.shelf.void_scoring import VoidSet, score_voids
-from stocktake.shelf.voids import Void, VoidSettings, analyse_shelf, find_voids
+from stocktake.shelf.voids import VoidSettings, analyse_shelf, find_voids
 from stocktake.synthetic.draw_settings import DrawSettings
 from stocktake.synthetic.shelves import draw_shelf
 from tests.plain_shelf import plain_photo, plain_shelf, sheared

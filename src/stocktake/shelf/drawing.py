@@ -1,23 +1,22 @@
 """Paints a report onto its photo."""
 
-import cv2
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, ImageText
 
-from stocktake.images import Pixels
-from stocktake.shelf.report import ShelfReport
-from stocktake.shelf.voids import Void
+from stocktake.shelf.report import ShelfReport, Void
 from stocktake.void_kinds import LOW_STOCK
 
 PRODUCT = (90, 220, 120)  # RGB
 ALARM = (225, 30, 45)
 LOW = (235, 150, 0)
 WHITE = (255, 255, 255)
-FONT = cv2.FONT_HERSHEY_SIMPLEX
+VEIL = 77  # how much of its colour a void takes, of 255
 
 Rectangle = tuple[int, int, int, int]
 
 
-def draw_report(photo: Pixels, report: ShelfReport) -> Pixels:
+def draw_report(photo: NDArray[np.uint8], report: ShelfReport) -> NDArray[np.uint8]:
     """A copy of `photo` with thin product boxes and bold, labelled voids.
 
     Lines and letters grow with the photo, so that they can be read at any size, and after it is scaled to a
@@ -30,47 +29,45 @@ def draw_report(photo: Pixels, report: ShelfReport) -> Pixels:
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    canvas = photo.copy()
-    unit = max(photo.shape[:2]) / 1000  # px of the photo per thousandth of its long side
+    canvas = Image.fromarray(photo)
+    pen = ImageDraw.Draw(canvas, "RGBA")  # what is drawn may be seen through
+    unit = max(canvas.size) / 1000  # px of the photo per thousandth of its long side
     for box in report.boxes:
-        x1, y1, x2, y2 = _pixels(box)
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), PRODUCT, max(1, round(1.2 * unit)))
-    labels: list[Rectangle] = []
+        pen.rectangle(_pixels(box), outline=PRODUCT, width=max(1, round(1.2 * unit)))
     for void in report.voids:
-        x1, y1, x2, y2 = _pixels(void.box)
-        colour = LOW if void.kind == LOW_STOCK else ALARM
-        area = canvas[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)]
-        area[:] = (0.7 * area + 0.3 * np.array(colour)).astype(np.uint8)
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, max(2, round(3 * unit)))
+        colour = _colour(void)
+        pen.rectangle(_pixels(void.box), (*colour, VEIL), colour, max(2, round(3 * unit)))
+    labels: list[Rectangle] = []
     for void in report.voids:  # above all boxes
-        labels.append(_draw_label(canvas, void, unit, labels))
-    return canvas
+        labels.append(_draw_label(pen, canvas.size, void, unit, labels))
+    return np.array(canvas)
 
 
-def _draw_label(canvas: Pixels, void: Void, unit: float, taken: list[Rectangle]) -> Rectangle:
-    """Write tier, position and facings at a void. Returns the label's rectangle."""
-    lines = [
-        f"tier {void.tier} pos {void.position}",
-        f"{void.facings} {'low' if void.kind == LOW_STOCK else 'missing'} {void.confidence:.0%}",
-    ]
-    letter = max(12, round(9 * unit))  # px of a capital's height; the font's is 21 at scale 1
-    scale, stroke, margin = letter / 21, max(2, round(letter / 9)), round(letter * 0.4)
-    width = max(cv2.getTextSize(line, FONT, scale, stroke)[0][0] for line in lines) + 2 * margin
-    height = len(lines) * round(letter * 1.5) + margin
-    left, top = _place(canvas, void, width, height, taken)
-    colour = LOW if void.kind == LOW_STOCK else ALARM
-    cv2.rectangle(canvas, (left, top), (left + width, top + height), colour, cv2.FILLED)
-    for number, line in enumerate(lines, start=1):
-        origin = (left + margin, top + number * round(letter * 1.5))
-        cv2.putText(canvas, line, origin, FONT, scale, WHITE, stroke, cv2.LINE_AA)
-    return left, top, left + width, top + height
+def _draw_label(
+    pen: ImageDraw.ImageDraw, photo: tuple[int, int], void: Void, unit: float, taken: list[Rectangle]
+) -> Rectangle:
+    """Write tier, position and facings at a void of a photo (W, H) px. Returns the label's rectangle."""
+    found = f"{void.facings} {'low' if void.kind == LOW_STOCK else 'missing'} {void.confidence:.0%}"
+    letter = max(12, round(9 * unit))  # px of a capital's height, which is two thirds of the font's
+    margin = round(letter * 0.4)
+    font = ImageFont.load_default(1.5 * letter)
+    text = ImageText.Text(f"tier {void.tier} pos {void.position}\n{found}", font, spacing=margin)
+    text.stroke(letter / 40)  # bolder
+    right, bottom = text.get_bbox((margin, margin))[2:]
+    width, height = round(right + margin), round(bottom + margin)
+    x, y = _place(photo, void, width, height, taken)
+    pen.rectangle((x, y, x + width, y + height), _colour(void))
+    pen.text((x + margin, y + margin), text, WHITE)
+    return x, y, x + width, y + height
 
 
-def _place(canvas: Pixels, void: Void, width: int, height: int, taken: list[Rectangle]) -> tuple[int, int]:
+def _place(
+    photo: tuple[int, int], void: Void, width: int, height: int, taken: list[Rectangle]
+) -> tuple[int, int]:
     """Left and top of a label: over the void, or up to three labels lower where others are in the way."""
     x1, y1, x2, _ = _pixels(void.box)
-    left = int(np.clip((x1 + x2 - width) // 2, 0, max(canvas.shape[1] - width, 0)))
-    bottom = max(canvas.shape[0] - height, 0)
+    left = int(np.clip((x1 + x2 - width) // 2, 0, max(photo[0] - width, 0)))
+    bottom = max(photo[1] - height, 0)
     first = int(np.clip(y1 - height, 0, bottom))
     for top in range(first, min(first + 3 * height, bottom) + 1, height):
         if not any(left < x and a < left + width and top < y and b < top + height for a, b, x, y in taken):
@@ -78,6 +75,10 @@ def _place(canvas: Pixels, void: Void, width: int, height: int, taken: list[Rect
     return left, first
 
 
-def _pixels(box: "np.ndarray | tuple[float, float, float, float]") -> Rectangle:
+def _colour(void: Void) -> tuple[int, int, int]:
+    return LOW if void.kind == LOW_STOCK else ALARM
+
+
+def _pixels(box: NDArray[np.float32] | tuple[float, float, float, float]) -> Rectangle:
     x1, y1, x2, y2 = (round(float(value)) for value in box)
     return x1, y1, x2, y2

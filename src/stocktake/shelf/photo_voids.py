@@ -8,8 +8,9 @@ from stocktake.boxes import FloatArray, clip_boxes, usable
 from stocktake.images import ReducedPhoto
 from stocktake.shelf.confidence import PHOTO_WEIGHTS
 from stocktake.shelf.level import Numbers
+from stocktake.shelf.report import Void
 from stocktake.shelf.tiers import find_tiers
-from stocktake.shelf.voids import ShelfState, Void, VoidSettings, analyse_shelf, describe, find_candidates
+from stocktake.shelf.voids import ShelfState, VoidSettings, analyse_shelf, describe, find_candidates
 from stocktake.void_kinds import LOW_STOCK
 
 VOIDS_NEED = 1280  # px of a photo's longer side; with less, packs lose the print that tells them from gaps

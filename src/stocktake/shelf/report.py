@@ -6,10 +6,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stocktake.shelf.voids import Void
-
 Boxes = NDArray[np.float32]
 Scores = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    """One stretch of a tier without products.
+
+    `box` x1, y1, x2, y2 px of the photo; `tier` 1 = lowest; `position` of its first missing facing on the
+    tier, 1 = leftmost; `facings` missing; `confidence` 0..1, the probability that it is a void; `kind`: one
+    of VOID_KINDS.
+    """
+
+    box: tuple[float, float, float, float]
+    tier: int
+    position: int
+    facings: int
+    confidence: float
+    kind: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

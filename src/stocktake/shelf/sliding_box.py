@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from stocktake.boxes import FloatArray, as_boxes, as_scores, box_area, usable
-from stocktake.shelf.voids import Void
+from stocktake.shelf.report import Void
 from stocktake.void_kinds import GAP
 
 NEIGHBOURHOOD = 320.0  # px: half of the detector's input width, applied to the photo's own pixels

@@ -22,6 +22,7 @@ from stocktake.shelf.confidence import (
 from stocktake.shelf.empty_tiers import find_empty_tiers
 from stocktake.shelf.gaps import Gaps, find_gaps
 from stocktake.shelf.level import Indices, Numbers, median
+from stocktake.shelf.report import Void
 from stocktake.shelf.texture import colours_of, look_at
 from stocktake.shelf.tiers import Tiers, find_tiers, number_tiers
 from stocktake.void_kinds import EMPTY_TIER, LOW_STOCK
@@ -54,23 +55,6 @@ class VoidSettings(BaseModel):
 
 
 DEFAULTS = VoidSettings()
-
-
-@dataclass(frozen=True, slots=True)
-class Void:
-    """One stretch of a tier without products.
-
-    `box` x1, y1, x2, y2 px of the photo; `tier` 1 = lowest; `position` of its first missing facing on the
-    tier, 1 = leftmost; `facings` missing; `confidence` 0..1, the probability that it is a void; `kind`: one
-    of VOID_KINDS.
-    """
-
-    box: tuple[float, float, float, float]
-    tier: int
-    position: int
-    facings: int
-    confidence: float
-    kind: str
 
 
 @dataclass(frozen=True, slots=True)
