@@ -153,14 +153,18 @@ async def _fetch(gateway: Gateway, urls: Sequence[httpx.URL]) -> list[Photo]:
 
 
 async def store_file(gateway: Gateway, data: bytes, name: str) -> Photo:
-    """The record of a file that came in, and is in the store if it is a photo."""
+    """The record of a file that came in, and is in the store if it is a photo.
+
+    Raises:
+        Unavailable: it could not be blurred.
+    """
 
     def look_and_put() -> Photo:
         try:
-            photo = examine(data, name)
+            photo, kept = examine(data, name, gateway.blur)
         except BadRequest as error:
             return _refused(name, data, error)
-        gateway.store.put(photo_key(photo.sha256), data, photo.sha256)
+        gateway.store.put(photo_key(photo.sha256), kept, photo.sha256)
         return photo
 
     return await to_thread.run_sync(look_and_put)

@@ -9,6 +9,7 @@ from anyio import to_thread
 
 from serving.gateway import alerts
 from serving.gateway.answering import Answering, Observer
+from serving.gateway.blurring import Blur, load_blur
 from serving.gateway.predictors import Predictors
 from serving.gateway.queue import Queue, open_queue
 from serving.gateway.records.database import Records
@@ -28,6 +29,7 @@ class Gateway:
     answering: Answering
     observe: Observer  # called once for each photo that is done, in its transaction
     queue: Queue | None  # None: photos are answered at once or not at all
+    blur: Blur | None  # each photo goes through it before it is kept or answered
 
 
 @asynccontextmanager
@@ -37,6 +39,7 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
     Raises:
         SettingsError, Unavailable: a part cannot be opened; says which.
     """
+    blur = load_blur(settings.blur)
     async with AsyncExitStack() as parts:
         records = Records(settings.database)
         parts.callback(records.close)
@@ -48,4 +51,4 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
         observe: Observer = partial(alerts.observe, rules=rules)
         answering = Answering(records, store, predictors, settings.attempts, observe)
         queue = await parts.enter_async_context(open_queue(settings)) if settings.redis else None
-        yield Gateway(settings, records, store, predictors, answering, observe, queue)
+        yield Gateway(settings, records, store, predictors, answering, observe, queue, blur)

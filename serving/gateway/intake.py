@@ -14,6 +14,7 @@ from sqlalchemy.orm import selectinload
 
 from serving.gateway.access import User
 from serving.gateway.answering import photo_key
+from serving.gateway.blurring import Blur, blur_photo
 from serving.gateway.errors import Clash, Forbidden, Overloaded, Unavailable
 from serving.gateway.fields import Blank, Name, Quantity, TakenAt, clean_file_name, to_utc
 from serving.gateway.gateway import Gateway
@@ -51,14 +52,17 @@ class About(BaseModel):
             raise Forbidden(f"token {user.name!r} may submit photos of these stores only: {names}")
 
 
-def examine(data: bytes, name: str) -> Photo:
-    """The record of a photo, not kept yet; only its header is read.
+def examine(data: bytes, name: str, blur: Blur | None) -> tuple[Photo, bytes]:
+    """The record of a photo, not kept yet, and its file from here on, which is blurred where that is wanted.
 
     Raises:
-        UnsupportedImage, PhotoTooLarge: it is none that is answered.
+        UnsupportedImage, PhotoTooLarge: it is none that is answered; only its header is read.
+        Unavailable: it could not be blurred.
     """
+    if blur is not None:
+        data = blur_photo(blur, data)
     info = read_info(data)
-    return Photo(
+    photo = Photo(
         name=clean_file_name(name),
         sha256=hashlib.sha256(data).hexdigest(),
         size=len(data),
@@ -67,6 +71,7 @@ def examine(data: bytes, name: str) -> Photo:
         format=info.format,
         received_at=now(),
     )
+    return photo, data
 
 
 def describe(photo: Photo, about: About) -> None:

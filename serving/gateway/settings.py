@@ -53,6 +53,7 @@ class GatewaySettings(BaseSettings):
     webhook_secret: SecretStr | None = None  # signs what is sent there: whsec_ and a key in base64
     retention_days: int = Field(90, ge=1)  # of the photos' bytes
     record_days: int = Field(730, ge=1)  # of what was found on them
+    blur: str | None = None  # package.module:function that makes people on photos unrecognisable
 
     @field_validator("webhook_secret")
     @classmethod

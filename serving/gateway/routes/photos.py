@@ -42,7 +42,7 @@ async def take_photo(
         Forbidden: the user may not submit for this store. And as `examine`, `answer_at_once`, `find_earlier`.
     """
     about.check(user)
-    photo = await to_thread.run_sync(examine, data, name)
+    photo, data = await to_thread.run_sync(examine, data, name, gateway.blur)
     describe(photo, about)
     digest = digest_of(None, [about], [photo.sha256])
     if earlier := await find_earlier(gateway, user.name, key, digest):

@@ -80,9 +80,9 @@ async def _answer(gateway: Gateway, who: Visitor, upload: Upload, part: Part, ke
     assert upload.about is not None
     name = part.filename or ""
     try:
-        photo = await to_thread.run_sync(examine, part.data, name)
+        photo, data = await to_thread.run_sync(examine, part.data, name, gateway.blur)
         job = await _job(gateway, who, upload.about, [photo], key)
-        upload.photos.append(job.photos[0] if job.id else await answer_at_once(gateway, job, part.data))
+        upload.photos.append(job.photos[0] if job.id else await answer_at_once(gateway, job, data))
     except BadRequest as error:
         upload.refused.append((name, error))
 
