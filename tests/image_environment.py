@@ -4,11 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-from tests.programs import give_up
+from tests.programs import ROOT, give_up
 
-ROOT = Path(__file__).parents[1]
 NO_INDEX = ("NewConnectionError", "Temporary failure in name resolution", "Connection refused", "ReadTimeout")
 
 

@@ -1,5 +1,6 @@
 """Whatever the bytes are, a photo of the size that its header says comes out of them, or a refusal."""
 
+import contextlib
 import struct
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from stocktake.errors import PhotoTooLarge, UnsupportedImage
 from stocktake.images import check_photo, decode_photo, decode_reduced
 from stocktake.jpeg_scans import count_scans
 from stocktake.photo_header import MAX_PIXELS, MAX_SCANS, read_info
+from stocktake.small_photos import open_small
 from tests.encoded_photos import encode, encodings, exif_block, png, resized_jpeg, smooth_picture
 
 MOST = 1_000_000  # pixels, so that a flipped bit in a size does not cost seconds
@@ -37,6 +39,9 @@ def read_every_way(data: bytes) -> int:
         )
         assert photo.pixels.dtype == np.uint8
         accepted += 1
+    with contextlib.suppress(UnsupportedImage):
+        small, info = open_small(data, 25, "L", MOST), read_info(data, MOST)
+        assert small.size in {(-(-info.width // by), -(-info.height // by)) for by in (1, 2, 4, 8)}
     try:
         check_photo(data, MOST)
     except UnsupportedImage:
