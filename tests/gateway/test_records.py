@@ -8,7 +8,7 @@ import threading
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import select
+from sqlalchemy import event, select
 from sqlalchemy.exc import IntegrityError
 
 from serving.gateway.errors import Unavailable
@@ -78,19 +78,46 @@ def test_the_first_answer_stands(records):
     with records.read() as session:
         assert session.get_one(Photo, photo.id).osa == winner.osa
     with records.write() as session:
-        assert photos.begin(session, photo.id) is None
+        assert photos.begin(session, photo.id, 5) is None
 
 
 def test_a_dead_photo_comes_back(records):
     (photo,) = add_job(records).photos
     with records.write() as session:
         assert photos.revive(session, photo.id) is None
-        photos.begin(session, photo.id)
+        photos.begin(session, photo.id, 5)
         photos.give_up(session, photo.id, State.DEAD, "no predictor")
     with records.write() as session:
         revived = photos.revive(session, photo.id)
         assert (revived.state, revived.attempts, revived.error) == (State.QUEUED, 0, None)
         assert revived.job.finished_at is None
+
+
+def test_an_attempt_is_counted_in_one_statement(records):
+    (photo,) = add_job(records).photos
+    statements = []
+    event.listen(records.engine, "before_cursor_execute", lambda *about: statements.append(about[2]))
+    with records.write() as session:
+        begun = photos.begin(session, photo.id, 5)
+        assert (begun.state, begun.attempts, begun.sha256) == (State.RUNNING, 1, photo.sha256)
+    assert [said.split()[0] for said in statements if said != "BEGIN IMMEDIATE"] == ["UPDATE"]
+
+
+def test_a_photo_whose_worker_dies_over_it_is_given_up_and_comes_back(records):
+    job = add_job(records)
+    (photo,) = job.photos
+    for attempts in (1, 2, 3):
+        with records.write() as session:
+            assert photos.begin(session, photo.id, 3).attempts == attempts
+    with records.write() as session:
+        assert photos.begin(session, photo.id, 3) is None
+    with records.write() as session:
+        given_up = session.get_one(Photo, photo.id)
+        assert (given_up.state, given_up.attempts) == (State.DEAD, 3)
+        assert given_up.error == "its worker died while answering, at attempt 3 of 3"
+        assert given_up.job.finished_at
+        photos.revive(session, photo.id)
+        assert photos.begin(session, photo.id, 3).attempts == 1
 
 
 def test_what_fails_half_way_leaves_nothing(records):

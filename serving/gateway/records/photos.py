@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from serving.gateway.predictors import Answer
@@ -30,13 +30,27 @@ def add(session: Session, job: Job) -> set[str]:
     return set(session.scalars(expired))
 
 
-def begin(session: Session, photo_id: str) -> Photo | None:
-    """Count an attempt at a photo; None where it is over or deleted: then there is nothing to do."""
-    photo = _open_photo(session, photo_id)
-    if photo:
-        photo.state = State.RUNNING
-        photo.attempts += 1
-    return photo
+def begin(session: Session, photo_id: str, attempts: int) -> Photo | None:
+    """Count an attempt at a photo, in one statement, since it is made for each.
+
+    Returns:
+        None where there is nothing to do: it is over, deleted, or was begun `attempts` times. The last is the
+        photo whose worker dies over it, and cannot say so: it is given up here.
+    """
+    query = (
+        update(Photo)
+        .where(Photo.id == photo_id, Photo.state.not_in(OVER), Photo.attempts < attempts)
+        .values(state=State.RUNNING, attempts=Photo.attempts + 1)
+        .returning(Photo)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    )
+    if photo := session.scalar(query):
+        return photo
+    if photo := _open_photo(session, photo_id):
+        died = f"its worker died while answering, at attempt {photo.attempts} of {attempts}"
+        reason = photo.error if photo.state == State.QUEUED and photo.error else died
+        give_up(session, photo_id, State.DEAD, reason)
+    return None
 
 
 def finish(session: Session, photo_id: str, answer: Answer) -> Photo | None:
