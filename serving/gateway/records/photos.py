@@ -1,8 +1,9 @@
 """A photo's way through the records: begun by whoever comes, ended once."""
 
+from collections.abc import Collection
 from datetime import timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
 from serving.gateway.predictors import Answer
@@ -11,12 +12,8 @@ from serving.gateway.records.tables import OVER, Delivery, Job, Photo, State, Ta
 TICK = timedelta(microseconds=1)
 
 
-def add(session: Session, job: Job) -> set[str]:
+def add(session: Session, job: Job) -> None:
     """Add a job with its photos, whose bytes are in the store already.
-
-    Returns:
-        Digests of those whose bytes may have been deleted meanwhile, since other photos had them long ago:
-        they have to be put again once the job is kept.
 
     Raises:
         IntegrityError: the owner has a job of this idempotency key.
@@ -25,9 +22,6 @@ def add(session: Session, job: Job) -> set[str]:
     session.flush()
     if all(photo.state in OVER for photo in job.photos):
         _close(session, job)
-    digests = [photo.sha256 for photo in job.photos]
-    expired = select(Photo.sha256).where(Photo.sha256.in_(digests), Photo.expired_at.is_not(None))
-    return set(session.scalars(expired))
 
 
 def begin(session: Session, photo_id: str, attempts: int) -> Photo | None:
@@ -99,6 +93,14 @@ def revive(session: Session, photo_id: str) -> Photo | None:
     photo.state, photo.error, photo.attempts, photo.answered_at = State.QUEUED, None, 0, None
     photo.job.finished_at = None
     return photo
+
+
+def end_jobs(session: Session, job_ids: Collection[str]) -> None:
+    """End jobs that wait for nothing any more, since their last open photos were deleted."""
+    waits = exists().where(Photo.job_id == Job.id, Photo.state.not_in(OVER))
+    over = select(Job).where(Job.id.in_(job_ids), Job.finished_at.is_(None), ~waits)
+    for job in session.scalars(over.with_for_update()):
+        _close(session, job)
 
 
 def _open_photo(session: Session, photo_id: str) -> Photo | None:
