@@ -81,7 +81,7 @@ def forget_files(session: Session, store: Store, photos: Sequence[Photo]) -> int
 
 
 def delete_records(session: Session, photos: Sequence[Photo]) -> int:
-    """Delete photos, and jobs that have none left; returns how many. Others that wait for no photo are over."""
+    """Delete photos, and jobs that have none left; returns how many; others may be over by that."""
     jobs = {photo.job_id for photo in photos}
     alerts.forget_photos(session, [photo.id for photo in photos])
     session.execute(delete(Photo).where(Photo.id.in_([photo.id for photo in photos])))

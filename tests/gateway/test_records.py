@@ -8,7 +8,7 @@ import threading
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import event, select
+from sqlalchemy import event, select, text
 from sqlalchemy.exc import IntegrityError
 
 from serving.gateway.errors import Unavailable
@@ -133,6 +133,54 @@ def test_a_server_that_is_away():
     records = Records("postgresql+psycopg://somebody@127.0.0.1:9/records")
     with pytest.raises(Unavailable, match="cannot be reached"), records.read() as session:
         session.scalars(select(Photo)).all()
+    records.close()
+
+
+def test_a_server_that_is_slow_or_at_fault(server_url):
+    records = Records(f"{server_url}?options=-c%20statement_timeout%3D200")
+    with pytest.raises(Unavailable, match="QueryCanceled"), records.read() as session:
+        session.execute(text("SELECT pg_sleep(60)"))
+    fault = "DO $$ BEGIN RAISE SQLSTATE 'XX000'; END $$"
+    with pytest.raises(Unavailable, match="InternalError"), records.write() as session:
+        session.execute(text(fault))
+    ended = "SELECT pg_terminate_backend(pg_backend_pid())"
+    with pytest.raises(Unavailable, match="cannot be reached"), records.read() as session:
+        session.execute(text(ended))
+    with records.read() as session:
+        assert session.scalar(text("SELECT 1")) == 1
+    records.close()
+
+
+def test_no_statement_takes_for_ever(server_url):
+    records = Records(server_url)
+    with records.read() as session:
+        assert session.scalar(text("SHOW statement_timeout")) == "30s"
+    records.close()
+
+
+def test_more_threads_than_connections(records, monkeypatch):
+    monkeypatch.setattr(records.engine.pool, "_timeout", 0.1)
+    with contextlib.ExitStack() as taken:
+        for _ in range(15):
+            taken.enter_context(records.engine.connect())
+        with pytest.raises(Unavailable, match="too many requests wait") as refusal, records.read() as session:
+            session.connection()
+    assert refusal.value.retry_after_s > 0
+    with records.read() as session:
+        assert session.scalars(select(Photo)).all() == []
+
+
+def test_a_writer_that_never_ends(tmp_path):
+    """SQLite: who waits too long for another one is told so."""
+    records = Records(f"sqlite:///{tmp_path}/records.db")
+    records.migrate()
+    event.listen(records.engine, "checkout", lambda raw, *_: raw.execute("PRAGMA busy_timeout=100"))
+    with (
+        records.write(),
+        pytest.raises(Unavailable, match="cannot be reached or written"),
+        records.write() as session,
+    ):
+        session.flush()
     records.close()
 
 
