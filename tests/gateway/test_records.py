@@ -16,7 +16,7 @@ from serving.gateway.predictors import Answer
 from serving.gateway.records import photos
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Delivery, Job, Photo, State, Table, Task
-from stocktake.errors import SettingsError
+from stocktake.errors import BadRequest, SettingsError
 
 SHELF = {"products": 1, "tiers": 1, "osa": 0.5, "voids": [{"box": [0, 0, 9, 9]}]}
 
@@ -168,6 +168,19 @@ def test_more_threads_than_connections(records, monkeypatch):
     assert refusal.value.retry_after_s > 0
     with records.read() as session:
         assert session.scalars(select(Photo)).all() == []
+
+
+def test_what_one_database_does_not_hold(server_url):
+    records = Records(server_url)
+    records.migrate()
+    for values in ({"store": "a\0b"}, {"camera": "x" * 101}, {"expected_quantity": 2**31}):
+        size = {"size": 9, "width": 30, "height": 20, "format": "jpeg", "sha256": "0" * 64}
+        photo = Photo(task=Task.SHELVES, **size, **values)
+        with pytest.raises(BadRequest, match="too long, too large"), records.write() as session:
+            session.add(Job(owner="cam", task=Task.SHELVES, photos=[photo]))
+    with pytest.raises(BadRequest, match="no text"), records.read() as session:
+        session.get(Photo, "\0")
+    records.close()
 
 
 def test_a_writer_that_never_ends(tmp_path):

@@ -1,5 +1,6 @@
 """The connection to the records, and its schema."""
 
+import logging
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -11,23 +12,28 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from serving.gateway.errors import Away
-from stocktake.errors import SettingsError
+from stocktake.errors import BadRequest, SettingsError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_MS = 30_000  # that a writer of SQLite waits for another
 CONNECT_S = 5  # that a server has to answer
 STATEMENT_MS = 30_000  # that one statement may take at a server, its wait for others included
 CONNECTION_S = 15  # that a thread waits for one of our connections
-ALIVE = {
-    "keepalives_idle": 15,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-}  # a server that vanishes, in s
+ALIVE = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}  # s, or a server is gone
+
+logger = logging.getLogger(__name__)
 
 
 class Records:
@@ -111,6 +117,9 @@ def _reported() -> Iterator[None]:
         raise Away("too many requests wait for the records; try again") from error
     except (OperationalError, InterfaceError, InternalError) as error:
         raise Away(f"the records cannot be reached or written: {type(error.orig).__name__}") from error
+    except DataError as error:  # the last resort: SQLite takes it, so nobody may rely on it
+        logger.warning("a value that the records cannot hold came through", exc_info=True)
+        raise BadRequest("a value is too long, too large, or has a character that is no text") from error
     except DBAPIError as error:
         if not error.connection_invalidated:
             raise

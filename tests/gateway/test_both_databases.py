@@ -1,0 +1,45 @@
+"""What PostgreSQL does not take and SQLite would is refused before either is asked, with the same answer."""
+
+import pytest
+
+from serving.gateway.records import alerts, history
+from serving.gateway.records.cursors import write_cursor
+from serving.gateway.records.database import Records
+
+NUL, LONG = "a\0b", "x" * 3000
+CURSORS = {  # by the list that they are none of
+    "/api/photos": [write_cursor("2026-01-01", NUL), write_cursor(0, "0" * 32), write_cursor("0" * 32)],
+    "/api/jobs": [write_cursor(NUL, "0" * 32)],
+    "/api/alerts": [NUL, write_cursor(1.0, NUL), write_cursor("1", "0" * 32), write_cursor(1e300, "0" * 32)],
+    "/api/bays": [write_cursor(NUL, "A1"), write_cursor("A1"), write_cursor(1, 2)],
+    "/api/mismatches": [NUL, write_cursor("accept", 0.5, "0" * 32), write_cursor("ask", 0.5, NUL)],
+}
+
+
+@pytest.fixture
+def client(start_gateway, database):
+    with start_gateway(database=database).client("admin") as client:
+        yield client
+
+
+def test_the_border(client):
+    for path, cursors in CURSORS.items():
+        for cursor in cursors:
+            answer = client.get(path, params={"cursor": cursor})
+            assert (answer.status_code, answer.json()["error"][:7]) == (400, "cursor:"), (path, cursor)
+        for text in (NUL, LONG):
+            assert client.get(path, params={"store": text}).status_code == 400
+    for path in ("/api/photos", "/api/jobs", "/api/alerts"):
+        for row_id in ("a%00b", LONG, "%00" * 32, "0" * 32 + "%0A"):
+            assert client.get(f"{path}/{row_id}").status_code == 400
+        assert client.get(f"{path}/{'0' * 32}").status_code == 404
+
+
+def test_ids_that_come_another_way(database):
+    records = Records(database)
+    records.migrate()
+    with records.read() as session:
+        for find in (history.find_job, history.find_photo, alerts.find_alert):
+            for row_id in (NUL, LONG, "", "é"):
+                assert find(session, row_id) is None
+    records.close()
