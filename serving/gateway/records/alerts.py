@@ -1,6 +1,5 @@
 """Alerts in the records: those of one bay, to be followed, and those of all, to be shown."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +8,7 @@ from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from serving.gateway.records.cursors import is_row_id, number, read_cursor, row_id, write_cursor
+from serving.gateway.records.database import lock
 from serving.gateway.records.tables import Alert, Photo, Sighting, State, Task
 from stocktake.alerts.looks import Look
 from stocktake.alerts.rules import LIVE, AlertRules, AlertState
@@ -18,14 +18,8 @@ TOLD = (AlertState.OPEN, AlertState.ACKNOWLEDGED, AlertState.SNOOZED)  # what so
 
 
 def lock_bay(session: Session, store: str, bay: str) -> None:
-    """Let nobody else change alerts of a bay until the transaction ends.
-
-    Not a lock on rows: a bay without alerts has none. SQLite has one writer at a time anyway.
-    """
-    if session.get_bind().dialect.name == "postgresql":
-        digest = hashlib.sha256(f"{store}\n{bay}".encode()).digest()
-        key = int.from_bytes(digest[:8], "big", signed=True)
-        session.execute(select(func.pg_advisory_xact_lock(key)))
+    """Let nobody else change alerts of a bay until the transaction ends."""
+    lock(session, store, bay)
 
 
 def is_known(session: Session, photo: Photo) -> bool:

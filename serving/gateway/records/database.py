@@ -1,5 +1,6 @@
 """The connection to the records, and its schema."""
 
+import hashlib
 import logging
 import sqlite3
 import time
@@ -10,7 +11,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Engine, create_engine, event, func, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -107,6 +108,17 @@ class Records:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def lock(session: Session, *names: str) -> None:
+    """Let nobody else into what has these names until the transaction ends, though it may have no row.
+
+    SQLite has one writer at a time anyway.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        digest = hashlib.sha256("\n".join(names).encode()).digest()
+        key = int.from_bytes(digest[:8], "big", signed=True)
+        session.execute(select(func.pg_advisory_xact_lock(key)))
 
 
 @contextmanager

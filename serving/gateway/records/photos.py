@@ -95,6 +95,12 @@ def revive(session: Session, photo_id: str) -> Photo | None:
     return photo
 
 
+def lock_photo(session: Session, photo_id: str) -> bool:
+    """Let nobody delete a photo until the transaction ends; False where somebody has."""
+    query = select(Photo.id).where(Photo.id == photo_id)
+    return session.scalar(query.with_for_update(read=True, key_share=True)) is not None
+
+
 def end_jobs(session: Session, job_ids: Collection[str]) -> None:
     """End jobs that wait for nothing any more, since their last open photos were deleted."""
     waits = exists().where(Photo.job_id == Job.id, Photo.state.not_in(OVER))
