@@ -5,6 +5,7 @@ import pytest
 from serving.gateway.records import alerts, history
 from serving.gateway.records.cursors import write_cursor
 from serving.gateway.records.database import Records
+from tests.gateway_pages import Visitor
 
 NUL, LONG = "a\0b", "x" * 3000
 CURSORS = {  # by the list that they are none of
@@ -43,3 +44,14 @@ def test_ids_that_come_another_way(database):
             for row_id in (NUL, LONG, "", "é"):
                 assert find(session, row_id) is None
     records.close()
+
+
+def test_pages(start_gateway, database):
+    visitor = Visitor(start_gateway(database=database))
+    for path in ("/photos/%s", "/photos/%s/row", "/jobs/%s"):
+        for row_id in ("a%00b", LONG, "%00" * 32):
+            visitor.page(path % row_id, 404)
+    for path in ("/history?cursor=%s", "/history?store=%s", "/bins?cursor=%s", "/bays?cursor=%s"):
+        visitor.page(path % "a%00b", 400)
+    for path in ("/history?verdict=%s", "/alerts?verdict=%s", "/jobs?cursor=%s"):
+        assert visitor.http.get(path % "a%00b").status_code < 500
