@@ -1,5 +1,7 @@
 """What PostgreSQL does not take and SQLite would is refused before either is asked, with the same answer."""
 
+import contextlib
+
 import pytest
 
 from serving.gateway.records import alerts, history
@@ -55,3 +57,17 @@ def test_pages(start_gateway, database):
         visitor.page(path % "a%00b", 400)
     for path in ("/history?verdict=%s", "/alerts?verdict=%s", "/jobs?cursor=%s"):
         assert visitor.http.get(path % "a%00b").status_code < 500
+
+
+def test_a_database_that_is_too_busy(start_gateway, database, monkeypatch):
+    gateway = start_gateway(database=database)
+    engine = gateway.gateway.records.engine
+    monkeypatch.setattr(engine.pool, "_timeout", 0.1)
+    with gateway.client() as client:
+        with contextlib.ExitStack() as taken:
+            for _ in range(engine.pool.size() + engine.pool._max_overflow):
+                taken.enter_context(engine.connect())
+            answer = client.get("/api/photos")
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+            assert answer.json() == {"error": "too many requests wait for the records; try again"}
+        assert client.get("/api/photos").status_code == 200

@@ -161,7 +161,7 @@ def test_no_statement_takes_for_ever(server_url):
 def test_more_threads_than_connections(records, monkeypatch):
     monkeypatch.setattr(records.engine.pool, "_timeout", 0.1)
     with contextlib.ExitStack() as taken:
-        for _ in range(15):
+        for _ in range(records.engine.pool.size() + records.engine.pool._max_overflow):
             taken.enter_context(records.engine.connect())
         with pytest.raises(Unavailable, match="too many requests wait") as refusal, records.read() as session:
             session.connection()
