@@ -77,11 +77,12 @@ def change(
         Clash: it is over, or does not become that by somebody's word.
         BadRequest: `until` is missing, too much, past, or too far away.
     """
-    found = records.find_alert(session, alert_id, stores)
+    if found := records.find_alert(session, alert_id, stores):
+        records.lock_bay(session, found.alert.store, found.alert.bay)
+        session.expire_all()
+        found = records.find_alert(session, alert_id, stores)  # a photo may have come, or gone, meanwhile
     if found is None:
         raise NotFound("there is no such alert")
-    records.lock_bay(session, found.alert.store, found.alert.bay)
-    session.refresh(found.alert)
     moment = now()
     _check_until(state, until, moment)
     if found.alert.state not in FROM.get(state, ()):

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from anyio import to_thread
+from anyio import CancelScope, get_cancelled_exc_class, to_thread
 from sqlalchemy.orm import Session
 
 from serving.gateway.errors import Away, Overloaded, Unavailable, text_for_client
@@ -57,6 +57,10 @@ class Answering:
             await to_thread.run_sync(self._finish, photo_id, answer)
         except BadRequest as error:
             await to_thread.run_sync(self._give_up, photo_id, State.FAILED, str(error))
+        except get_cancelled_exc_class():
+            with CancelScope(shield=True):
+                await to_thread.run_sync(self._put_back, photo_id, "its worker was ended", False)
+            raise
         except Exception as error:
             reason = _reason(photo_id, error)
             counts = not isinstance(error, Away | Overloaded)
@@ -68,7 +72,7 @@ class Answering:
 
     def _begin(self, photo_id: str) -> Photo | None:
         with self._records.write() as session:
-            return photos.begin(session, photo_id)
+            return photos.begin(session, photo_id, self._attempts)
 
     def _finish(self, photo_id: str, answer: Answer) -> None:
         with self._records.write() as session:

@@ -22,7 +22,10 @@ from serving.gateway.metrics import PHOTOS_TAKEN
 from serving.gateway.queue import Queue
 from serving.gateway.records import photos
 from serving.gateway.records.tables import Job, Photo, State, Task, now
+from stocktake.errors import StoreError
 from stocktake.photo_header import read_info
+
+GONE = "its file was deleted while it came in, with an older photo of the same bytes; send it again"
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +167,7 @@ def _keep(gateway: Gateway, job: Job, data: dict[str, bytes]) -> Job:
     owner, key, digest = job.owner, job.idempotency_key, job.request_digest
     try:
         with gateway.records.write() as session:
-            deleted = photos.add(session, job)
+            photos.add(session, job)
             for photo in job.photos:
                 if photo.state == State.DONE:
                     gateway.observe(session, photo)
@@ -175,9 +178,27 @@ def _keep(gateway: Gateway, job: Job, data: dict[str, bytes]) -> Job:
         return earlier
     for photo in job.photos:
         PHOTOS_TAKEN.labels(photo.task, "at_once" if photo.state == State.DONE else "job").inc()
-    for sha256 in deleted & data.keys():
-        gateway.store.put(photo_key(sha256), data[sha256], sha256)
+    try:
+        _restore(gateway, job, data)
+    except StoreError as error:
+        logger.warning("job %s is kept, and its files are not looked for: %s", job.id, error)
     return job
+
+
+def _restore(gateway: Gateway, job: Job, data: dict[str, bytes]) -> None:
+    """Put files that are gone since they came in, because the last photo of the same bytes was deleted.
+
+    Once a job is written down nobody deletes its files. A photo whose bytes are not at hand fails, and says
+    so; in the queue it does no harm.
+    """
+    for photo in job.photos:
+        if photo.state == State.FAILED or gateway.store.exists(photo_key(photo.sha256)):
+            continue
+        if photo.sha256 in data:
+            gateway.store.put(photo_key(photo.sha256), data[photo.sha256], photo.sha256)
+        else:
+            with gateway.records.write() as session:
+                photos.give_up(session, photo.id, State.FAILED, GONE)
 
 
 def _find_earlier(gateway: Gateway, owner: str, key: str | None, digest: str) -> Job | None:

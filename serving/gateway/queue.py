@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from coredis.exceptions import AuthenticationError, ReadOnlyError, RedisError
 from streaq import Worker
 
 from serving.gateway.errors import Overloaded, Unavailable
+from serving.gateway.lifting import lift
 from serving.gateway.records.tables import Priority
 from serving.gateway.settings import GatewaySettings
 
@@ -116,6 +118,12 @@ class Queue:
                     found.update(str(entry.field_values["task_id"]) for entry in entries)
                     start = f"({entries[-1].identifier!s}"
         return found
+
+    async def lift(self, older_than: timedelta, most: int) -> int:
+        """Let some photos that wait for so long go on as urgent, the lowest first; returns how many."""
+        with self._explained() as streaq:
+            highest, *others = (streaq.stream_key + priority for priority in LOWEST_FIRST[::-1])
+            return await lift(streaq.redis, [highest, *others[::-1]], older_than, most)
 
     async def keep_open(self) -> None:
         """Connect, look after the connection, and connect again when it is lost. Never ends."""

@@ -2,6 +2,9 @@
 
 They get lost where a gateway dies between writing a photo down and putting it, where Redis takes nothing at
 that moment, or comes back with less than it had. Putting a photo that is not lost does no harm.
+
+Higher priorities go first, and where there is always one of them, none of the others would ever be answered:
+some that have waited for long are lifted each time.
 """
 
 import asyncio
@@ -18,6 +21,9 @@ from serving.gateway.queue import Queue
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Job, Photo, Priority, State, now
 
+LONG = timedelta(minutes=10)  # that a photo waits until it is lifted
+LIFTED = 20  # photos at a time, by each worker: a small share of what it answers meanwhile
+
 logger = logging.getLogger(__name__)
 
 
@@ -26,6 +32,8 @@ async def keep_reconciled(records: Records, queue: Queue, every_s: float, lost: 
     while True:
         try:
             lost.inc(await reconcile(records, queue, timedelta(seconds=every_s)))
+            if lifted := await queue.lift(LONG, LIFTED):
+                logger.info("%d photos of lower priorities have waited for %s and are lifted", lifted, LONG)
         except Unavailable as error:
             logger.warning("lost photos are looked for later: %s", error)
         await asyncio.sleep(every_s)

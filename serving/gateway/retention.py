@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from serving.gateway.answering import photo_key
 from serving.gateway.records import alerts
 from serving.gateway.records.database import Records
+from serving.gateway.records.photos import end_jobs
 from serving.gateway.records.tables import OVER, Job, Photo, now
 from stocktake.storage import Store
 
@@ -80,16 +81,20 @@ def forget_files(session: Session, store: Store, photos: Sequence[Photo]) -> int
 
 
 def delete_records(session: Session, photos: Sequence[Photo]) -> int:
-    """Delete photos, and jobs that have none left; returns how many jobs."""
+    """Delete photos, and jobs that have none left; returns how many; others may be over by that."""
     jobs = {photo.job_id for photo in photos}
     alerts.forget_photos(session, [photo.id for photo in photos])
     session.execute(delete(Photo).where(Photo.id.in_([photo.id for photo in photos])))
     left = set(session.scalars(select(Photo.job_id).where(Photo.job_id.in_(jobs))))
     session.execute(delete(Job).where(Job.id.in_(jobs - left)))
+    end_jobs(session, left)
     return len(jobs - left)
 
 
 def _keep_others_out(session: Session, records: Records) -> None:
-    """Nobody adds a photo while files are deleted, or its file could be one of them. In SQLite that is so."""
+    """Nobody adds a photo while files are deleted, or its file could be one of them. In SQLite that is so.
+
+    Nor may anybody lock one: who has, and then waits for this lock to write, could hold what is needed here.
+    """
     if not records.is_sqlite:
-        session.execute(text("LOCK TABLE photos IN SHARE ROW EXCLUSIVE MODE"))
+        session.execute(text("LOCK TABLE photos IN EXCLUSIVE MODE"))

@@ -14,11 +14,13 @@ from serving.gateway.drift import CameraDrift, find_drift
 from serving.gateway.errors import Unavailable
 from serving.gateway.pipelines_client import PipelinesClient
 from serving.gateway.predictors import Predictors
-from serving.gateway.records.database import Records
+from serving.gateway.records.database import Records, lock
 from serving.gateway.records.tables import Retraining, Task, now
 from serving.gateway.settings import GatewaySettings
 
 PIPELINES = {Task.SHELVES: "shelf-detector", Task.BINS: "bin-counter"}  # as they are named in Kubeflow
+
+AGAIN = timedelta(hours=1)  # after Kubeflow has refused, or a worker has died before it knew
 
 logger = logging.getLogger(__name__)
 
@@ -53,15 +55,23 @@ async def retrain_where_due(
             drifts = find_drift(session, references)
         show(drifts)
         with records.write() as session:
-            pause = timedelta(days=settings.retrain_pause_days)
             due = reasons(drifts, settings.retrain_cameras)
-            return [each for task, reason in due.items() if (each := _claim(session, task, reason, pause))]
+            return [each for task, reason in due.items() if (each := _claim(session, task, reason, settings))]
 
     tried = await to_thread.run_sync(claim)
     for retraining in tried:
         await _start(retraining, settings)
         await to_thread.run_sync(_keep, records, retraining)
     return tried
+
+
+def last_trainings(session: Session) -> list[Retraining]:
+    """What was tried last for each task that anything was tried for."""
+    newest = (
+        select(Retraining).where(Retraining.task == task).order_by(Retraining.at.desc()).limit(1)
+        for task in Task
+    )
+    return [found for query in newest if (found := session.scalar(query))]
 
 
 def reasons(drifts: Sequence[CameraDrift], cameras: int) -> dict[Task, str]:
@@ -79,14 +89,20 @@ def reasons(drifts: Sequence[CameraDrift], cameras: int) -> dict[Task, str]:
     }
 
 
-def _claim(session: Session, task: Task, reason: str, pause: timedelta) -> Retraining | None:
-    """Written down before it is started: of several workers one does."""
-    recent = select(Retraining).where(Retraining.task == task, Retraining.at >= now() - pause)
-    if session.scalars(recent.limit(1)).first():
+def _claim(session: Session, task: Task, reason: str, settings: GatewaySettings) -> Retraining | None:
+    """Written down before it is started: of several workers one does. One that was refused is tried again."""
+    lock(session, "retraining", task)
+    newest = select(Retraining).where(Retraining.task == task).order_by(Retraining.at.desc()).limit(1)
+    last = session.scalar(newest)
+    was_started = last is not None and (last.run_id is not None or settings.pipelines_url is None)
+    pause = timedelta(days=settings.retrain_pause_days) if was_started else AGAIN
+    if last is not None and last.at >= now() - pause:
         return None
-    retraining = Retraining(task=task, reason=reason)
-    session.add(retraining)
-    return retraining
+    if last is None or was_started:
+        last = Retraining(task=task)
+        session.add(last)
+    last.at, last.reason, last.error = now(), reason, None
+    return last
 
 
 async def _start(retraining: Retraining, settings: GatewaySettings) -> None:
@@ -100,9 +116,10 @@ async def _start(retraining: Retraining, settings: GatewaySettings) -> None:
     try:
         name = f"{PIPELINES[task]} after drift {retraining.at:%Y-%m-%d}"
         retraining.run_id = await client.start(PIPELINES[task], name, dict(settings.retrain_parameters))
-    except Unavailable as error:
-        retraining.error = str(error)
-        logger.error("training was not started: %s", error)
+    except (Unavailable, LookupError, TypeError) as error:  # the last two: answers of another form
+        known = isinstance(error, Unavailable)
+        retraining.error = str(error) if known else f"Kubeflow's answer is not understood: {error!r}"
+        logger.error("training was not started: %s", retraining.error)
 
 
 def _keep(records: Records, retraining: Retraining) -> None:

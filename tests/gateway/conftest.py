@@ -66,11 +66,17 @@ def postgres():
         server.stop()
 
 
+@pytest.fixture
+def server_url(postgres):
+    """URL of an empty database of a PostgreSQL."""
+    name = f"records_{secrets.token_hex(4)}"
+    postgres.connect().cursor().execute(f"create database {name}")
+    return f"postgresql+psycopg://mlflow:{postgres.password}@127.0.0.1:{postgres.port}/{name}"
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request, tmp_path):
     """URL of an empty database, of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/records.db"
-    server, name = request.getfixturevalue("postgres"), f"records_{secrets.token_hex(4)}"
-    server.connect().cursor().execute(f"create database {name}")
-    return f"postgresql+psycopg://mlflow:{server.password}@127.0.0.1:{server.port}/{name}"
+    return request.getfixturevalue("server_url")

@@ -1,17 +1,20 @@
 """Several workers and people at one bay at once, in SQLite and in PostgreSQL."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from serving.gateway import alerts
 from serving.gateway.predictors import Answer
 from serving.gateway.records import photos
+from serving.gateway.records.alerts import lock_bay
 from serving.gateway.records.database import Records
-from serving.gateway.records.tables import Alert, AlertState, Job, Sighting, Task
-from tests.gateway.bay_photos import ONE, new_photo, shelf_report
+from serving.gateway.records.tables import Alert, AlertState, Feedback, Job, Photo, Sighting, Task
+from serving.gateway.retention import delete_records, forget_files
+from tests.gateway.bay_photos import ONE, new_photo, shelf_report, show
 
 PHOTOS = 12
 
@@ -53,6 +56,62 @@ def test_photos_that_are_done_at_once_are_one_alert(records):
         assert (alert.seen, alert.severity) == (PHOTOS, PHOTOS - 1)
         assert session.scalar(select(func.count()).select_from(Sighting)) == PHOTOS
         assert alert.state in (AlertState.OPEN, AlertState.ACKNOWLEDGED)
+
+
+def test_an_alert_is_dismissed_where_it_was_seen_last(records):
+    """Somebody dismisses an alert at the moment at which a photo comes that shows it as another void."""
+    first = show(records, 0, ONE)
+    show(records, 1, ONE)
+    with records.read() as session:
+        alert_id = session.scalar(select(Alert.id))
+    newest = new_photo(2)
+    with records.write() as session:
+        session.add(Job(owner="cam", task=Task.SHELVES, photos=[newest]))
+
+    def dismiss() -> None:
+        with records.write() as session:
+            alerts.change(session, alert_id, AlertState.DISMISSED, "ann")
+
+    with ThreadPoolExecutor(1) as pool:
+        with records.write() as session:
+            lock_bay(session, first.store, first.bay)
+            dismissing = pool.submit(dismiss)
+            wait_for_somebody(records)
+            report = shelf_report((0.7, 0.76), ONE)
+            done = photos.finish(session, newest.id, Answer(report, [], "shelf-detector", "1"))
+            alerts.observe(session, done)
+        dismissing.result(timeout=60)
+    with records.read() as session:
+        (said,) = session.scalars(select(Feedback))
+        assert (said.photo_id, said.void, said.verdict) == (newest.id, 1, "not_a_void")
+
+
+def test_a_photo_is_deleted_while_somebody_says_something_about_it(start_gateway, server_url):
+    gateway = start_gateway(database=server_url)
+    records, store = gateway.gateway.records, gateway.gateway.store
+    photo = show(records, 0, ONE)
+    with gateway.client() as client, ThreadPoolExecutor(1) as pool:
+        with records.write() as session:
+            session.execute(text("LOCK TABLE photos IN EXCLUSIVE MODE"))
+            said = {"verdict": "not_a_void", "void": 0}
+            saying = pool.submit(client.post, f"/api/photos/{photo.id}/feedback", json=said)
+            wait_for_somebody(records)
+            found = session.scalars(select(Photo).where(Photo.id == photo.id)).all()
+            forget_files(session, store, found)
+            delete_records(session, found)
+        assert saying.result(timeout=60).status_code == 404
+
+
+def wait_for_somebody(records) -> None:
+    """Until a transaction waits for a lock; in SQLite none can begin to."""
+    waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    deadline = time.monotonic() + 60
+    while not records.is_sqlite:
+        with records.read() as session:
+            if session.scalar(waits):
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_the_queries_are_those_of_both_databases(records):

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
@@ -16,7 +18,7 @@ from serving.gateway.drift import CameraDrift, find_drift
 from serving.gateway.labelling import choose_photos, export_choice
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Feedback, Job, Photo, Retraining, State, Task
-from serving.gateway.retraining import reasons, retrain_where_due
+from serving.gateway.retraining import last_trainings, reasons, retrain_where_due
 from serving.gateway.settings import GatewaySettings
 from serving.gateway.web.cameras import by_camera
 from serving.gateway.worker_metrics import WorkerMetrics
@@ -177,11 +179,41 @@ def test_what_kubeflow_refuses_is_kept(drifted, pipelines):
     (tried,) = retrain(drifted, settings_for(pipelines))
     assert "has no version" in tried.error
     assert pipelines.runs == []
+    assert retrain(drifted, settings_for(pipelines)) == []  # not again at once
+    pipelines.has_versions = True
+    with drifted.write() as session:
+        session.get_one(Retraining, tried.id).at -= timedelta(hours=2)
+    (again,) = retrain(drifted, settings_for(pipelines))
+    assert (again.run_id, again.error) == ("r1", None)
+    with drifted.read() as session:
+        (shown,) = last_trainings(session)
+        assert (shown.id, shown.run_id) == (tried.id, "r1")  # a row for all its tries
+
+
+def test_what_kubeflow_says_is_none_of_its_answers(drifted, pipelines, monkeypatch):
+    monkeypatch.setattr(Pipelines, "do_POST", lambda handler: handler.reply({"run": "r1"}))
+    (tried,) = retrain(drifted, settings_for(pipelines))
+    assert "not understood: KeyError('run_id')" in tried.error
+
+
+def test_of_several_workers_one_asks(database, pipelines):
+    records = Records(database)
+    records.migrate()
+    for camera in ("one", "two", "three"):
+        add_photos(records, camera, RANDOM.normal(60, 20, 80))
+    with ThreadPoolExecutor(8) as pool:
+        tried = list(pool.map(lambda _: retrain(records, settings_for(pipelines)), range(8)))
+    assert sorted(map(len, tried)) == [0] * 7 + [1]
+    assert len(pipelines.runs) == 1
+    records.close()
 
 
 def test_without_kubeflow_somebody_is_told(drifted):
     (tried,) = retrain(drifted, GatewaySettings())
     assert "PIPELINES_URL" in tried.error
+    with drifted.write() as session:
+        session.get_one(Retraining, tried.id).at -= timedelta(days=1)
+    assert retrain(drifted, GatewaySettings()) == []  # once is enough
 
 
 def void(confidence):

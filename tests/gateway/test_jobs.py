@@ -200,7 +200,7 @@ def test_dead_photos_are_tried_again(gateway, client, redis):
     job = client.post("/api/jobs", data={"task": "bins"}, files=files_of(grey_photo(50))).json()
     (photo,) = job["photos"]
     with gateway.gateway.records.write() as session:
-        photos.begin(session, photo["id"])
+        photos.begin(session, photo["id"], 5)
         photos.give_up(session, photo["id"], State.DEAD, "no predictor")
     assert client.post(f"{job['links']['self']}/retry").status_code == 403
     with gateway.client("admin") as admin:

@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from streaq.constants import REDIS_GROUP
 
 from serving.gateway.errors import Overloaded, Unavailable
 from serving.gateway.queue import Queue, open_queue
@@ -91,6 +92,36 @@ def test_lost_photos_are_put_again(redis, records):
             assert await queue.waiting() == 5
 
     asyncio.run(check())
+
+
+def test_photos_that_wait_for_long_are_lifted(redis):
+    async def check():
+        async with open_queue(settings_for(redis)) as queue:
+            await queue.put(["urgent"], Priority.HIGH)
+            await queue.put(["normal"], Priority.NORMAL)
+            await queue.put([f"low-{number}" for number in range(4)], Priority.LOW)
+            assert await queue.lift(timedelta(minutes=1), 9) == 0
+            with queue._explained() as streaq:  # as a worker that has begun with the first one
+                await streaq.redis.xgroup_create(streaq.stream_key + Priority.LOW, REDIS_GROUP, "0")
+                await streaq.redis.xreadgroup(
+                    REDIS_GROUP, "worker", {streaq.stream_key + Priority.LOW: ">"}, count=1
+                )
+            assert await queue.lift(AT_ONCE, 2) == 2
+            assert await in_stream(queue, Priority.HIGH) == ["urgent", "low-1", "low-2"]
+            assert await queue.lift(AT_ONCE, 9) == 2
+            assert await in_stream(queue, Priority.HIGH) == ["urgent", "low-1", "low-2", "low-3", "normal"]
+            assert await in_stream(queue, Priority.LOW) == ["low-0"]
+            assert await queue.lift(AT_ONCE, 9) == 0
+            await queue.put(["low-1"], Priority.LOW)
+            assert await queue.waiting() == 6
+
+    asyncio.run(check())
+
+
+async def in_stream(queue: Queue, priority: Priority) -> list[str]:
+    with queue._explained() as streaq:
+        entries = await streaq.redis.xrange(streaq.stream_key + priority)
+    return [entry.field_values["task_id"] for entry in entries]
 
 
 async def forget_all_but_the_tasks(queue: Queue) -> None:

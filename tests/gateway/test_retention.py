@@ -1,17 +1,22 @@
 """What is deleted when its time is over, in both databases and a real store."""
 
+import asyncio
 from argparse import Namespace
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import select
 
-from serving.gateway import commands
+from serving.gateway import commands, intake
 from serving.gateway.answering import photo_key
-from serving.gateway.records import photos
+from serving.gateway.events import is_over
+from serving.gateway.gateway import open_gateway
+from serving.gateway.records import history, photos
 from serving.gateway.records.database import Records
-from serving.gateway.records.tables import Feedback, Job, Photo, State, Task, now
-from serving.gateway.retention import Expired, expire
+from serving.gateway.records.tables import Delivery, Feedback, Job, Photo, State, Task, now
+from serving.gateway.retention import Expired, delete_photo, expire
 from serving.gateway.settings import load_gateway_settings
 from stocktake.errors import StoreError
 from stocktake.folder_store import FolderStore
@@ -75,14 +80,72 @@ def test_a_file_stays_as_long_as_one_photo_needs_it(records, store):
     assert files_of(store) == {b"same"}
 
 
-def test_the_same_photo_comes_again(records, store):
-    first = add_photo(records, store, 91, "same")
-    expire(records, store, **DAYS)
+@pytest.mark.parametrize("by", ["expire", "delete"])
+@pytest.mark.parametrize("at_hand", [True, False])
+def test_a_file_is_deleted_while_the_same_photo_comes_in(records, store, by, at_hand):
+    first = add_photo(records, store, 91, "same")  # its bytes are those that came in
     with records.read() as session:
         digest = session.get_one(Photo, first).sha256
     again = Photo(task=Task.SHELVES, sha256=digest, size=9, width=30, height=20, format="jpeg")
+    job = Job(owner="cam", task=Task.SHELVES, webhook="https://example.com/done", photos=[again])
+    url = records.url.render_as_string(hide_password=False)
+
+    async def come_in():
+        settings = load_gateway_settings(database=url, photos=store.uri, redis=None)
+        async with open_gateway(settings) as gateway:
+            if by == "expire":
+                expire(records, store, **DAYS)
+            else:
+                delete_photo(records, store, first)
+            assert files_of(store) == set()
+            await intake.keep(gateway, job, {digest: b"same"} if at_hand else {})
+
+    asyncio.run(come_in())
+    with records.read() as session:
+        kept = session.get_one(Photo, again.id)
+        assert (kept.state, kept.error) == ((State.QUEUED, None) if at_hand else (State.FAILED, intake.GONE))
+        assert (kept.job.finished_at is None) == at_hand
+    assert files_of(store) == ({b"same"} if at_hand else set())
+
+
+def test_a_job_ends_when_its_last_open_photo_is_deleted(records, store):
+    done, waits = (
+        Photo(task=Task.SHELVES, sha256=str(place) * 64, size=9, width=30, height=20, format="jpeg",
+              state=state, place=place)
+        for place, state in enumerate((State.DONE, State.QUEUED))
+    )  # fmt: skip
+    job = Job(owner="cam", task=Task.SHELVES, webhook="https://example.com/done", photos=[done, waits])
     with records.write() as session:
-        assert photos.add(session, Job(owner="cam", task=Task.SHELVES, photos=[again])) == {digest}
+        session.add(job)
+    assert not is_over(records, job.id)
+    delete_photo(records, store, waits.id)
+    assert is_over(records, job.id)
+    with records.read() as session:
+        assert session.scalars(select(Delivery.job_id)).all() == [job.id]
+        assert history.find_job(session, job.id).state == State.DONE
+    delete_photo(records, store, done.id)
+    with records.read() as session:
+        assert session.scalars(select(Job)).all() == []
+
+
+def test_photos_of_a_job_are_answered_and_deleted_at_once(records, store):
+    job = Job(owner="cam", task=Task.SHELVES)
+    for place in range(24):
+        size = {"size": 9, "width": 30, "height": 20, "format": "jpeg", "sha256": f"{place:064}"}
+        job.photos.append(Photo(place=place, task=Task.SHELVES, **size))
+    with records.write() as session:
+        session.add(job)
+
+    def finish(photo_id: str) -> None:
+        with records.write() as session:
+            assert photos.give_up(session, photo_id, State.FAILED, "no photo")
+
+    delete = partial(delete_photo, records, store)
+    calls = [partial(delete if place % 2 else finish, photo.id) for place, photo in enumerate(job.photos)]
+    with ThreadPoolExecutor(8) as pool:
+        for future in [pool.submit(call) for call in calls]:
+            future.result(timeout=60)
+    assert is_over(records, job.id)
 
 
 def test_many_at_once(records, store):

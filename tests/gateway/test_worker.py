@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import inspect
 import signal
+import socket
 from collections.abc import AsyncIterator
 
 import httpx
@@ -155,7 +156,7 @@ def test_redis_goes_and_comes_back(site):
         async with gateway_of(site) as gateway, worker_of(gateway):
             await submit(gateway, 5)
             site.redis.kill()
-            await asyncio.sleep(1)
+            await until(lambda: gateway.queue.problem is not None)
             site.redis.start()
             await until(all_are(gateway, State.DONE))
             await until(lambda: gateway.queue.problem is None)
@@ -165,7 +166,7 @@ def test_redis_goes_and_comes_back(site):
     asyncio.run(check())
 
 
-def test_redis_is_away_when_the_worker_starts_and_has_forgotten_everything(site):
+def test_redis_is_away_when_the_worker_starts_and_has_forgotten_everything(site, caplog):
     async def check():
         async with gateway_of(site) as gateway:
             await submit(gateway, 5)
@@ -173,7 +174,7 @@ def test_redis_is_away_when_the_worker_starts_and_has_forgotten_everything(site)
             for file in (site.folder / "redis").rglob("*.aof*"):
                 file.unlink()
             async with worker_of(gateway):
-                await asyncio.sleep(1)
+                await until(lambda: "Redis does not answer; trying again" in caplog.text)
                 assert set(states(gateway)) == {State.QUEUED}
                 site.redis.start()
                 await until(all_are(gateway, State.DONE))
@@ -210,6 +211,34 @@ def test_another_worker_takes_the_photos_of_a_dead_one(site):
                 await until(lambda: is_empty(gateway))
 
     asyncio.run(check())
+
+
+@pytest.mark.long
+def test_a_photo_over_which_workers_die_is_given_up(site):
+    """As where one needs too much memory; a predictor that says nothing holds it for long enough."""
+
+    async def check(silent: str):
+        settings = {"attempts": 2, "shelves_url": silent, "deadline_s": 600}
+        async with gateway_of(site, **settings) as gateway:
+            await submit(gateway, 1)
+            for name, value in settings.items():
+                site.worker._env[f"STOCKTAKE_GATEWAY_{name.upper()}"] = str(value)
+            for attempt in (1, 2):
+                site.worker.start(wait=False)
+                await until(lambda attempt=attempt: attempts(gateway) == [attempt])
+                site.worker.kill()
+            async with worker_of(gateway):
+                await until(all_are(gateway, State.DEAD))
+                await until(lambda: is_empty(gateway))
+            assert errors(gateway) == ["its worker died while answering, at attempt 2 of 2"]
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        asyncio.run(check(f"http://127.0.0.1:{listening.getsockname()[1]}"))
+
+
+def attempts(gateway: Gateway) -> list[int]:
+    with gateway.records.read() as session:
+        return list(session.scalars(select(Photo.attempts)))
 
 
 def test_probes_and_metrics(site):

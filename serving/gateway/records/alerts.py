@@ -1,6 +1,5 @@
 """Alerts in the records: those of one bay, to be followed, and those of all, to be shown."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,24 +7,19 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
+from serving.gateway.records.cursors import is_row_id, number, read_cursor, row_id, write_cursor
+from serving.gateway.records.database import lock
 from serving.gateway.records.tables import Alert, Photo, Sighting, State, Task
 from stocktake.alerts.looks import Look
 from stocktake.alerts.rules import LIVE, AlertRules, AlertState
-from stocktake.errors import BadRequest
 
 LIMIT = 50  # rows of a page, unless told
 TOLD = (AlertState.OPEN, AlertState.ACKNOWLEDGED, AlertState.SNOOZED)  # what somebody has to do with
 
 
 def lock_bay(session: Session, store: str, bay: str) -> None:
-    """Let nobody else change alerts of a bay until the transaction ends.
-
-    Not a lock on rows: a bay without alerts has none. SQLite has one writer at a time anyway.
-    """
-    if session.get_bind().dialect.name == "postgresql":
-        digest = hashlib.sha256(f"{store}\n{bay}".encode()).digest()
-        key = int.from_bytes(digest[:8], "big", signed=True)
-        session.execute(select(func.pg_advisory_xact_lock(key)))
+    """Let nobody else change alerts of a bay until the transaction ends."""
+    lock(session, store, bay)
 
 
 def is_known(session: Session, photo: Photo) -> bool:
@@ -148,20 +142,19 @@ def find_alerts(
     """
     conditions = wanted.conditions()
     if cursor is not None:
-        last = session.get(Alert, cursor)
-        if last is None:
-            raise BadRequest("cursor: not one that was given out; leave it away to begin anew")
-        same = and_(Alert.severity == last.severity, Alert.id > last.id)
-        conditions.append(or_(Alert.severity < last.severity, same))
+        severity, last_id = read_cursor(cursor, number, row_id)
+        same = and_(Alert.severity == severity, Alert.id > last_id)
+        conditions.append(or_(Alert.severity < severity, same))
     query = select(Alert).where(*conditions).order_by(Alert.severity.desc(), Alert.id).limit(limit + 1)
     alerts = session.scalars(query).all()
     rows = _with_voids(session, alerts[:limit])
-    return AlertPage(rows, alerts[limit - 1].id if len(alerts) > limit else None)
+    more = len(alerts) > limit
+    return AlertPage(rows, write_cursor(alerts[limit - 1].severity, alerts[limit - 1].id) if more else None)
 
 
 def find_alert(session: Session, alert_id: str, stores: frozenset[str] | None = None) -> AlertRow | None:
     """An alert; None where there is none, or the caller may not see its store."""
-    alert = session.get(Alert, alert_id)
+    alert = session.get(Alert, alert_id) if is_row_id(alert_id) else None
     if alert is None or (stores is not None and alert.store not in stores):
         return None
     return _with_voids(session, [alert])[0]

@@ -1,8 +1,5 @@
 """How full bays of shelves are, and which bins do not fit their record."""
 
-import base64
-import binascii
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,11 +7,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import and_, case, exists, func, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
-from serving.gateway.fields import check_text
 from serving.gateway.records.alerts import TOLD
+from serving.gateway.records.cursors import name, number, read_cursor, row_id, write_cursor
 from serving.gateway.records.tables import Alert, Feedback, Photo, State, Task
 from stocktake.alerts.availability import DayOfBay, by_day, trend
-from stocktake.errors import BadRequest
 
 WINDOW = timedelta(days=28)  # of which photos make the trend
 SUSPECT = ("reject", "ask")  # verdicts, the surest mismatch first
@@ -70,12 +66,12 @@ def find_bays(
     if stores is not None:
         query = query.where(Photo.store.in_(stores))
     if cursor is not None:
-        query = query.where(place > tuple_(*_read_cursor(cursor)))
+        query = query.where(place > tuple_(*read_cursor(cursor, name, name)))
     found = session.execute(query.distinct().order_by(Photo.store, Photo.bay).limit(limit + 1)).all()
     bays = [(row.store, row.bay) for row in found[:limit]]
     photos, alerts = _availability(session, bays, until), _alerts(session, bays)
     rows = [_row(bay, photos.get(bay, []), alerts.get(bay, 0)) for bay in bays]
-    return BayPage(rows, _write_cursor(bays[-1]) if len(found) > limit else None)
+    return BayPage(rows, write_cursor(*bays[-1]) if len(found) > limit else None)
 
 
 def _row(bay: Bay, photos: list[tuple[datetime, float]], alerts: int) -> BayRow:
@@ -150,25 +146,13 @@ def find_mismatches(
         query = query.where(Photo.store.in_(stores))
     rank = case({verdict: place for place, verdict in enumerate(SUSPECT)}, value=Photo.verdict)
     if cursor is not None:
-        last = session.get(Photo, cursor)
-        if last is None or last.verdict not in SUSPECT:
-            raise BadRequest("cursor: not one that was given out; leave it away to begin anew")
-        after = tuple_(SUSPECT.index(last.verdict), last.match_probability, last.id)
+        after = tuple_(*read_cursor(cursor, SUSPECT.index, number, row_id))
         query = query.where(tuple_(rank, Photo.match_probability, Photo.id) > after)
     query = query.order_by(rank, Photo.match_probability, Photo.id).limit(limit + 1)
     photos = session.scalars(query).all()
-    return MismatchPage(photos[:limit], photos[limit - 1].id if len(photos) > limit else None)
-
-
-def _write_cursor(bay: Bay) -> str:
-    return base64.urlsafe_b64encode(json.dumps(bay).encode()).decode()
-
-
-def _read_cursor(cursor: str) -> Bay:
-    try:
-        store, bay = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        if not isinstance(store, str) or not isinstance(bay, str):
-            raise TypeError
-        return check_text(store), check_text(bay)
-    except (ValueError, TypeError, binascii.Error) as error:
-        raise BadRequest("cursor: not one that was given out; leave it away to begin anew") from error
+    if len(photos) <= limit:
+        return MismatchPage(photos, None)
+    last = photos[limit - 1]
+    return MismatchPage(
+        photos[:limit], write_cursor(str(last.verdict), last.match_probability or 0.0, last.id)
+    )

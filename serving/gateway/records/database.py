@@ -1,5 +1,7 @@
 """The connection to the records, and its schema."""
 
+import hashlib
+import logging
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -9,16 +11,30 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
+from sqlalchemy import Engine, create_engine, event, func, select, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from serving.gateway.errors import Away
-from stocktake.errors import SettingsError
+from stocktake.errors import BadRequest, SettingsError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_MS = 30_000  # that a writer of SQLite waits for another
+CONNECT_S = 5  # that a server has to answer
+STATEMENT_MS = 30_000  # that one statement may take at a server, its wait for others included
+CONNECTION_S = 15  # that a thread waits for one of our connections
+ALIVE = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}  # s, or a server is gone
+
+logger = logging.getLogger(__name__)
 
 
 class Records:
@@ -37,7 +53,12 @@ class Records:
             self.url = make_url(url)
             if self.url.drivername == "sqlite" and self.url.database:
                 Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
-            self.engine = create_engine(self.url, pool_pre_ping=not self.is_sqlite)
+            self.engine = create_engine(
+                self.url,
+                pool_pre_ping=not self.is_sqlite,
+                pool_timeout=CONNECTION_S,
+                connect_args={} if self.is_sqlite else _limits(self.url),
+            )
         except (ArgumentError, ModuleNotFoundError) as error:
             raise SettingsError(f"STOCKTAKE_GATEWAY_DATABASE: {error}") from error
         if self.is_sqlite:
@@ -79,6 +100,7 @@ class Records:
             connection.begin(),
         ):
             if not self.is_sqlite:
+                connection.execute(text("SET LOCAL statement_timeout = 0"))
                 connection.execute(text("SELECT pg_advisory_xact_lock(7420001)"))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -88,12 +110,38 @@ class Records:
         self.engine.dispose()
 
 
+def lock(session: Session, *names: str) -> None:
+    """Let nobody else into what has these names until the transaction ends, though it may have no row.
+
+    SQLite has one writer at a time anyway.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        digest = hashlib.sha256("\n".join(names).encode()).digest()
+        key = int.from_bytes(digest[:8], "big", signed=True)
+        session.execute(select(func.pg_advisory_xact_lock(key)))
+
+
 @contextmanager
 def _reported() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
+    except PoolTimeout as error:
+        raise Away("too many requests wait for the records; try again") from error
+    except (OperationalError, InterfaceError, InternalError) as error:
         raise Away(f"the records cannot be reached or written: {type(error.orig).__name__}") from error
+    except DataError as error:  # the last resort: SQLite takes it, so nobody may rely on it
+        logger.warning("a value that the records cannot hold came through", exc_info=True)
+        raise BadRequest("a value is too long, too large, or has a character that is no text") from error
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise Away("the records cannot be reached: the connection was lost") from error
+
+
+def _limits(url: URL) -> dict[str, Any]:
+    """What psycopg is told beside the URL, whose own options win."""
+    options = f"-c statement_timeout={STATEMENT_MS} {url.query.get('options', '')}"
+    return {"connect_timeout": CONNECT_S, **ALIVE, **url.query, "options": options.strip()}
 
 
 def _prepare_sqlite(engine: Engine) -> None:

@@ -1,8 +1,5 @@
 """What was submitted and what came of it: newest first, page by page, as the API and the pages show it."""
 
-import base64
-import binascii
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,12 +7,11 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, joinedload
 
+from serving.gateway.records.cursors import is_row_id, read_cursor, row_id, write_cursor
 from serving.gateway.records.tables import Job, Photo, State, Task
-from stocktake.errors import BadRequest
 
 LIMIT = 50  # rows of a page, unless told
 MAX_LIMIT = 500
-ROW_ID = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +98,7 @@ def find_photos(
     photos = session.scalars(query).all()
     more = len(photos) > limit
     return PhotoPage(
-        photos[:limit], write_cursor(photos[limit - 1].taken_at, photos[limit - 1].id) if more else None
+        photos[:limit], _cursor(photos[limit - 1].taken_at, photos[limit - 1].id) if more else None
     )
 
 
@@ -129,7 +125,7 @@ def find_jobs(
     counts = count_states(session, [job.id for job in jobs[:limit]])
     return JobPage(
         [JobSummary(job, counts.get(job.id, {})) for job in jobs[:limit]],
-        write_cursor(jobs[limit - 1].created_at, jobs[limit - 1].id) if more else None,
+        _cursor(jobs[limit - 1].created_at, jobs[limit - 1].id) if more else None,
     )
 
 
@@ -150,7 +146,7 @@ def find_first_photos(session: Session, job_ids: Sequence[str]) -> dict[str, Pho
 
 def find_job(session: Session, job_id: str, stores: frozenset[str] | None = None) -> JobSummary | None:
     """A job; None where there is none, or it has a photo of a store that the caller may not see."""
-    job = session.get(Job, job_id)
+    job = session.get(Job, job_id) if is_row_id(job_id) else None
     if job is None:
         return None
     if stores is not None and any(photo.store not in stores for photo in job.photos):
@@ -160,6 +156,8 @@ def find_job(session: Session, job_id: str, stores: frozenset[str] | None = None
 
 def find_photo(session: Session, photo_id: str, stores: frozenset[str] | None = None) -> Photo | None:
     """A photo with its job; None where there is none, or the caller may not see its store."""
+    if not is_row_id(photo_id):
+        return None
     photo = session.get(Photo, photo_id, options=[joinedload(Photo.job)])
     return None if photo is None or (stores is not None and photo.store not in stores) else photo
 
@@ -174,30 +172,15 @@ def find_places(session: Session, stores: frozenset[str] | None = None) -> list[
     return [(store, bay) for store, bay in session.execute(query.distinct().order_by(Photo.store, Photo.bay))]
 
 
-def write_cursor(at: datetime, row_id: str) -> str:
-    """Where a page ends, for the next one to begin."""
-    return base64.urlsafe_b64encode(f"{at.isoformat()} {row_id}".encode()).decode()
-
-
-def read_cursor(cursor: str) -> tuple[datetime, str]:
-    """Time and id of the last row of a page.
-
-    Raises:
-        BadRequest: it is no cursor.
-    """
-    try:
-        at, row_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
-        if not ROW_ID.fullmatch(row_id):
-            raise ValueError
-        return datetime.fromisoformat(at).replace(tzinfo=None), row_id
-    except (ValueError, binascii.Error) as error:
-        raise BadRequest("cursor: not one that was given out; leave it away to begin anew") from error
+def _cursor(at: datetime, last_id: str) -> str:
+    return write_cursor(at.isoformat(), last_id)
 
 
 def _after(
-    cursor: str | None, at: InstrumentedAttribute[datetime], row_id: InstrumentedAttribute[str]
+    cursor: str | None, at: InstrumentedAttribute[datetime], place: InstrumentedAttribute[str]
 ) -> list[ColumnElement[bool]]:
     if not cursor:
         return []
-    last, last_id = read_cursor(cursor)
-    return [or_(at < last, and_(at == last, row_id < last_id))]
+    last, last_id = read_cursor(cursor, datetime.fromisoformat, row_id)
+    last = last.replace(tzinfo=None)
+    return [or_(at < last, and_(at == last, place < last_id))]

@@ -1,8 +1,9 @@
 """A photo's way through the records: begun by whoever comes, ended once."""
 
+from collections.abc import Collection
 from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
 from serving.gateway.predictors import Answer
@@ -11,12 +12,8 @@ from serving.gateway.records.tables import OVER, Delivery, Job, Photo, State, Ta
 TICK = timedelta(microseconds=1)
 
 
-def add(session: Session, job: Job) -> set[str]:
+def add(session: Session, job: Job) -> None:
     """Add a job with its photos, whose bytes are in the store already.
-
-    Returns:
-        Digests of those whose bytes may have been deleted meanwhile, since other photos had them long ago:
-        they have to be put again once the job is kept.
 
     Raises:
         IntegrityError: the owner has a job of this idempotency key.
@@ -25,18 +22,29 @@ def add(session: Session, job: Job) -> set[str]:
     session.flush()
     if all(photo.state in OVER for photo in job.photos):
         _close(session, job)
-    digests = [photo.sha256 for photo in job.photos]
-    expired = select(Photo.sha256).where(Photo.sha256.in_(digests), Photo.expired_at.is_not(None))
-    return set(session.scalars(expired))
 
 
-def begin(session: Session, photo_id: str) -> Photo | None:
-    """Count an attempt at a photo; None where it is over or deleted: then there is nothing to do."""
-    photo = _open_photo(session, photo_id)
-    if photo:
-        photo.state = State.RUNNING
-        photo.attempts += 1
-    return photo
+def begin(session: Session, photo_id: str, attempts: int) -> Photo | None:
+    """Count an attempt at a photo, in one statement, since it is made for each.
+
+    Returns:
+        None where there is nothing to do: it is over, deleted, or was begun `attempts` times. The last is the
+        photo whose worker dies over it, and cannot say so: it is given up here.
+    """
+    query = (
+        update(Photo)
+        .where(Photo.id == photo_id, Photo.state.not_in(OVER), Photo.attempts < attempts)
+        .values(state=State.RUNNING, attempts=Photo.attempts + 1)
+        .returning(Photo)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    )
+    if photo := session.scalar(query):
+        return photo
+    if photo := _open_photo(session, photo_id):
+        died = f"its worker died while answering, at attempt {photo.attempts} of {attempts}"
+        reason = photo.error if photo.state == State.QUEUED and photo.error else died
+        give_up(session, photo_id, State.DEAD, reason)
+    return None
 
 
 def finish(session: Session, photo_id: str, answer: Answer) -> Photo | None:
@@ -85,6 +93,20 @@ def revive(session: Session, photo_id: str) -> Photo | None:
     photo.state, photo.error, photo.attempts, photo.answered_at = State.QUEUED, None, 0, None
     photo.job.finished_at = None
     return photo
+
+
+def lock_photo(session: Session, photo_id: str) -> bool:
+    """Let nobody delete a photo until the transaction ends; False where somebody has."""
+    query = select(Photo.id).where(Photo.id == photo_id)
+    return session.scalar(query.with_for_update(read=True, key_share=True)) is not None
+
+
+def end_jobs(session: Session, job_ids: Collection[str]) -> None:
+    """End jobs that wait for nothing any more, since their last open photos were deleted."""
+    waits = exists().where(Photo.job_id == Job.id, Photo.state.not_in(OVER))
+    over = select(Job).where(Job.id.in_(job_ids), Job.finished_at.is_(None), ~waits)
+    for job in session.scalars(over.with_for_update()):
+        _close(session, job)
 
 
 def _open_photo(session: Session, photo_id: str) -> Photo | None:

@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serving.gateway.dependencies import GatewayOf, Viewer
 from serving.gateway.drift import DAYS, CameraDrift, find_drift
-from serving.gateway.records.tables import Task
+from serving.gateway.fields import UtcTime
+from serving.gateway.records.tables import Retraining, Task
+from serving.gateway.retraining import last_trainings
 
 router = APIRouter(tags=["drift"])
 
@@ -40,6 +42,23 @@ class DriftView(BaseModel):
         )
 
 
+class TrainingView(BaseModel):
+    """Training that drift has asked for, last of its task: `run` in Kubeflow, or why there is none."""
+
+    task: Task
+    at: UtcTime
+    reason: str
+    run: str | None
+    error: str | None
+
+    @classmethod
+    def of(cls, tried: Retraining) -> "TrainingView":
+        """As the API says it."""
+        return cls(
+            task=Task(tried.task), at=tried.at, reason=tried.reason, run=tried.run_id, error=tried.error
+        )
+
+
 class Period(BaseModel):
     """Photos of how many days, back from now."""
 
@@ -49,10 +68,13 @@ class Period(BaseModel):
 
 
 class DriftList(BaseModel):
-    """The farthest first. `unknown`: tasks whose model is away, or does not say what it was made with."""
+    """The farthest first. `unknown`: tasks whose model is away, or does not say what it was made with.
+    `trainings`: that drift has asked for; for who may see all stores.
+    """
 
     items: list[DriftView]
     unknown: list[Task]
+    trainings: list[TrainingView]
 
 
 @router.get("/api/drift")
@@ -60,9 +82,14 @@ async def list_drift(gateway: GatewayOf, user: Viewer, period: Annotated[Period,
     """Each measure of each camera that took enough photos in the last days."""
     references = await gateway.predictors.references()
 
-    def find() -> list[CameraDrift]:
+    def find() -> DriftList:
         with gateway.records.read() as session:
-            return find_drift(session, references, period.days, stores=user.stores)
+            found = find_drift(session, references, period.days, stores=user.stores)
+            tried = last_trainings(session) if user.stores is None else []  # names cameras of any store
+        return DriftList(
+            items=[DriftView.of(each) for each in found],
+            unknown=[task for task in Task if task not in references],
+            trainings=[TrainingView.of(each) for each in tried],
+        )
 
-    items = [DriftView.of(each) for each in await to_thread.run_sync(find)]
-    return DriftList(items=items, unknown=[task for task in Task if task not in references])
+    return await to_thread.run_sync(find)

@@ -24,6 +24,7 @@ from serving.gateway.gateway import Gateway
 from serving.gateway.records import alerts as alert_records
 from serving.gateway.records import feedback as records
 from serving.gateway.records import history
+from serving.gateway.records.photos import lock_photo
 from serving.gateway.records.tables import Photo, State, Task
 from serving.gateway.routes.alerts import json_body
 from serving.gateway.routes.results import Id
@@ -100,6 +101,8 @@ def keep(gateway: Gateway, user: User, photo_id: str, said: records.Said) -> Fee
         if photo is None:
             raise NotFound("there is no such photo")
         check(photo, said)
+        if not lock_photo(session, photo_id):
+            raise NotFound("there is no such photo")
         alert_records.lock_bay(session, photo.store, photo.bay)
         kept = records.put(session, photo_id, said, user.name)
         if said.void is not None:
