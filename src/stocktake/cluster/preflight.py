@@ -15,6 +15,7 @@ from stocktake.model_versions import ModelVersion
 from stocktake.registry import fetch_model
 
 MODES = ("Standard", "Knative")
+STOP = "serving.kserve.io/stop"  # KServe's annotation: "true" takes all pods away
 LONGEST_LABEL = 63  # characters of a label's value in Kubernetes
 
 
@@ -52,8 +53,8 @@ def find_service(cluster: Cluster, name: str) -> Object:
     """The InferenceService of a model, fit to be deployed to.
 
     Raises:
-        ClusterError: KServe is not installed, there is no such InferenceService, or a name or its mode do not
-            let a deploy be done; says what to do.
+        ClusterError: KServe is not installed, there is no such InferenceService, it is stopped, or a name or
+            its mode do not let a deploy be done; says what to do.
     """
     live = cluster.get(INFERENCE_SERVICE, name)
     if live is None:
@@ -67,7 +68,13 @@ def find_service(cluster: Cluster, name: str) -> Object:
             f"InferenceService {name}: KServe labels its pods {longest}, over {LONGEST_LABEL} characters; "
             f"use a name that is {len(longest) - LONGEST_LABEL} shorter"
         )
-    mode = (live["metadata"].get("annotations") or {}).get(MODE)
+    annotations = live["metadata"].get("annotations") or {}
+    if annotations.get(STOP, "").lower() == "true":
+        raise ClusterError(
+            f"InferenceService {name} is stopped (annotation {STOP}), so no pod of it starts; start it first: "
+            f"kubectl -n {cluster.namespace} annotate inferenceservice {name} {STOP}-"
+        )
+    mode = annotations.get(MODE)
     if mode not in MODES:
         raise ClusterError(
             f"InferenceService {name}: annotation {MODE} is {mode!r}; set it to {' or '.join(MODES)}, as our "
