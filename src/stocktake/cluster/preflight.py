@@ -71,8 +71,8 @@ def find_service(cluster: Cluster, name: str) -> Object:
     annotations = live["metadata"].get("annotations") or {}
     if annotations.get(STOP, "").lower() == "true":
         raise ClusterError(
-            f"InferenceService {name} is stopped (annotation {STOP}), so no pod of it starts; start it first: "
-            f"kubectl -n {cluster.namespace} annotate inferenceservice {name} {STOP}-"
+            f"InferenceService {name} is stopped (annotation {STOP}), so no pod of it starts; start it "
+            f"first: kubectl -n {cluster.namespace} annotate inferenceservice {name} {STOP}-"
         )
     mode = annotations.get(MODE)
     if mode not in MODES:
