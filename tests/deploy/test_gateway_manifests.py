@@ -1,5 +1,7 @@
 """Gateway, worker and expiry on a cluster: as the programs are, and as each other."""
 
+import re
+import shutil
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,7 +16,7 @@ from stocktake.cluster import namespace
 from stocktake.cluster.workload import deployment_name
 from stocktake.settings import Settings
 from tests.kubernetes_schemas import validate
-from tests.kustomize import OVERLAYS, Objects, of_kind, overlay, render_with
+from tests.kustomize import MANIFESTS, OVERLAYS, ROOT, Objects, of_kind, overlay, render, render_with
 from tests.pods import pod_specs
 
 PODS = {"Deployment/gateway", "Deployment/gateway-worker", "CronJob/gateway-expire"}
@@ -96,6 +98,26 @@ def test_what_is_asked_for_is_in_the_namespace(objects):
     accounts = of_kind(objects, "ServiceAccount")
     for pod in pods(objects).values():
         assert accounts[pod["serviceAccountName"]]["automountServiceAccountToken"] is False
+
+
+def test_every_secret_without_which_no_pod_starts_is_in_the_guide(objects):
+    pod = pods(objects)["Deployment/gateway"]
+    sources = [entry.get("valueFrom", {}).get("secretKeyRef", {}) for entry in pod["containers"][0]["env"]]
+    needed = {source["name"] for source in sources if source and not source.get("optional")}
+    needed |= {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
+    made = re.findall(r"-n stocktake create secret generic (\S+)", (ROOT / "docs/install.md").read_text())
+    assert {"gateway-tokens", "platform-gateway", "platform-redis"} == needed
+    assert needed <= set(made)
+
+
+def test_the_overlay_of_ones_own_in_the_guide_is_one(tmp_path):
+    guide = (ROOT / "docs/install.md").read_text()
+    (text,) = re.findall(r"shops/kustomization\.yaml <<'YAML'\n(.*?)^YAML$", guide, re.DOTALL | re.MULTILINE)
+    (tmp_path / "shops").mkdir()
+    (tmp_path / "shops/kustomization.yaml").write_text(text)
+    shutil.copytree(MANIFESTS, tmp_path / "manifests")
+    route = of_kind(render(tmp_path / "shops"), "HTTPRoute")["gateway"]
+    assert route["spec"]["hostnames"] == ["stocktake.shops.example.org"]
 
 
 def test_no_database_is_a_file_of_one_pod(objects):
