@@ -233,6 +233,9 @@ def test_predictors_that_cannot_serve(site):
     )
     healthy.predictor(site.cluster, ready="False")
     fails(predictors.predictors, site, "not ready: shelf-detector (no GPU is free)")
+    healthy.predictor(site.cluster, ready="False", stopped=True)
+    command = f"kubectl -n {site.namespace} annotate inferenceservice shelf-detector serving.kserve.io/stop-"
+    warns(predictors.predictors, site, "stopped: shelf-detector", command)
     healthy.predictor(site.cluster, runtime="triton")
     fails(predictors.runtimes, site, "no ServingRuntime triton", "kubectl apply --server-side -k")
 

@@ -15,7 +15,7 @@ from stocktake.model_versions import ModelVersion
 from stocktake.registry import fetch_model
 
 MODES = ("Standard", "Knative")
-STOP = "serving.kserve.io/stop"  # KServe's annotation: "true" takes all pods away
+STOP = "serving.kserve.io/stop"  # KServe's annotation
 LONGEST_LABEL = 63  # characters of a label's value in Kubernetes
 
 
@@ -68,13 +68,12 @@ def find_service(cluster: Cluster, name: str) -> Object:
             f"InferenceService {name}: KServe labels its pods {longest}, over {LONGEST_LABEL} characters; "
             f"use a name that is {len(longest) - LONGEST_LABEL} shorter"
         )
-    annotations = live["metadata"].get("annotations") or {}
-    if annotations.get(STOP, "").lower() == "true":
+    if is_stopped(live):
         raise ClusterError(
             f"InferenceService {name} is stopped (annotation {STOP}), so no pod of it starts; start it "
-            f"first: kubectl -n {cluster.namespace} annotate inferenceservice {name} {STOP}-"
+            f"first: {start_command(cluster.namespace, name)}"
         )
-    mode = annotations.get(MODE)
+    mode = (live["metadata"].get("annotations") or {}).get(MODE)
     if mode not in MODES:
         raise ClusterError(
             f"InferenceService {name}: annotation {MODE} is {mode!r}; set it to {' or '.join(MODES)}, as our "
@@ -83,6 +82,16 @@ def find_service(cluster: Cluster, name: str) -> Object:
     if not (live["spec"].get("predictor") or {}).get("model"):
         raise ClusterError(f"InferenceService {name}: has no spec.predictor.model; apply an overlay again")
     return live
+
+
+def is_stopped(service: Object) -> bool:
+    """Whether somebody has stopped an InferenceService: KServe then takes all pods of it away."""
+    return (service["metadata"].get("annotations") or {}).get(STOP, "").lower() == "true"
+
+
+def start_command(namespace: str, name: str) -> str:
+    """What starts an InferenceService again that was stopped."""
+    return f"kubectl -n {namespace} annotate inferenceservice {name} {STOP}-"
 
 
 def check_runtime(cluster: Cluster, live: Object, card: ModelCard) -> None:
