@@ -124,6 +124,7 @@ def predictor(cluster: Cluster, name: str = "shelf-detector", **changes: Any) ->
     """An InferenceService that is ready; changes are of its predictor but for a few."""
     mode, autoscaler = changes.pop("mode", "Standard"), changes.pop("autoscaler", None)
     uri, ready = changes.pop("uri", "s3://a/b/"), changes.pop("ready", "True")
+    stopped = changes.pop("stopped", False)
     model = {
         "modelFormat": {"name": "stocktake"}, "runtime": changes.pop("runtime", "stocktake-gpu"),
         "resources": {"limits": {changes.pop("resource", "nvidia.com/gpu"): "1"}},
@@ -132,6 +133,8 @@ def predictor(cluster: Cluster, name: str = "shelf-detector", **changes: Any) ->
     spec = {"minReplicas": 1, "storageContainerName": "stocktake-s3", "model": model, **changes}
     spec = {key: value for key, value in spec.items() if value is not None}
     notes = {"serving.kserve.io/deploymentMode": mode} if mode else {}
+    if stopped:
+        notes["serving.kserve.io/stop"] = "true"
     if autoscaler:
         notes["serving.kserve.io/autoscalerClass"] = autoscaler
     put(

@@ -12,6 +12,7 @@ from prometheus_client import (
 )
 
 from serving.gateway.drift import CameraDrift
+from serving.gateway.records.tables import Task
 
 MOST_DRIFTS = 500
 BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -54,9 +55,18 @@ class WorkerMetrics:
             ["task", "store", "camera", "measure"],
             registry=self.registry,
         )
+        self.drifted = Gauge(
+            "stocktake_drifted_cameras",
+            "Cameras that have drifted far, more than by chance",
+            ["task"],
+            registry=self.registry,
+        )
 
     def show_drift(self, drifts: Sequence[CameraDrift]) -> None:
         """Say how far cameras have drifted, the farthest first, and only those: names are many."""
         self.drift.clear()
         for each in drifts[:MOST_DRIFTS]:
             self.drift.labels(each.task.value, each.store, each.camera, each.measure).set(each.drift.psi)
+        for task in Task:
+            far = {(each.store, each.camera) for each in drifts if each.task == task and each.drift.is_large}
+            self.drifted.labels(task.value).set(len(far))

@@ -5,7 +5,8 @@ import time
 import pytest
 
 from stocktake.cluster.api import INFERENCE_SERVICE, SERVING_RUNTIME, ClusterError
-from stocktake.cluster.lease import DeployLease, LeaseLost
+from stocktake.cluster.deploy import promote, roll_back
+from stocktake.cluster.lease import LEASE, DeployLease, LeaseLost
 from stocktake.cluster.preflight import check_runtime, check_version, choose_way, find_service
 from stocktake.cluster.rollout import Record, Served
 from stocktake.errors import ModelError
@@ -52,6 +53,21 @@ def test_an_unknown_mode(cluster, mode):
     cluster.apply(service(mode=mode), "kubectl")
     with pytest.raises(ClusterError, match=r"deploymentMode is .*; set it to Standard or Knative"):
         find_service(cluster, NAME)
+
+
+@pytest.mark.parametrize("begin", [promote, roll_back, find_service])  # `deploy` begins with the last
+def test_a_service_that_is_stopped_is_left_as_it_is(cluster, begin):
+    stopped = service()
+    stopped["metadata"]["annotations"]["serving.kserve.io/stop"] = "true"
+    before = cluster.apply(stopped, "kubectl")
+    command = rf"kubectl -n {cluster.namespace} annotate inferenceservice {NAME} serving.kserve.io/stop-"
+    with pytest.raises(ClusterError, match=f"is stopped .* start it first: {command}$"):
+        begin(cluster, NAME)
+    assert cluster.get(INFERENCE_SERVICE, NAME) == before
+    assert cluster.list(LEASE) == []
+    stopped["metadata"]["annotations"]["serving.kserve.io/stop"] = "false"
+    cluster.apply(stopped, "kubectl")
+    assert find_service(cluster, NAME)
 
 
 def test_a_name_that_is_too_long_for_labels(cluster):

@@ -124,8 +124,11 @@ def test_a_definition_that_is_taken_away(site):
     serve_scaled_objects(site, False)
     try:
         warns(serving.keda, site, "keda.sh/v1alpha1 without ScaledObject", "overlay gpu")
-        healthy.predictor(site.cluster, autoscaler="keda")
-        fails(serving.keda, site, "shelf-detector never scales")
+        healthy.predictor(site.cluster, autoscaler="external")
+        warns(serving.keda, site, "keda.sh/v1alpha1 without ScaledObject", "overlay gpu")
+        for scaled in ({"autoscaler": "keda"}, {"autoscaler": "external", "maxReplicas": 2}):
+            healthy.predictor(site.cluster, **scaled)
+            fails(serving.keda, site, "shelf-detector never scales")
     finally:
         serve_scaled_objects(site, True)
 
@@ -230,6 +233,9 @@ def test_predictors_that_cannot_serve(site):
     )
     healthy.predictor(site.cluster, ready="False")
     fails(predictors.predictors, site, "not ready: shelf-detector (no GPU is free)")
+    healthy.predictor(site.cluster, ready="False", stopped=True)
+    command = f"kubectl -n {site.namespace} annotate inferenceservice shelf-detector serving.kserve.io/stop-"
+    warns(predictors.predictors, site, "stopped: shelf-detector", command)
     healthy.predictor(site.cluster, runtime="triton")
     fails(predictors.runtimes, site, "no ServingRuntime triton", "kubectl apply --server-side -k")
 

@@ -8,7 +8,7 @@ from helm_python import lint
 
 from stocktake.cluster import namespace
 from tests.kubernetes_schemas import validate
-from tests.kustomize import MANIFESTS
+from tests.kustomize import MANIFESTS, of_kind, overlay
 from tests.platform_chart import CHART, NAMESPACE, PROFILES, RELEASE, chart, find, pods, profile, render
 from tests.pods import all_containers, violations
 
@@ -98,8 +98,8 @@ def test_only_the_demonstration_makes_secrets_and_no_two_are_alike():
         assert "Secret" not in {each["kind"] for each in render(profile(name))}
     made = [each for _ in range(2) for each in render(profile("demo")) if each["kind"] == "Secret"]
     values = [value for each in made for value in each["data"].values()]
-    assert len(values) == 8
-    assert len(set(values)) == 8
+    assert len(values) == 10
+    assert len(set(values)) == 10
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -130,7 +130,8 @@ def test_what_helm_says_of_the_release_is_what_the_manifests_say(name):
     printed = dict(re.findall(r"^  (\w+)=(\S+)$", notes, re.MULTILINE))
     endpoints = (MANIFESTS / "pipelines/endpoints.env").read_text().splitlines()
     said = dict(line.split("=", 1) for line in endpoints)
-    assert {*namespace.REQUIRED_ENDPOINTS, *namespace.OPTIONAL_ENDPOINTS} <= printed.keys()
+    assert {*namespace.REQUIRED_ENDPOINTS, *namespace.OPTIONAL_ENDPOINTS, "REDIS_URL"} <= printed.keys()
+    assert "GATEWAY_DATABASE" in printed
     both = printed.keys() & said.keys()
     assert {key: printed[key] for key in both} == {key: said[key] for key in both}
 
@@ -184,11 +185,13 @@ def test_an_image_goes_by_digest_and_by_mirror():
     assert f"mirror.example.com/library/redis@{digest}" in images
 
 
-def test_only_mlflow_reaches_the_database():
+def test_only_mlflow_and_the_gateway_reach_the_database():
     policy = find(render(profile("kubeflow")), "NetworkPolicy", "postgresql")["spec"]
     (rule,) = policy["ingress"]
-    selected = rule["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/name"]
-    assert (len(rule["from"]), selected) == (1, "mlflow")
+    selected = [each["podSelector"]["matchLabels"]["app.kubernetes.io/name"] for each in rule["from"]]
+    assert selected == ["mlflow", "gateway"]
+    gateway = of_kind(overlay("gpu"), "NetworkPolicy")["gateway"]["spec"]["podSelector"]["matchLabels"]
+    assert rule["from"][1] == {"podSelector": {"matchLabels": gateway}}
     clients = find(render(profile("kubeflow")), "NetworkPolicy", "mlflow")["spec"]["ingress"][0]["from"]
     assert clients[1]["namespaceSelector"]["matchExpressions"][0]["values"] == ["kubeflow"]
 

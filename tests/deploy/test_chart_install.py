@@ -40,6 +40,7 @@ def make_secret(cluster, name, *keys):
 
 def test_a_secret_that_is_missing_stops_the_installation_before_anything_is_made(helm, cluster):
     make_secret(cluster, "platform-postgresql", "password")
+    make_secret(cluster, "platform-gateway", "password")
     make_secret(cluster, "platform-redis", "pass")
     with pytest.raises(HelmError) as refused:
         helm.install(chart(), RELEASE, profile("in-cluster"), namespace=cluster.namespace)
@@ -53,6 +54,7 @@ def test_a_secret_that_is_missing_stops_the_installation_before_anything_is_made
 
 def test_the_api_takes_every_object(helm, cluster):
     make_secret(cluster, "platform-postgresql", "password")
+    make_secret(cluster, "platform-gateway", "password")
     make_secret(cluster, "platform-redis", "password")
     make_secret(cluster, "s3-credentials", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     helm.install(chart(), RELEASE, profile("in-cluster", **NO_JOB), namespace=cluster.namespace)
@@ -76,5 +78,5 @@ def test_generated_passwords_outlive_an_upgrade(helm, cluster):
     again = {
         each["metadata"]["name"]: each["data"] for each in cluster.list(SECRET, "app.kubernetes.io/name")
     }
-    assert len(first) == 3
+    assert len(first) == 4
     assert again == first

@@ -27,6 +27,10 @@ def refusal(values, name="platform"):
             f"{CREATE} platform-postgresql --from-literal=password={OPENSSL}",
         ),
         (
+            "postgresql.gateway.existingSecret",
+            f"{CREATE} platform-gateway --from-literal=password={OPENSSL}",
+        ),
+        (
             "objectStore.existingSecret",
             f"{CREATE} s3-credentials "
             f"--from-literal=AWS_ACCESS_KEY_ID={OPENSSL} --from-literal=AWS_SECRET_ACCESS_KEY={OPENSSL}",

@@ -20,6 +20,7 @@ SERVICE: dict[str, Any] = {
 }
 QUERY = {"metric": {"query": "sum(x)"}, "target": {"type": "Value", "value": "8"}}
 KEDA = {"autoScaling": {"metrics": [{"type": "External", "external": QUERY}]}}
+STRATEGY = {"minReplicas": 1, "deploymentStrategy": {"rollingUpdate": {"maxSurge": 0}}}
 CONTAINER = {
     "name": "main",
     "image": "stocktake-train:0.1.0",
@@ -58,6 +59,7 @@ def canary(**changed: Any) -> dict:
         service(KEDA, scaler="keda", canary=[canary(annotations={f"{SERVING}/autoscalerClass": "none"})]),
         service(scaler="none", canary=[canary()]),
         service({"deploymentStrategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}}),
+        service({**STRATEGY, "maxReplicas": 4}),
         {
             "kind": "Job",
             "metadata": {"name": "x"},
@@ -67,9 +69,6 @@ def canary(**changed: Any) -> dict:
 )
 def test_what_is_good_is_let_through(manifest):
     assert lint(manifest) == []
-
-
-STRATEGY = {"minReplicas": 1, "deploymentStrategy": {"rollingUpdate": {"maxSurge": 0}}}
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ from tests.kubernetes_schemas import is_builtin, validate
 from tests.kustomize import MANIFESTS, OVERLAYS, Objects, of_kind, overlay, render, render_with
 from tests.pods import pod_specs, predictor_pod, violations
 
-IMAGES = {f"{name}:{version('stocktake')}" for name in ("stocktake-predictor-cpu", "stocktake-predictor-gpu")}
+NAMES = ("stocktake-predictor-cpu", "stocktake-predictor-gpu", "stocktake-gateway")
+IMAGES = {f"{name}:{version('stocktake')}" for name in NAMES}
 MODELS = {"shelf-detector", "bin-counter"}
 API_SERVER = {
     "apiVersion": "apps/v1",
@@ -246,17 +247,17 @@ def test_selectors_find_predictors(objects):
     for kind in ("NetworkPolicy", "PodDisruptionBudget", "PodMonitor"):
         for made in of_kind(objects, kind).values():
             selector = made["spec"].get("podSelector") or made["spec"]["selector"]
-            assert all(selector["matchLabels"].items() <= each.items() for each in labels)
+            if made["metadata"]["name"] == "predictors":
+                assert all(selector["matchLabels"].items() <= each.items() for each in labels)
 
 
-def test_predictors_may_reach_the_store(objects):
-    (policy,) = of_kind(objects, "NetworkPolicy").values() or [None]
-    if policy:
+def test_everybody_may_reach_the_store(objects):
+    for policy in of_kind(objects, "NetworkPolicy").values():
         store = urlsplit(of_kind(objects, "ConfigMap")[namespace.ENDPOINTS]["data"]["S3_ENDPOINT_URL"])
         assert store.port in {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
 
 
-def test_predictors_reach_names_and_identities_and_no_other_address_of_their_node(rendered):
+def test_pods_reach_names_and_identities_and_no_other_address_of_their_node(rendered):
     names = {("169.254.20.10/32", 53)}  # of the cache that a node may have for them
     assert link_local(rendered("gpu")) == names
     assert link_local(rendered("pod identity")) == names | {
@@ -266,8 +267,13 @@ def test_predictors_reach_names_and_identities_and_no_other_address_of_their_nod
 
 
 def link_local(objects: Objects) -> set[tuple[str, int]]:
-    """The blocks of addresses that predictors may ask, with the ports."""
-    (policy,) = of_kind(objects, "NetworkPolicy").values()
+    """The blocks of addresses that predictors and gateways may ask, with the ports."""
+    predictors, gateway = of_kind(objects, "NetworkPolicy").values()
+    assert _blocks(predictors) == _blocks(gateway)
+    return _blocks(gateway)
+
+
+def _blocks(policy: dict) -> set[tuple[str, int]]:
     return {
         (peer["ipBlock"]["cidr"], port["port"])
         for rule in policy["spec"]["egress"]
@@ -300,7 +306,7 @@ def test_the_namespace_is_said_once_and_may_be_another(made_here, tmp_path):
     namespaces = {made["metadata"].get("namespace", made["metadata"]["name"]) for made in objects}
     assert namespaces == {"shops", *of_kind(objects, "ClusterStorageContainer")}
     queries = re.findall(r'namespace=\W*"(\w+)', json.dumps(objects))
-    assert len(queries) == 4
+    assert len(queries) == 5
     assert set(queries) == {"shops"}
 
 
@@ -340,11 +346,10 @@ def test_gpus_are_asked_for_and_found():
 
 
 def test_no_rollout_waits_for_a_spare_gpu():
-    together = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
+    """Nor does one end all pods at a time that an autoscaler has added."""
+    one_by_one = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
     for service in of_kind(overlay("gpu"), "InferenceService").values():
-        predictor = service["spec"]["predictor"]
-        alone = predictor["minReplicas"] == 1
-        assert predictor["deploymentStrategy"] == ({"type": "Recreate"} if alone else together)
+        assert service["spec"]["predictor"]["deploymentStrategy"] == one_by_one
 
 
 def test_slices_take_the_place_of_gpus(rendered):

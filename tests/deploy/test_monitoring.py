@@ -1,4 +1,4 @@
-"""Alerts fire for what they are for, and whatever is asked of Prometheus is what predictors export."""
+"""Alerts fire for what they are for, and whatever is asked of Prometheus is what our programs export."""
 
 import inspect
 import json
@@ -10,6 +10,9 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
+from serving.gateway import metrics as gateway_metrics
+from serving.gateway.settings import load_gateway_settings
+from serving.gateway.worker_metrics import WorkerMetrics
 from serving.predictors import metrics
 from tests.kustomize import of_kind, overlay
 from tests.programs import ROOT, need
@@ -31,9 +34,10 @@ SAMPLES = {
 
 @pytest.fixture(scope="module")
 def exported() -> dict[str, set[str]]:
-    """The labels of each sample that predictors export, by its name."""
+    """The labels of each sample that predictors, gateways and workers export, by its name."""
     labels: dict[str, set[str]] = {}
-    for metric in (*vars(metrics).values(), *metrics.STAGE_SECONDS.values()):
+    predictors = (*vars(metrics).values(), *metrics.STAGE_SECONDS.values())
+    for metric in (*predictors, *vars(gateway_metrics).values(), *vars(WorkerMetrics()).values()):
         if isinstance(metric, MetricWrapperBase):
             labels |= {f"{metric._name}{end}": set(metric._labelnames) for end in SAMPLES[metric._type]}
     labels["stocktake_model_info"] |= inspect.signature(metrics.model_loaded).parameters.keys()
@@ -57,15 +61,17 @@ def dashboard() -> dict:
 def autoscaling_queries() -> list[str]:
     services = of_kind(overlay("gpu"), "InferenceService").values()
     scaling = [metric for made in services for metric in made["spec"]["predictor"]["autoScaling"]["metrics"]]
-    return [metric["external"]["metric"]["query"] for metric in scaling]
+    workers = of_kind(overlay("gpu"), "ScaledObject").values()
+    triggers = [trigger["metadata"]["query"] for made in workers for trigger in made["spec"]["triggers"]]
+    return [metric["external"]["metric"]["query"] for metric in scaling] + triggers
 
 
 def test_alerts_fire_for_what_they_are_for_and_for_nothing_else(tmp_path):
     promtool = need("promtool")
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": rules()}]}))
-    query = next(query for query in autoscaling_queries() if "shelf-detector" in query)
     cases = yaml.safe_load(TESTS.read_text())
-    cases["tests"][-1]["promql_expr_test"][0]["expr"] = query
+    for test in (test for case in cases["tests"] for test in case.get("promql_expr_test", [])):
+        test["expr"] = next(query for query in autoscaling_queries() if test["expr"] in query)
     (tmp_path / "tests.yaml").write_text(yaml.safe_dump(cases))
     for command in (["check", "rules", "rules.yaml"], ["test", "rules", "tests.yaml"]):
         done = subprocess.run([promtool, *command], cwd=tmp_path, capture_output=True, text=True)
@@ -107,9 +113,17 @@ def test_all_that_is_asked_for_is_exported(exported):
 
 
 def test_what_the_autoscaler_asks_for_is_exported(exported):
-    for query in autoscaling_queries():
+    *of_models, of_workers = autoscaling_queries()
+    assert re.match(r"max\((\w+)\{", of_workers)[1] in exported
+    for query in of_models:
         pattern = re.search(r'__name__=~"([^"]+)"', query)[1]
         assert len([name for name in exported if re.fullmatch(pattern, name)]) == 2
+
+
+def test_drift_is_told_where_training_would_be_started():
+    alert = queries()["CamerasDrift"]
+    cameras = load_gateway_settings().retrain_cameras
+    assert alert.endswith(f">= {cameras}")
 
 
 def test_the_dashboard_is_one_that_grafana_takes():

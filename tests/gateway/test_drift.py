@@ -145,10 +145,13 @@ def settings_for(pipelines, **more) -> GatewaySettings:
     return GatewaySettings(pipelines_url=url, pipelines_token="secret", pipelines_namespace="shop", **more)
 
 
-def retrain(records, settings):
+def retrain(records, settings, cameras=3):
     metrics = WorkerMetrics()
     tried = asyncio.run(retrain_where_due(records, Predictors(), settings, metrics.show_drift))
-    assert b'camera="one",measure="brightness"' in generate_latest(metrics.registry)
+    said = generate_latest(metrics.registry).decode()
+    assert 'camera="one",measure="brightness"' in said
+    assert f'stocktake_drifted_cameras{{task="shelves"}} {cameras}.0' in said
+    assert 'stocktake_drifted_cameras{task="bins"} 0.0' in said
     return tried
 
 
@@ -170,7 +173,7 @@ def test_training_is_started_once(drifted, pipelines):
 def test_two_cameras_are_too_few(records, pipelines):
     for camera in ("one", "two"):
         add_photos(records, camera, RANDOM.normal(60, 20, 80))
-    assert retrain(records, settings_for(pipelines)) == []
+    assert retrain(records, settings_for(pipelines), cameras=2) == []
     assert pipelines.seen == []
 
 

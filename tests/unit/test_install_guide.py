@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.__main__ import build_parser
+from serving.gateway.__main__ import _parser as gateway_parser
+from serving.gateway.settings import GatewaySettings
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs/install.md").read_text()
@@ -24,6 +26,13 @@ def commands(beginning: str) -> list[str]:
 @pytest.mark.parametrize("command", commands("python -m pipelines"))
 def test_our_programs_know_every_verb_and_flag(command):
     build_parser().parse_args(shlex.split(command)[3:])
+
+
+def test_the_gateway_knows_every_verb_and_flag():
+    (command,) = commands("STOCKTAKE_GATEWAY_TOKENS=")
+    variable, *words = shlex.split(command)
+    assert variable.split("=")[0].removeprefix("STOCKTAKE_GATEWAY_").lower() in GatewaySettings.model_fields
+    gateway_parser().parse_args(words[3:])
 
 
 @pytest.mark.parametrize("file", TOLD, ids=lambda file: file.name)

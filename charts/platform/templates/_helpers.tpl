@@ -135,6 +135,9 @@ name under which stocktake's own pods look for it. */}}
 {{- define "platform.databaseSecret" -}}
 {{ .Values.mlflow.database.existingSecret | default (include "platform.name" (list . "postgresql")) }}
 {{- end }}
+{{- define "platform.gatewaySecret" -}}
+{{ .Values.postgresql.gateway.existingSecret | default (include "platform.name" (list . "gateway")) }}
+{{- end }}
 {{- define "platform.s3Secret" -}}
 {{ .Values.objectStore.existingSecret | default "s3-credentials" }}
 {{- end }}
@@ -150,6 +153,10 @@ for it is of this release. */}}
 {{- $all = append $all (dict "field" "mlflow.database.existingSecret" "given" .Values.mlflow.database.existingSecret
     "name" (include "platform.databaseSecret" .) "keys" (list .Values.mlflow.database.passwordKey)
     "ours" .Values.postgresql.enabled) -}}
+{{- if .Values.postgresql.enabled -}}
+{{- $all = append $all (dict "field" "postgresql.gateway.existingSecret" "given" .Values.postgresql.gateway.existingSecret
+    "name" (include "platform.gatewaySecret" .) "keys" (list .Values.postgresql.gateway.passwordKey) "ours" true) -}}
+{{- end -}}
 {{- end -}}
 {{- if and (include "platform.usesS3" .) (not .Values.objectStore.podIdentity) -}}
 {{- $all = append $all (dict "field" "objectStore.existingSecret" "given" .Values.objectStore.existingSecret

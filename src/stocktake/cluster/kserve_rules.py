@@ -94,7 +94,7 @@ def _replicas(predictor: Object, mode: str | None) -> Iterator[str]:
         if predictor.get(field):
             yield f"spec.predictor.{field}: has no effect in Standard mode; leave it out"
     rolling = (predictor.get("deploymentStrategy") or {}).get("rollingUpdate") or {}
-    if rolling.get("maxSurge") in (0, "0", "0%") and least < 2:
+    if rolling.get("maxSurge") in (0, "0", "0%") and max(least, most) < 2:
         yield "spec.predictor.deploymentStrategy: maxSurge 0 with one replica leaves nobody to answer; give 1"
 
 

@@ -15,6 +15,7 @@ from stocktake.model_versions import ModelVersion
 from stocktake.registry import fetch_model
 
 MODES = ("Standard", "Knative")
+STOP = "serving.kserve.io/stop"  # KServe's annotation
 LONGEST_LABEL = 63  # characters of a label's value in Kubernetes
 
 
@@ -52,8 +53,8 @@ def find_service(cluster: Cluster, name: str) -> Object:
     """The InferenceService of a model, fit to be deployed to.
 
     Raises:
-        ClusterError: KServe is not installed, there is no such InferenceService, or a name or its mode do not
-            let a deploy be done; says what to do.
+        ClusterError: KServe is not installed, there is no such InferenceService, it is stopped, or a name or
+            its mode do not let a deploy be done; says what to do.
     """
     live = cluster.get(INFERENCE_SERVICE, name)
     if live is None:
@@ -67,6 +68,11 @@ def find_service(cluster: Cluster, name: str) -> Object:
             f"InferenceService {name}: KServe labels its pods {longest}, over {LONGEST_LABEL} characters; "
             f"use a name that is {len(longest) - LONGEST_LABEL} shorter"
         )
+    if is_stopped(live):
+        raise ClusterError(
+            f"InferenceService {name} is stopped (annotation {STOP}), so no pod of it starts; start it "
+            f"first: {start_command(cluster.namespace, name)}"
+        )
     mode = (live["metadata"].get("annotations") or {}).get(MODE)
     if mode not in MODES:
         raise ClusterError(
@@ -76,6 +82,16 @@ def find_service(cluster: Cluster, name: str) -> Object:
     if not (live["spec"].get("predictor") or {}).get("model"):
         raise ClusterError(f"InferenceService {name}: has no spec.predictor.model; apply an overlay again")
     return live
+
+
+def is_stopped(service: Object) -> bool:
+    """Whether somebody has stopped an InferenceService: KServe then takes all pods of it away."""
+    return (service["metadata"].get("annotations") or {}).get(STOP, "").lower() == "true"
+
+
+def start_command(namespace: str, name: str) -> str:
+    """What starts an InferenceService again that was stopped."""
+    return f"kubectl -n {namespace} annotate inferenceservice {name} {STOP}-"
 
 
 def check_runtime(cluster: Cluster, live: Object, card: ModelCard) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from stocktake.cluster.images import check_image
+from stocktake.cluster.preflight import is_stopped, start_command
 from stocktake.cluster.rehearsal import rehearsal_name
 from stocktake.doctor.finding import Finding, fail, ok, warn
 from stocktake.doctor.site import Site, conditions
@@ -29,12 +30,14 @@ def predictors(site: Site) -> Finding:
     """Whether the InferenceServices are there, have a model that they can fetch, and answer."""
     if not site.inference_services:
         return fail(f"no InferenceService in {site.namespace}: nothing to deploy to", APPLY)
-    empty, broken, bare = [], [], []
+    empty, broken, bare, stopped = [], [], [], []
     for service in site.inference_services:
         name = service["metadata"]["name"]
         uri = (service["spec"]["predictor"].get("model") or {}).get("storageUri")
         ready = conditions(service).get("Ready", {})
-        if not uri:
+        if is_stopped(service):
+            stopped.append(name)
+        elif not uri:
             empty.append(name)
         elif not uri.endswith("/"):
             bare.append(f"{name} ({uri})")
@@ -47,6 +50,8 @@ def predictors(site: Site) -> Finding:
         )
     if broken:
         return fail(f"not ready: {', '.join(broken)}", f"kubectl -n {site.namespace} get pods")
+    if stopped:
+        return warn(f"stopped: {', '.join(stopped)}", start_command(site.namespace, stopped[0]))
     if empty:
         return warn(f"no model yet: {', '.join(empty)}", f"python -m pipelines deploy {empty[0]}")
     return ok(f"ready: {', '.join(each['metadata']['name'] for each in site.inference_services)}")

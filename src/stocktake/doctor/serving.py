@@ -88,17 +88,19 @@ def gateway(site: Site) -> Finding:
 
 def keda(site: Site) -> Finding:
     """Whether KEDA is there for the predictors that scale by it."""
-    scaled = [
-        each["metadata"]["name"]
-        for each in site.inference_services
-        if each["metadata"].get("annotations", {}).get(AUTOSCALER) in ("keda", "external")
-    ]
+    scaled = [each["metadata"]["name"] for each in site.inference_services if _is_scaled(each)]
     why = missing(site, SCALED_OBJECT)
     if not why:
         return ok(f"installed{', scales ' if scaled else ''}{', '.join(scaled)}")
     if scaled:
         return fail(f"{why}: {', '.join(scaled)} never scales", "docs/install.md")
     return warn(f"{why}: the overlay gpu scales by KEDA", "docs/install.md")
+
+
+def _is_scaled(service: Object) -> bool:
+    """By KEDA: as KServe sets it up, or by a ScaledObject of one's own where there may be more replicas."""
+    by = service["metadata"].get("annotations", {}).get(AUTOSCALER)
+    return by == "keda" or (by == "external" and bool(service["spec"]["predictor"].get("maxReplicas")))
 
 
 def _has_canary(schema: Object) -> bool:
