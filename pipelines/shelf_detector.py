@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from kfp import dsl
 
 from components.evaluation import evaluate_shelf_detector
-from components.ingestion import ingest_shelves, plan_shelves
+from components.ingestion import ingest_shelves, merge_shelves, plan_shelves
 from components.label_prep import prepare_shelf_labels
 from components.promotion import promote_model
 from components.training import train_shelf_detector
@@ -46,6 +46,7 @@ def shelf_detector(
     exclude: str = "unreadable",
     copy: bool = False,
     limit: int = 0,
+    pods: int = 1,
     weights: str = "yolov5s.pt",
     model: str = "",
     epochs: int = 100,
@@ -74,6 +75,7 @@ def shelf_detector(
         exclude: Photos to leave out: none, unreadable, or strict (also the published list of 54).
         copy: Copy the photos of a folder or a prefix into the store.
         limit: At most this many photos per split; 0 for all.
+        pods: Pods of a cluster to read the source with.
         weights: COCO weights such as yolov5s.pt, a checkpoint, `starter`, or `scratch`.
         model: Size n, s, m, l or x, where training starts from scratch.
         epochs: Passes over the training photos.
@@ -95,17 +97,18 @@ def shelf_detector(
         deploy_options: How that is tried, where not as usual, such as {"canary": 25, "max_p99_s": 1}.
         code_version: Version of the code, so that no step is answered from the cache of another one.
     """
-    planned = place(plan_shelves(gpus=gpus), "100m", "512Mi", hours=1)
-    planned.set_caching_options(False)  # quicker than to look for it
-    ingested = place(
-        ingest_shelves(source=source, exclude=exclude, copy=copy, limit=limit), "4", "8Gi", hours=12
-    )
-    ingested.after(planned)  # which takes no time: one order in all runs
-    ingested.set_caching_options(
-        False
-    )  # what a source holds may change under its name; nothing is read twice
+    planned = place(plan_shelves(source=source, pods=pods, gpus=gpus), "1", "2Gi", hours=1)
+    planned.set_caching_options(False)  # the next time the source may not answer
+    # kfp.local loops over outputs of this name only
+    with dsl.ParallelFor(planned.outputs["Output"], name="parts") as shard:
+        ingested = ingest_shelves(source=source, shard=shard, exclude=exclude, copy=copy, limit=limit)
+        place(ingested, "4", "8Gi", hours=12)
+        # what a source holds may change under its name; nothing is read twice
+        ingested.set_caching_options(False)
+    merged = place(merge_shelves(parts=dsl.Collected(ingested.outputs["part"])), "2", "8Gi", hours=1)
+    merged.set_caching_options(False)
     prepared = prepare_shelf_labels(
-        ingested=ingested.outputs["index"], digest=ingested.outputs["Output"], code_version=code_version
+        ingested=merged.outputs["index"], digest=merged.outputs["Output"], code_version=code_version
     )
     place(prepared, "2", "8Gi", hours=1)
     trained = train_shelf_detector(
@@ -113,9 +116,10 @@ def shelf_detector(
         weights=weights, size=model, epochs=epochs, img=img, batch=batch, freeze=freeze, hyp=hyp, cache=cache,
         patience=patience, seed=seed, gpus=gpus,
     )  # fmt: skip
-    trained.after(planned)  # Kubeflow sees no dependency in what a step asks for
     place(trained, "8", "48Gi", hours=72)
-    give_gpus(trained, gpu_type, planned.output, node_selector, tolerations, shared_memory="16Gi")
+    give_gpus(
+        trained, gpu_type, planned.outputs["training_gpus"], node_selector, tolerations, shared_memory="16Gi"
+    )
     evaluated = evaluate_shelf_detector(
         index=prepared.outputs["index"], model=trained.outputs["model"],
         run_id=trained.outputs["run_id"], model_name=model_name, split=split, weights=weights, size=model,

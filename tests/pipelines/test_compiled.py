@@ -101,6 +101,20 @@ def test_every_step_has_resources_retries_timeout_and_the_services(documents):
         assert all(entry["optional"] for entry in kubernetes[name]["secretAsEnv"])
 
 
+def test_the_source_is_read_in_as_many_pods_as_are_asked_for(documents):
+    spec, _ = documents
+    root = spec["root"]["dag"]["tasks"]
+    (loop,) = [task for task in root.values() if "parameterIterator" in task]
+    (ingest,) = spec["components"][loop["componentRef"]["name"]]["dag"]["tasks"]
+    assert ingest in ("ingest-bins", "ingest-shelves")
+    (plan,) = loop["dependentTasks"]
+    assert root[plan]["inputs"]["parameters"]["pods"] == {"componentInputParameter": "pods"}
+    assert spec["root"]["inputDefinitions"]["parameters"]["pods"]["defaultValue"] == 1
+    (merge,) = [task for name, task in root.items() if name.startswith("merge-")]
+    (parts,) = merge["inputs"]["artifacts"].values()
+    assert root[parts["taskOutputArtifact"]["producerTask"]] is loop
+
+
 def test_training_asks_for_gpus_and_shared_memory(documents):
     spec, kubernetes = documents
     trainings = [name for name in containers(spec) if name.startswith(("exec-train-", "exec-search-"))]
@@ -232,7 +246,7 @@ def test_what_the_ui_shows(documents):
         }
         for name, part in spec["components"].items()
     }
-    shown = ("ingest-shelves", "merge", "prepare", "search", "evaluate")
+    shown = ("merge", "prepare", "search", "evaluate")
     for name, found in kinds.items():
         if name.removeprefix("comp-").startswith(shown):
             assert {"system.Metrics", "system.HTML", "system.Markdown"} <= found, name

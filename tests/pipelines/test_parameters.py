@@ -75,6 +75,7 @@ def test_a_missing_value_is_an_error_with_the_words_to_add(values):
     ("name", "text"),
     [
         ("epochs", "0"), ("img", "100"), ("batch", "0"), ("hyp", "lots"), ("gpus", "-1"), ("limit", "-1"),
+        ("pods", "0"),
         ("exclude", "some"), ("split", "tst"), ("cache", "tape"), ("freeze", "99"), ("model", "xl"),
         ("node_selector", '{"pool": 1}'), ("tolerations", '[{"keys": "spot"}]'), ("tolerations", '["spot"]'),
         ("gpu_type", " "), ("weights", "yolov8n.pt"), ("weights", "nowhere/best.pt"), ("hyp", "nowhere.yaml"),
