@@ -12,11 +12,16 @@ def plan_shelves(
     source: str,
     pods: int,
     gpus: int,
+    trainjob: bool,
+    node_selector: dict,
 ) -> NamedTuple(  # type: ignore[valid-type]
     "ShelfPlan",
     [
         ("Output", list),
         ("training_gpus", str),
+        ("training_cpu", str),
+        ("training_memory", str),
+        ("training_nodes", dict),
     ],
 ):
     """Ask the source for its first file, and say how the work is shared out.
@@ -25,16 +30,19 @@ def plan_shelves(
         source: Folder, tar file, http(s) URL of one, or s3:// prefix, with `images` and `annotations`.
         pods: To read the source with.
         gpus: To train on.
+        trainjob: A TrainJob trains.
+        node_selector: Labels of the nodes with GPUs.
 
     Returns:
-        The parts of the ingest, and the GPUs of the training's pod, as text: Kubeflow reads no other kind of
-        parameter where a step asks for them.
+        The parts of the ingest, and what the pod of the training asks for: GPUs, CPU, memory and nodes. It is
+        little, and no GPU, where a TrainJob does the work.
     """
+    from stocktake.cluster.pod_size import SHELF_TRAINING, step_size
     from stocktake.ingest_shards import list_shards
     from stocktake.shelf.sku110k_source import check_answers, open_source
 
     check_answers(open_source(source))
-    return (list_shards(pods), str(gpus))
+    return (list_shards(pods), *step_size(not trainjob, SHELF_TRAINING, gpus, node_selector))
 
 
 @train_component
@@ -138,12 +146,12 @@ def plan_bins(
         nodes. It is little, and no GPU, where others do the work.
     """
     from stocktake.bins.abid_source import check_answers, open_source
-    from stocktake.cluster.pod_size import SEARCH, TRAINING, step_size
+    from stocktake.cluster.pod_size import BIN_TRAINING, SEARCH, step_size
     from stocktake.ingest_shards import list_shards
     from stocktake.settings import load_settings
 
     check_answers(open_source(source, load_settings()))
-    training = step_size(nodes == 1, TRAINING, gpus, node_selector)
+    training = step_size(nodes == 1, BIN_TRAINING, gpus, node_selector)
     return (list_shards(pods), *training, *step_size(engine == "optuna", SEARCH, gpus, node_selector))
 
 

@@ -1,6 +1,7 @@
 """The steps one by one, in this process, on real photos and real artefacts."""
 
 import json
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,6 +39,7 @@ class Artifacts:
         return {name: kind(name=name, uri=str(folder / name)) for name, kind in kinds.items()}
 
 
+PLACE = {"gpus": 4, "node_selector": {"pool": "gpu"}}
 PAGES = {"metrics": dsl.Metrics, "report": dsl.HTML, "card": dsl.Markdown}
 
 
@@ -55,8 +57,8 @@ def artifacts(tmp_path_factory):
 
 def ingest_photos(artifacts, step: str, source: Path, pods: int, limit: int = 0) -> SimpleNamespace:
     """The steps from plan to merge."""
-    shards, gpus = plan_shelves.python_func(source=str(source), pods=pods, gpus=4)
-    assert gpus == "4"
+    shards, *training = plan_shelves.python_func(source=str(source), pods=pods, trainjob=False, **PLACE)
+    assert training == ["4", "8", "48Gi", {"pool": "gpu"}]
     parts = [artifacts(f"{step}-part-{number}", part=dsl.Dataset)["part"] for number in range(pods)]
     asked = {"source": str(source), "exclude": "unreadable", "copy": False, "limit": limit}
     for shard, part in zip(shards, parts, strict=True):
@@ -84,7 +86,8 @@ def trained(artifacts, prepared):
     made = artifacts("train", model=dsl.Model, metrics=dsl.Metrics)
     digest, run_id = train_shelf_detector.python_func(
         index=prepared.index, digest=prepared.digest, code_version="1", epochs=1, batch=4, freeze=0,
-        hyp="quick", cache="", patience=5, seed=0, gpus=0, **START, **made,
+        hyp="quick", cache="", patience=5, seed=0, gpus=0, trainjob=False, gpu_type="nvidia.com/gpu",
+        node_selector={}, tolerations=[], **START, **made,
     )  # fmt: skip
     return SimpleNamespace(digest=digest, run_id=run_id, **made)
 
@@ -142,13 +145,19 @@ def test_ingest_of_a_few_photos(artifacts, drawn_photos):
 
 
 def test_a_plan_for_photos_that_are_not_there(tmp_path):
+    asked = {"pods": 1, "trainjob": True, **PLACE}
     with pytest.raises(DataError, match="nowhere: there is no such folder or archive"):
-        plan_shelves.python_func(source=str(tmp_path / "nowhere"), pods=1, gpus=0)
+        plan_shelves.python_func(source=str(tmp_path / "nowhere"), **asked)
     with pytest.raises(DataError, match="empty; expected the folders images and annotations"):
-        plan_shelves.python_func(source=str(tmp_path), pods=1, gpus=0)
-    (tmp_path / "set.tar").write_text("no archive")
+        plan_shelves.python_func(source=str(tmp_path), **asked)
+    archive = tmp_path / "set.tar"
+    archive.write_text("no archive")
     with pytest.raises(DataError, match=r"set\.tar: not a whole tar archive"):
-        plan_shelves.python_func(source=str(tmp_path / "set.tar"), pods=1, gpus=0)
+        plan_shelves.python_func(source=str(archive), **asked)
+    with tarfile.open(archive, "w") as tar:
+        tar.addfile(tarfile.TarInfo("readme.txt"))
+    planned = plan_shelves.python_func(source=str(archive), **asked)
+    assert planned == (["1/1"], "0", "1", "4Gi", {})  # a TrainJob trains
 
 
 def test_prepare(prepared, ingested):
@@ -204,8 +213,7 @@ def test_promote(artifacts, prepared, trained, evaluated):
 @pytest.fixture(scope="module")
 def ingested_bins(artifacts, drawn_bins):
     source = str(drawn_bins)
-    place = {"gpus": 4, "node_selector": {"pool": "gpu"}}
-    planned = plan_bins.python_func(source=source, pods=2, nodes=1, engine="katib", **place)
+    planned = plan_bins.python_func(source=source, pods=2, nodes=1, engine="katib", **PLACE)
     assert planned == (["1/2", "2/2"], "4", "8", "32Gi", {"pool": "gpu"}, "0", "1", "4Gi", {})
     parts = []
     for number, shard in enumerate(planned[0]):

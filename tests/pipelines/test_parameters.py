@@ -217,6 +217,13 @@ def test_what_is_for_clusters_is_refused_here(tmp_path, name, value):
     find("bin_search").arguments({**given, "source": "s3://x"}, here=False)
 
 
+def test_a_trainjob_is_refused_here(tmp_path):
+    given = {"source": str(tmp_path), "gpus": 0, "weights": "scratch", "model": "n", "trainjob": True}
+    with pytest.raises(SettingsError, match="trainjob is True; it must be false on this machine"):
+        find("shelf_detector").arguments(given)
+    find("shelf_detector").arguments({**given, "source": "s3://x"}, here=False)
+
+
 def test_a_space_and_a_parameter_that_disagree_are_refused(tmp_path):
     (tmp_path / "space.yaml").write_text(
         "metric: val/accuracy\ngoal: maximize\nparameters: {lr: {low: 0.001, high: 0.1}}\nfixed: {img: 96}\n"
