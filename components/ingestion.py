@@ -8,23 +8,81 @@ from components.image import train_component
 
 
 @train_component
+def plan_shelves(
+    source: str,
+    pods: int,
+    gpus: int,
+    trainjob: bool,
+    node_selector: dict,
+) -> NamedTuple(  # type: ignore[valid-type]
+    "ShelfPlan",
+    [
+        ("Output", list),
+        ("training_gpus", str),
+        ("training_cpu", str),
+        ("training_memory", str),
+        ("training_nodes", dict),
+    ],
+):
+    """Ask the source for its first file, and say how the work is shared out.
+
+    Args:
+        source: Folder, tar file, http(s) URL of one, or s3:// prefix, with `images` and `annotations`.
+        pods: To read the source with.
+        gpus: To train on.
+        trainjob: A TrainJob trains.
+        node_selector: Labels of the nodes with GPUs.
+
+    Returns:
+        The parts of the ingest, and what the pod of the training asks for: GPUs, CPU, memory and nodes. It is
+        little, and no GPU, where a TrainJob does the work.
+    """
+    from stocktake.cluster.pod_size import SHELF_TRAINING, step_size
+    from stocktake.ingest_shards import list_shards
+    from stocktake.shelf.sku110k_source import check_answers, open_source
+
+    check_answers(open_source(source))
+    return (list_shards(pods), *step_size(not trainjob, SHELF_TRAINING, gpus, node_selector))
+
+
+@train_component
 def ingest_shelves(
     source: str,
+    shard: str,
     exclude: str,
     copy: bool,
     limit: int,
+    part: dsl.Output[dsl.Dataset],
+) -> None:
+    """Read a part of the photos in SKU-110K's layout; decode every one to its last byte.
+
+    Args:
+        source: Folder, tar file, http(s) URL of one, or s3:// prefix, with `images` and `annotations`.
+        shard: The K-th of N parts, K/N.
+        exclude: What is left out: none, unreadable, or strict (also the published list of 54 photos).
+        copy: Copy the photos of a folder or a prefix into the store; those of an archive always go there.
+        limit: At most this many photos per split; 0 for all.
+        part: What was read, for the merge; what an earlier try has read is known there.
+    """
+    from pathlib import Path
+
+    from stocktake.shelf.sku110k import ingest
+
+    ingest(source, Path(part.path), copy=copy, exclude=exclude, limit=limit or None, shard=shard)
+
+
+@train_component
+def merge_shelves(
+    parts: dsl.Input[list[dsl.Dataset]],
     index: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
     card: dsl.Output[dsl.Markdown],
 ) -> str:
-    """Read photos in SKU-110K's layout into an index; decode every one to its last byte.
+    """Make one index of all parts.
 
     Args:
-        source: Folder, tar file, http(s) URL of one, or s3:// prefix, with `images` and `annotations`.
-        exclude: What is left out: none, unreadable, or strict (also the published list of 54 photos).
-        copy: Copy the photos of a folder or a prefix into the store; those of an archive always go there.
-        limit: At most this many photos per split; 0 for all.
+        parts: What was read.
         index: index.parquet: a row per photo with its address, digest, size, split and boxes.
         metrics: Photos and boxes that were kept, photos that were left out.
         report: The data report.
@@ -36,29 +94,19 @@ def ingest_shelves(
     from pathlib import Path
     from shutil import copyfile
 
-    from stocktake.shelf.sku110k import ingest
+    from stocktake.data_report import read_report
+    from stocktake.shelf.ingest_report import IngestReport
+    from stocktake.shelf.sku110k_merge import merge
 
-    out = Path(index.path).with_name("ingested")  # what an earlier try has read is known there
-    found = ingest(source, out, copy=copy, exclude=exclude, limit=limit or None)
+    out = Path(index.path).with_name("merged")
+    merge([Path(part.path) for part in parts], out)
+    found = read_report(IngestReport, out)
     copyfile(out / "index.parquet", index.path)
     copyfile(out / "report.html", report.path)
     Path(card.path).write_text(found.markdown(), encoding="utf-8")
     metrics.metadata.update(found.metrics())
     index.metadata["digest"] = found.digest
     return found.digest
-
-
-@train_component
-def plan_shelves(gpus: int) -> str:
-    """Say what the training asks for.
-
-    Args:
-        gpus: To train on.
-
-    Returns:
-        The GPUs of its pod, as text: Kubeflow reads no other kind of parameter where a step asks for them.
-    """
-    return str(gpus)
 
 
 @train_component
@@ -98,13 +146,13 @@ def plan_bins(
         nodes. It is little, and no GPU, where others do the work.
     """
     from stocktake.bins.abid_source import check_answers, open_source
-    from stocktake.cluster.pod_size import SEARCH, TRAINING, step_size
+    from stocktake.cluster.pod_size import BIN_TRAINING, SEARCH, step_size
+    from stocktake.ingest_shards import list_shards
     from stocktake.settings import load_settings
 
     check_answers(open_source(source, load_settings()))
-    shards = [f"{number}/{pods}" for number in range(1, pods + 1)]
-    training = step_size(nodes == 1, TRAINING, gpus, node_selector)
-    return (shards, *training, *step_size(engine == "optuna", SEARCH, gpus, node_selector))
+    training = step_size(nodes == 1, BIN_TRAINING, gpus, node_selector)
+    return (list_shards(pods), *training, *step_size(engine == "optuna", SEARCH, gpus, node_selector))
 
 
 @train_component

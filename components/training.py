@@ -23,6 +23,10 @@ def train_shelf_detector(
     patience: int,
     seed: int,
     gpus: int,
+    trainjob: bool,
+    gpu_type: str,
+    node_selector: dict,
+    tolerations: list,
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
 ) -> NamedTuple("Trained", [("digest", str), ("run_id", str)]):  # type: ignore[valid-type]
@@ -42,7 +46,11 @@ def train_shelf_detector(
         cache: Keep decoded photos in `ram` or on `disk`.
         patience: Stop after this many epochs without improvement.
         seed: Same seed, same weights.
-        gpus: GPUs of this machine; 0 for CPU, several train side by side.
+        gpus: GPUs of the machine; 0 for CPU, several train side by side.
+        trainjob: Train as a TrainJob of Kubeflow Trainer, and not in this pod.
+        gpu_type: Resource name of the GPUs, for a TrainJob.
+        node_selector: Labels of its node.
+        tolerations: Of taints of its node.
         model: Model dir: weights, model.onnx, model_card.json, SHA256SUMS.
         metrics: Figures of the validation photos.
 
@@ -51,20 +59,21 @@ def train_shelf_detector(
     """
     from pathlib import Path
 
+    from stocktake.cluster.node_pool_training import NodePool, train_on
     from stocktake.devices import gpu_devices
+    from stocktake.node_training import Order
     from stocktake.shelf.train_settings import TrainSettings
-    from stocktake.shelf.workflow import train_detector
-    from stocktake.tracking import start_run
 
     settings = TrainSettings(
         weights=weights, model=size, epochs=epochs, img=img, batch=batch, freeze=freeze, hyp=hyp,
         cache=cache, patience=patience, seed=seed, device=gpu_devices(gpus),
     )  # fmt: skip
-    with start_run("train", tags={"code_version": code_version, "dataset": digest}) as run_id:
-        result, trained = train_detector(Path(index.path), Path(model.path), settings)
-    metrics.metadata.update(result.metrics)
-    model.metadata.update(digest=trained, made_from=digest, code_version=code_version)
-    return (trained, run_id)
+    order = Order(settings, None, {"code_version": code_version, "dataset": digest})
+    pool = NodePool(1, gpus, gpu_type, node_selector=node_selector, tolerations=tolerations)
+    done = train_on(pool, Path(index.path), Path(model.path), order, trainjob)
+    metrics.metadata.update(done.metrics)
+    model.metadata.update(digest=done.digest, made_from=digest, code_version=code_version)
+    return (done.digest, done.run_id)
 
 
 @train_component
@@ -140,7 +149,7 @@ def train_bin_counter(
     from pathlib import Path
 
     from stocktake.bins.train_settings import BinTrainSettings
-    from stocktake.cluster.node_pool_training import NodePool, train_counter_on
+    from stocktake.cluster.node_pool_training import NodePool, train_on
     from stocktake.monitoring.monitor_settings import MonitorSettings
     from stocktake.node_training import Order
 
@@ -152,7 +161,7 @@ def train_bin_counter(
     tags = {"code_version": code_version, "dataset": digest}
     order = Order(settings, MonitorSettings.parse(rules, stop_on), tags)
     pool = NodePool(nodes, gpus, gpu_type, node_selector=node_selector, tolerations=tolerations)
-    done = train_counter_on(pool, Path(index.path), Path(model.path), order)
+    done = train_on(pool, Path(index.path), Path(model.path), order)
     Path(report.path).write_text(done.rules_page, encoding="utf-8")
     metrics.metadata.update(done.metrics)
     model.metadata.update(digest=done.digest, made_from=digest, code_version=code_version)

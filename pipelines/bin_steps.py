@@ -17,7 +17,7 @@ from pipelines.parameters import check_shared
 from stocktake.bins import CLASSES
 from stocktake.bins.train_settings import BinTrainSettings
 from stocktake.devices import gpu_devices
-from stocktake.setting_checks import expect, expect_whole
+from stocktake.setting_checks import expect
 
 DEFAULT_CLASSES = list(CLASSES)  # Kubeflow takes no tuples
 
@@ -104,7 +104,6 @@ def check(arguments: Mapping[str, Any]) -> None:
     from stocktake.settings import load_settings
 
     check_shared(arguments, "quota", "limit", "split_seed")
-    expect_whole("pods", arguments["pods"], 1, 256)
     Order(train_settings(arguments), None, {}).check_nodes(arguments["nodes"])
     check_classes(arguments["classes"])
     MonitorSettings.parse(arguments["rules"], arguments["stop_on"])

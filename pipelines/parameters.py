@@ -11,7 +11,7 @@ from kfp.dsl.base_component import BaseComponent
 
 from stocktake.errors import SettingsError
 from stocktake.files import read_yaml
-from stocktake.setting_checks import expect, expect_choice
+from stocktake.setting_checks import expect, expect_choice, expect_whole
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "String": (str,), "Integer": (int,), "Float": (int, float), "Boolean": (bool,), "List": (list,), "Dict":
@@ -135,6 +135,7 @@ def check_shared(arguments: Mapping[str, Any], *counts: str) -> None:
     expect_choice("split", arguments["split"], ("val", "test"))
     for name in ("gpus", *counts):
         expect(arguments[name] >= 0, name, arguments[name], "0 or more")
+    expect_whole("pods", arguments["pods"], 1, 256)
     expect(arguments["gpu_type"].strip(), "gpu_type", "", "the name of a resource, such as nvidia.com/gpu")
     check_name(arguments["model_name"])
     DeploySettings.of(arguments["deploy_options"])

@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 from kfp import dsl
 
 from components.evaluation import evaluate_shelf_detector
-from components.ingestion import ingest_shelves, plan_shelves
+from components.ingestion import ingest_shelves, merge_shelves, plan_shelves
 from components.label_prep import prepare_shelf_labels
 from components.promotion import promote_model
 from components.training import train_shelf_detector
-from pipelines.cluster import give_gpus, place
+from pipelines.cluster import give_gpus, may_start_pods, place
 from pipelines.parameters import check_shared
 from pipelines.serving_step import deploy_if
 from stocktake.devices import gpu_devices
-from stocktake.setting_checks import expect_choice
+from stocktake.setting_checks import expect, expect_choice
 from stocktake.shelf.train_settings import TrainSettings
 
 DESCRIPTION = (
@@ -46,6 +46,7 @@ def shelf_detector(
     exclude: str = "unreadable",
     copy: bool = False,
     limit: int = 0,
+    pods: int = 1,
     weights: str = "yolov5s.pt",
     model: str = "",
     epochs: int = 100,
@@ -58,6 +59,7 @@ def shelf_detector(
     seed: int = 0,
     gpu_type: str = "nvidia.com/gpu",
     gpus: int = 1,
+    trainjob: bool = False,
     node_selector: dict = {},  # noqa: B006 - Kubeflow takes no other default, and nobody changes it
     tolerations: list = [],  # noqa: B006
     split: str = "test",
@@ -74,6 +76,7 @@ def shelf_detector(
         exclude: Photos to leave out: none, unreadable, or strict (also the published list of 54).
         copy: Copy the photos of a folder or a prefix into the store.
         limit: At most this many photos per split; 0 for all.
+        pods: Pods of a cluster to read the source with.
         weights: COCO weights such as yolov5s.pt, a checkpoint, `starter`, or `scratch`.
         model: Size n, s, m, l or x, where training starts from scratch.
         epochs: Passes over the training photos.
@@ -86,6 +89,7 @@ def shelf_detector(
         seed: Same seed, same weights.
         gpu_type: Resource name of the GPUs on the cluster.
         gpus: GPUs to train on; a machine without one trains on CPU.
+        trainjob: Train as a TrainJob of Kubeflow Trainer, and not in the step's own pod.
         node_selector: Labels of the nodes with GPUs on the cluster.
         tolerations: Of taints of these nodes, such as those of spot instances.
         split: Photos that models are scored on: test, or val, on which none is promoted.
@@ -95,27 +99,34 @@ def shelf_detector(
         deploy_options: How that is tried, where not as usual, such as {"canary": 25, "max_p99_s": 1}.
         code_version: Version of the code, so that no step is answered from the cache of another one.
     """
-    planned = place(plan_shelves(gpus=gpus), "100m", "512Mi", hours=1)
-    planned.set_caching_options(False)  # quicker than to look for it
-    ingested = place(
-        ingest_shelves(source=source, exclude=exclude, copy=copy, limit=limit), "4", "8Gi", hours=12
+    planned = plan_shelves(
+        source=source, pods=pods, gpus=gpus, trainjob=trainjob, node_selector=node_selector
     )
-    ingested.after(planned)  # which takes no time: one order in all runs
-    ingested.set_caching_options(
-        False
-    )  # what a source holds may change under its name; nothing is read twice
+    place(planned, "1", "2Gi", hours=1)
+    planned.set_caching_options(False)  # the next time the source may not answer
+    # kfp.local loops over outputs of this name only
+    with dsl.ParallelFor(planned.outputs["Output"], name="parts") as shard:
+        ingested = ingest_shelves(source=source, shard=shard, exclude=exclude, copy=copy, limit=limit)
+        place(ingested, "4", "8Gi", hours=12)
+        # what a source holds may change under its name; nothing is read twice
+        ingested.set_caching_options(False)
+    merged = place(merge_shelves(parts=dsl.Collected(ingested.outputs["part"])), "2", "8Gi", hours=1)
+    merged.set_caching_options(False)
     prepared = prepare_shelf_labels(
-        ingested=ingested.outputs["index"], digest=ingested.outputs["Output"], code_version=code_version
+        ingested=merged.outputs["index"], digest=merged.outputs["Output"], code_version=code_version
     )
     place(prepared, "2", "8Gi", hours=1)
     trained = train_shelf_detector(
         index=prepared.outputs["index"], digest=prepared.outputs["Output"], code_version=code_version,
         weights=weights, size=model, epochs=epochs, img=img, batch=batch, freeze=freeze, hyp=hyp, cache=cache,
-        patience=patience, seed=seed, gpus=gpus,
+        patience=patience, seed=seed, gpus=gpus, trainjob=trainjob, gpu_type=gpu_type,
+        node_selector=node_selector, tolerations=tolerations,
     )  # fmt: skip
-    trained.after(planned)  # Kubeflow sees no dependency in what a step asks for
-    place(trained, "8", "48Gi", hours=72)
-    give_gpus(trained, gpu_type, planned.output, node_selector, tolerations, shared_memory="16Gi")
+    own = planned.outputs
+    may_start_pods(place(trained, own["training_cpu"], own["training_memory"], hours=72))
+    give_gpus(
+        trained, gpu_type, own["training_gpus"], own["training_nodes"], tolerations, shared_memory="16Gi"
+    )
     evaluated = evaluate_shelf_detector(
         index=prepared.outputs["index"], model=trained.outputs["model"],
         run_id=trained.outputs["run_id"], model_name=model_name, split=split, weights=weights, size=model,
@@ -164,8 +175,9 @@ def check_here(arguments: Mapping[str, Any]) -> None:
     """Refuse what this machine cannot do, where the steps are to run on it.
 
     Raises:
-        SettingsError: it has fewer GPUs.
+        SettingsError: it has fewer GPUs, or a TrainJob would have to train.
     """
+    expect(not arguments["trainjob"], "trainjob", True, "false on this machine; TrainJobs are for clusters")
     from stocktake.devices import check_devices
 
     check_devices(gpu_devices(arguments["gpus"]))

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from stocktake.data_report import read_report
 from stocktake.dataset import DatasetIndex
 from stocktake.shelf.ingest_report import IngestReport
 from stocktake.shelf.sku110k import ingest
@@ -43,9 +44,13 @@ def add_row(shelves: Path, text: str, split: str = "train") -> None:
 
 
 def take(source: Path | str, tmp_path: Path, **options) -> tuple[IngestReport, DatasetIndex]:
-    report = ingest(str(source), tmp_path / "out", progress=False, **options)
+    return taken(ingest(str(source), tmp_path / "out", progress=False, **options))
+
+
+def taken(index_path: Path) -> tuple[IngestReport, DatasetIndex]:
+    report = read_report(IngestReport, index_path.parent)
     assert_adds_up(report)
-    return report, DatasetIndex.read(tmp_path / "out/index.parquet")
+    return report, DatasetIndex.read(index_path)
 
 
 def assert_adds_up(report: IngestReport) -> None:

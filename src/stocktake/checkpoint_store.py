@@ -99,12 +99,11 @@ class CheckpointKeeper:
         """Put what is new; a store that fails costs a warning."""
         snapshot = self.folder / ".to-store"
         try:
-            for name, version in self._take_snapshot(snapshot).items():
-                if version != self.stored.get(name):
-                    self.store.put(name, snapshot / name)
-                    self.stored[name] = version
-        except (StoreError, OSError) as error:
-            log.warning("the newest checkpoint is not in the store yet: %s", error)
+            with outages_are_warnings("the newest checkpoint is"):
+                for name, version in self._take_snapshot(snapshot).items():
+                    if version != self.stored.get(name):
+                        self.store.put(name, snapshot / name)
+                        self.stored[name] = version
         finally:
             shutil.rmtree(snapshot, ignore_errors=True)
 
@@ -128,6 +127,16 @@ class CheckpointKeeper:
                 status = (self.folder / name).stat()
                 found[name] = (status.st_ino, status.st_size, status.st_mtime_ns)
         return found
+
+
+@contextmanager
+def outages_are_warnings(what: str, *errors: type[Exception]) -> Iterator[None]:
+    """Warn that `what` not in the store yet where the block fails, at the store or with one of `errors`."""
+    expected: tuple[type[Exception], ...] = (StoreError, OSError, *errors)
+    try:
+        yield
+    except expected as error:
+        log.warning("%s not in the store yet: %s", what, error)
 
 
 @contextmanager

@@ -126,8 +126,6 @@ def be_node(key: str, work_dir: Path | None = None) -> None:
     Raises:
         SettingsError, DataError, StoreError, ModelError: as `train` does.
     """
-    from stocktake.monitoring.monitor import TrainingMonitor
-
     store = _open(key)
     if store.exists(RESULT_FILE):
         log.info("%s has been trained", key)
@@ -136,36 +134,56 @@ def be_node(key: str, work_dir: Path | None = None) -> None:
     index_path, model_dir = folder / INDEX_FILE, folder / MODEL
     store.get_to(INDEX_FILE, index_path)
     order = Order.loads(store.get(ORDER_FILE))
-    monitor = TrainingMonitor(order.rules) if order.rules else None
-    train = _train_bins if order.task == "bin-counter" else _train_shelves
     if node_number() > 0:
-        _help(index_path, order.settings, folder, monitor)
+        _help(index_path, order, folder)
         return
-    with tracking.start_run("train", order.task, order.tags) as run_id:
-        result, digest = train(index_path, model_dir, order.settings, folder, monitor)
+    done = train_here(index_path, model_dir, order, folder)
     names = [SUMS_FILE, *read_sums(model_dir)]
     put_files(store, [(f"{MODEL}/{name}", model_dir / name) for name in names])
-    store.put(RULES_FILE, read_page(result.run_dir).encode())
-    about = {"digest": digest, "run_id": run_id, "metrics": result.metrics, "rules": result.rules}
+    store.put(RULES_FILE, done.rules_page.encode())
+    about = {"digest": done.digest, "run_id": done.run_id, "metrics": done.metrics, "rules": done.rules}
     store.put(RESULT_FILE, json.dumps(about).encode())
 
 
-def _help(index_path: Path, settings: Any, folder: Path, monitor: Any) -> None:
+def train_here(index_path: Path, model_dir: Path, order: Order, work_dir: Path | None = None) -> Trained:
+    """Train on this machine, in a run of MLflow.
+
+    Raises:
+        SettingsError, DataError, StoreError, ModelError: as `train` does.
+    """
+    train = _train_bins if order.task == "bin-counter" else _train_shelves
+    with tracking.start_run("train", order.task, order.tags) as run_id:
+        result, digest = train(index_path, model_dir, order.settings, work_dir, _monitor(order))
+    return Trained(digest, run_id, result.metrics, result.rules, read_page(result.run_dir))
+
+
+def _monitor(order: Order) -> Any:
+    from stocktake.monitoring.monitor import TrainingMonitor
+
+    return TrainingMonitor(order.rules) if order.rules else None
+
+
+def _help(index_path: Path, order: Order, folder: Path) -> None:
     from stocktake.bins.training import help_train
 
-    help_train(index_path, settings, folder, monitor)
+    assert isinstance(order.settings, BinTrainSettings)
+    help_train(index_path, order.settings, folder, _monitor(order))
 
 
-def _train_bins(index_path: Path, model_dir: Path, settings: Any, folder: Path, monitor: Any) -> Any:
+def _train_bins(
+    index_path: Path, model_dir: Path, settings: Any, work_dir: Path | None, monitor: Any
+) -> tuple[Any, str]:
     from stocktake.bins.workflow import train_counter
 
-    return train_counter(index_path, model_dir, settings, folder, monitor=monitor)
+    return train_counter(index_path, model_dir, settings, work_dir, monitor=monitor)
 
 
-def _train_shelves(index_path: Path, model_dir: Path, settings: Any, folder: Path, monitor: Any) -> Any:
+def _train_shelves(
+    index_path: Path, model_dir: Path, settings: Any, work_dir: Path | None, monitor: Any
+) -> tuple[Any, str]:
     from stocktake.shelf.workflow import train_detector
 
-    return train_detector(index_path, model_dir, settings, folder, monitor)
+    return train_detector(index_path, model_dir, settings, work_dir, monitor)
 
 
 def _open(key: str) -> Store:

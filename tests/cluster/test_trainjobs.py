@@ -1,9 +1,12 @@
 """A TrainJob of ours, against a real Kubernetes API; the tests do what Trainer's controller would."""
 
 import json
+from pathlib import Path
 
 import pytest
+from kfp import dsl
 
+from components.training import train_shelf_detector
 from stocktake.bins.train_settings import BinTrainSettings
 from stocktake.cluster.api import TRAIN_JOB, Cluster, ClusterError, Kind
 from stocktake.cluster.node_pool_training import train_on_nodes
@@ -34,6 +37,14 @@ def end_job(cluster: Cluster, name: str, end: str = "Complete") -> None:
         "lastTransitionTime": "2026-11-22T06:00:00Z",
     }
     set_status(cluster, TRAIN_JOB, name, {"conditions": [condition]})
+
+
+def put_result(folder: Path) -> None:
+    """What the first node does at its end."""
+    digest = verify_sums(write_model_dir(folder / "model"))
+    (folder / "rules.html").write_text("<html>")
+    about = {"digest": digest, "run_id": "1", "metrics": {"val/loss": 0.5}, "rules": "all well"}
+    (folder / "result.json").write_text(json.dumps(about))
 
 
 def test_a_job_is_started_and_followed_to_its_end(cluster, monkeypatch):
@@ -75,10 +86,7 @@ def test_what_the_nodes_put_into_the_store_is_fetched(cluster, tmp_path, monkeyp
     folder = tmp_path / "store" / key
 
     def train() -> None:
-        digest = verify_sums(write_model_dir(folder / "model"))
-        (folder / "rules.html").write_text("<html>")
-        about = {"digest": digest, "run_id": "1", "metrics": {"val/loss": 0.5}, "rules": "all well"}
-        (folder / "result.json").write_text(json.dumps(about))
+        put_result(folder)
         end_job(cluster, name)
 
     between_looks(monkeypatch, train)
@@ -90,3 +98,38 @@ def test_what_the_nodes_put_into_the_store_is_fetched(cluster, tmp_path, monkeyp
     assert train_on_nodes(pool, index_path, tmp_path / "again", order, cluster).digest == done.digest
     with pytest.raises(SettingsError, match="batch_size is 32; it must be a multiple of 3"):
         train_on_nodes(NodePool(nodes=3, gpus=0), index_path, tmp_path / "model", order, cluster)
+
+
+def test_a_step_has_a_trainjob_train_yolo_on_the_gpus_of_one_machine(cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("STOCKTAKE_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("STOCKTAKE_TRAIN_IMAGE", IMAGE)
+    DatasetIndex([], str(tmp_path), {"name": "none"}).write(tmp_path / "index")
+    artifacts = {
+        "index": dsl.Dataset(name="index", uri=str(tmp_path / "index")),
+        "model": dsl.Model(name="model", uri=str(tmp_path / "model")),
+        "metrics": dsl.Metrics(name="metrics", uri=str(tmp_path / "metrics")),
+    }
+    seen = []
+
+    def train() -> None:
+        (folder,) = (tmp_path / "store/trainings").iterdir()
+        job = cluster.get(TRAIN_JOB, f"shelf-detector-{folder.name[:12]}")
+        seen.append(job["spec"])
+        put_result(folder)
+        end_job(cluster, job["metadata"]["name"])
+
+    between_looks(monkeypatch, train)
+    done = train_shelf_detector.python_func(
+        digest="1", code_version="2", weights="yolov5m.pt", size="", epochs=3, img=640, batch=128, freeze=0,
+        hyp="med", cache="", patience=5, seed=0, gpus=8, trainjob=True, gpu_type="nvidia.com/gpu",
+        node_selector={"pool": "a100"}, tolerations=[{"key": "spot", "operator": "Exists"}], **artifacts,
+    )  # fmt: skip
+    assert done == (verify_sums(tmp_path / "model"), "1")
+    assert artifacts["metrics"].metadata == {"val/loss": 0.5}
+    (spec,) = seen
+    assert (spec["trainer"]["numNodes"], spec["trainer"]["numProcPerNode"]) == (1, 8)
+    assert spec["trainer"]["resourcesPerNode"]["limits"]["nvidia.com/gpu"] == "8"
+    (key,) = spec["trainer"]["args"]
+    order = Order.loads((tmp_path / "store" / key / "order.json").read_text())
+    assert (order.settings.device, order.settings.batch) == ("0,1,2,3,4,5,6,7", 128)
+    assert order.tags == {"code_version": "2", "dataset": "1"}

@@ -13,7 +13,7 @@ import yaml
 from pipelines.catalogue import PIPELINES
 from pipelines.compiling import Limits, compile_all, compile_manifest
 from stocktake.cluster.images import check_image
-from stocktake.cluster.pod_size import SEARCH, TRAINING
+from stocktake.cluster.pod_size import BIN_TRAINING, SEARCH, SHELF_TRAINING
 from stocktake.code_version import code_version
 from stocktake.errors import SettingsError
 from tests.kubernetes_schemas import validate
@@ -101,6 +101,20 @@ def test_every_step_has_resources_retries_timeout_and_the_services(documents):
         assert all(entry["optional"] for entry in kubernetes[name]["secretAsEnv"])
 
 
+def test_the_source_is_read_in_as_many_pods_as_are_asked_for(documents):
+    spec, _ = documents
+    root = spec["root"]["dag"]["tasks"]
+    (loop,) = [task for task in root.values() if "parameterIterator" in task]
+    (ingest,) = spec["components"][loop["componentRef"]["name"]]["dag"]["tasks"]
+    assert ingest in ("ingest-bins", "ingest-shelves")
+    (plan,) = loop["dependentTasks"]
+    assert root[plan]["inputs"]["parameters"]["pods"] == {"componentInputParameter": "pods"}
+    assert spec["root"]["inputDefinitions"]["parameters"]["pods"]["defaultValue"] == 1
+    (merge,) = [task for name, task in root.items() if name.startswith("merge-")]
+    (parts,) = merge["inputs"]["artifacts"].values()
+    assert root[parts["taskOutputArtifact"]["producerTask"]] is loop
+
+
 def test_training_asks_for_gpus_and_shared_memory(documents):
     spec, kubernetes = documents
     trainings = [name for name in containers(spec) if name.startswith(("exec-train-", "exec-search-"))]
@@ -117,12 +131,10 @@ def check_training(spec: dict, kubernetes: dict, name: str) -> None:
     assert plan["inputs"]["parameters"]["gpus"] == {"componentInputParameter": "gpus"}
     (shm,) = [mount for mount in kubernetes[name]["emptyDirMounts"] if mount["mountPath"] == "/dev/shm"]
     assert shm["medium"] == "Memory"
-    asked = resources["resourceMemoryLimit"]
-    if "{{" in asked:
-        own = {"training_memory": TRAINING, "search_memory": SEARCH}
-        asked = own[planned(spec, name, asked)[1]].memory
-        assert planned(spec, name, resources["resourceCpuRequest"])[1] in ("training_cpu", "search_cpu")
-    memory = int(asked.removesuffix("Gi"))
+    own = {"exec-train-bin-counter": BIN_TRAINING, "exec-train-shelf-detector": SHELF_TRAINING}
+    assert planned(spec, name, resources["resourceMemoryLimit"])[1] in ("training_memory", "search_memory")
+    assert planned(spec, name, resources["resourceCpuRequest"])[1] in ("training_cpu", "search_cpu")
+    memory = int(own.get(name, SEARCH).memory.removesuffix("Gi"))
     assert int(shm["sizeLimit"].removesuffix("Gi")) < memory  # what lies in it counts towards the limit
 
 
@@ -143,19 +155,25 @@ def test_nodes_with_gpus_are_chosen_by_parameters(documents):
     for name in (name for name in kubernetes if name.startswith(("exec-train-", "exec-search-"))):
         found = kubernetes[name]
         assert {"tolerationJson": {"componentInputParameter": "tolerations"}} in found["tolerations"]
-        labels = found["nodeSelector"]["nodeSelectorJson"]
-        if name != "exec-train-shelf-detector":  # others may do the work of the steps of bins
-            plan = spec["root"]["dag"]["tasks"][labels["taskOutputParameter"]["producerTask"]]
-            labels = plan["inputs"]["parameters"]["node_selector"]
-        assert labels == {"componentInputParameter": "node_selector"}
+        labels = found["nodeSelector"]["nodeSelectorJson"]  # the plan's: others may do the work of the step
+        plan = spec["root"]["dag"]["tasks"][labels["taskOutputParameter"]["producerTask"]]
+        assert plan["inputs"]["parameters"]["node_selector"] == {"componentInputParameter": "node_selector"}
 
 
 def test_steps_that_start_pods_know_their_image(documents):
     spec, _ = documents
     for name, container in containers(spec).items():
         environment = {entry["name"]: entry["value"] for entry in container["env"]}
-        starts_pods = name in ("exec-train-bin-counter", "exec-search-bins")
+        starts_pods = name.startswith(("exec-train-", "exec-search-"))
         assert environment.get("STOCKTAKE_TRAIN_IMAGE") == (container["image"] if starts_pods else None), name
+
+
+def test_a_trainjob_is_asked_for_by_a_parameter(compiled):
+    spec, _ = yaml.safe_load_all((compiled / "shelf-detector.yaml").read_text())
+    assert spec["root"]["inputDefinitions"]["parameters"]["trainjob"]["defaultValue"] is False
+    for name in ("plan-shelves", "train-shelf-detector"):
+        given = spec["root"]["dag"]["tasks"][name]["inputs"]["parameters"]
+        assert given["trainjob"] == {"componentInputParameter": "trainjob"}
 
 
 def test_limits_are_set_when_compiling(tmp_path):
@@ -232,7 +250,7 @@ def test_what_the_ui_shows(documents):
         }
         for name, part in spec["components"].items()
     }
-    shown = ("ingest-shelves", "merge", "prepare", "search", "evaluate")
+    shown = ("merge", "prepare", "search", "evaluate")
     for name, found in kinds.items():
         if name.removeprefix("comp-").startswith(shown):
             assert {"system.Metrics", "system.HTML", "system.Markdown"} <= found, name

@@ -1,6 +1,7 @@
 """The steps one by one, in this process, on real photos and real artefacts."""
 
 import json
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +9,14 @@ import pytest
 from kfp import dsl
 
 from components.evaluation import evaluate_shelf_detector
-from components.ingestion import ingest_bins, ingest_shelves, merge_bins, plan_bins
+from components.ingestion import (
+    ingest_bins,
+    ingest_shelves,
+    merge_bins,
+    merge_shelves,
+    plan_bins,
+    plan_shelves,
+)
 from components.label_prep import prepare_bins, prepare_shelf_labels
 from components.promotion import promote_model
 from components.training import train_shelf_detector
@@ -31,6 +39,7 @@ class Artifacts:
         return {name: kind(name=name, uri=str(folder / name)) for name, kind in kinds.items()}
 
 
+PLACE = {"gpus": 4, "node_selector": {"pool": "gpu"}}
 PAGES = {"metrics": dsl.Metrics, "report": dsl.HTML, "card": dsl.Markdown}
 
 
@@ -46,13 +55,21 @@ def artifacts(tmp_path_factory):
         yield Artifacts(root)
 
 
+def ingest_photos(artifacts, step: str, source: Path, pods: int, limit: int = 0) -> SimpleNamespace:
+    """The steps from plan to merge."""
+    shards, *training = plan_shelves.python_func(source=str(source), pods=pods, trainjob=False, **PLACE)
+    assert training == ["4", "8", "48Gi", {"pool": "gpu"}]
+    parts = [artifacts(f"{step}-part-{number}", part=dsl.Dataset)["part"] for number in range(pods)]
+    asked = {"source": str(source), "exclude": "unreadable", "copy": False, "limit": limit}
+    for shard, part in zip(shards, parts, strict=True):
+        ingest_shelves.python_func(shard=shard, part=part, **asked)
+    made = artifacts(step, index=dsl.Dataset, **PAGES)
+    return SimpleNamespace(digest=merge_shelves.python_func(parts=parts, **made), parts=parts, **made)
+
+
 @pytest.fixture(scope="module")
 def ingested(artifacts, drawn_photos):
-    made = artifacts("ingest", index=dsl.Dataset, **PAGES)
-    digest = ingest_shelves.python_func(
-        source=str(drawn_photos), exclude="unreadable", copy=False, limit=0, **made
-    )
-    return SimpleNamespace(digest=digest, **made)
+    return ingest_photos(artifacts, "ingest", drawn_photos, 3)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +86,8 @@ def trained(artifacts, prepared):
     made = artifacts("train", model=dsl.Model, metrics=dsl.Metrics)
     digest, run_id = train_shelf_detector.python_func(
         index=prepared.index, digest=prepared.digest, code_version="1", epochs=1, batch=4, freeze=0,
-        hyp="quick", cache="", patience=5, seed=0, gpus=0, **START, **made,
+        hyp="quick", cache="", patience=5, seed=0, gpus=0, trainjob=False, gpu_type="nvidia.com/gpu",
+        node_selector={}, tolerations=[], **START, **made,
     )  # fmt: skip
     return SimpleNamespace(digest=digest, run_id=run_id, **made)
 
@@ -98,29 +116,48 @@ def test_ingest(ingested):
     assert_pages(ingested, "Ingested")
 
 
-def test_ingest_again_knows_what_it_has_read_and_makes_the_same(artifacts, ingested, drawn_photos):
+def test_one_pod_makes_the_same_index_as_three(artifacts, ingested, drawn_photos):
+    alone = ingest_photos(artifacts, "alone", drawn_photos, 1)
+    assert alone.digest == ingested.digest
+    assert alone.metrics.metadata == ingested.metrics.metadata
+
+
+def test_ingest_again_knows_what_it_has_read_and_makes_the_same(ingested, drawn_photos):
+    for number, part in enumerate(ingested.parts, 1):
+        ingest_shelves.python_func(
+            source=str(drawn_photos),
+            shard=f"{number}/3",
+            exclude="unreadable",
+            copy=False,
+            limit=0,
+            part=part,
+        )
     made = {name: getattr(ingested, name) for name in ("index", *PAGES)}
-    digest = ingest_shelves.python_func(
-        source=str(drawn_photos), exclude="unreadable", copy=False, limit=0, **made
-    )
-    assert digest == ingested.digest
-    told = json.loads(Path(ingested.index.path).with_name("ingested").joinpath("report.json").read_text())
+    assert merge_shelves.python_func(parts=ingested.parts, **made) == ingested.digest
+    told = json.loads(Path(ingested.index.path).with_name("merged").joinpath("report.json").read_text())
     assert (told["examined"], told["known"]) == (0, 8)
 
 
-def test_ingest_of_a_part(artifacts, drawn_photos):
-    made = artifacts("part", index=dsl.Dataset, **PAGES)
-    ingest_shelves.python_func(source=str(drawn_photos), exclude="unreadable", copy=False, limit=1, **made)
-    assert made["metrics"].metadata["photos"] == 3
-    assert made["metrics"].metadata["photos_left_out"] == 5
+def test_ingest_of_a_few_photos(artifacts, drawn_photos):
+    few = ingest_photos(artifacts, "few", drawn_photos, 2, limit=1)
+    assert few.metrics.metadata["photos"] == 3
+    assert few.metrics.metadata["photos_left_out"] == 5
 
 
-def test_ingest_of_nothing_says_so(artifacts, tmp_path):
-    made = artifacts("nothing", index=dsl.Dataset, **PAGES)
-    with pytest.raises(DataError, match="nowhere"):
-        ingest_shelves.python_func(
-            source=str(tmp_path / "nowhere"), exclude="unreadable", copy=False, limit=0, **made
-        )
+def test_a_plan_for_photos_that_are_not_there(tmp_path):
+    asked = {"pods": 1, "trainjob": True, **PLACE}
+    with pytest.raises(DataError, match="nowhere: there is no such folder or archive"):
+        plan_shelves.python_func(source=str(tmp_path / "nowhere"), **asked)
+    with pytest.raises(DataError, match="empty; expected the folders images and annotations"):
+        plan_shelves.python_func(source=str(tmp_path), **asked)
+    archive = tmp_path / "set.tar"
+    archive.write_text("no archive")
+    with pytest.raises(DataError, match=r"set\.tar: not a whole tar archive"):
+        plan_shelves.python_func(source=str(archive), **asked)
+    with tarfile.open(archive, "w") as tar:
+        tar.addfile(tarfile.TarInfo("readme.txt"))
+    planned = plan_shelves.python_func(source=str(archive), **asked)
+    assert planned == (["1/1"], "0", "1", "4Gi", {})  # a TrainJob trains
 
 
 def test_prepare(prepared, ingested):
@@ -176,8 +213,7 @@ def test_promote(artifacts, prepared, trained, evaluated):
 @pytest.fixture(scope="module")
 def ingested_bins(artifacts, drawn_bins):
     source = str(drawn_bins)
-    place = {"gpus": 4, "node_selector": {"pool": "gpu"}}
-    planned = plan_bins.python_func(source=source, pods=2, nodes=1, engine="katib", **place)
+    planned = plan_bins.python_func(source=source, pods=2, nodes=1, engine="katib", **PLACE)
     assert planned == (["1/2", "2/2"], "4", "8", "32Gi", {"pool": "gpu"}, "0", "1", "4Gi", {})
     parts = []
     for number, shard in enumerate(planned[0]):

@@ -75,6 +75,7 @@ def test_a_missing_value_is_an_error_with_the_words_to_add(values):
     ("name", "text"),
     [
         ("epochs", "0"), ("img", "100"), ("batch", "0"), ("hyp", "lots"), ("gpus", "-1"), ("limit", "-1"),
+        ("pods", "0"),
         ("exclude", "some"), ("split", "tst"), ("cache", "tape"), ("freeze", "99"), ("model", "xl"),
         ("node_selector", '{"pool": 1}'), ("tolerations", '[{"keys": "spot"}]'), ("tolerations", '["spot"]'),
         ("gpu_type", " "), ("weights", "yolov8n.pt"), ("weights", "nowhere/best.pt"), ("hyp", "nowhere.yaml"),
@@ -214,6 +215,13 @@ def test_what_is_for_clusters_is_refused_here(tmp_path, name, value):
     with pytest.raises(SettingsError, match=f"{name} is .* on this machine"):
         find("bin_search").arguments(given)
     find("bin_search").arguments({**given, "source": "s3://x"}, here=False)
+
+
+def test_a_trainjob_is_refused_here(tmp_path):
+    given = {"source": str(tmp_path), "gpus": 0, "weights": "scratch", "model": "n", "trainjob": True}
+    with pytest.raises(SettingsError, match="trainjob is True; it must be false on this machine"):
+        find("shelf_detector").arguments(given)
+    find("shelf_detector").arguments({**given, "source": "s3://x"}, here=False)
 
 
 def test_a_space_and_a_parameter_that_disagree_are_refused(tmp_path):

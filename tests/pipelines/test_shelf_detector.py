@@ -16,18 +16,19 @@ SMOKE = PARAMS / "smoke.yaml"
 def finished(tmp_path_factory, drawn_photos) -> Finished:
     folder = tmp_path_factory.mktemp("run")
     (folder / "my photos").symlink_to(drawn_photos)
-    result = run(
-        folder, "shelf_detector", "--params", str(SMOKE), "--param", "source=my photos", "--param", "img=64"
-    )
+    given = ("--param", "source=my photos", "--param", "img=64", "--param", "pods=2")
+    result = run(folder, "shelf_detector", "--params", str(SMOKE), *given)
     assert result.process.returncode == 0, result.process.stderr
     return result
 
 
 def test_every_task_is_done_and_has_its_log(finished):
     tasks = finished.record["tasks"]
-    assert [task["name"].split("-")[0] for task in tasks] == [
+    assert [task["name"].rpartition("/")[2].split("-")[0] for task in tasks] == [
         "plan",
         "ingest",
+        "ingest",
+        "merge",
         "prepare",
         "train",
         "evaluate",
@@ -39,8 +40,10 @@ def test_every_task_is_done_and_has_its_log(finished):
 
 def test_progress_is_told_by_task_and_kfp_is_quiet(finished):
     lines = finished.process.stderr.splitlines()
-    assert "[2/6] ingest-shelves: started" in lines
-    assert any(line.startswith("[6/6] promote-model: done in ") for line in lines)
+    assert "[1/7] plan-shelves: started" in lines
+    for part in (0, 1):
+        assert any(line.endswith(f"iteration-{part}/ingest-shelves: started") for line in lines)
+    assert any(line.startswith("[8/8] promote-model: done in ") for line in lines)
     assert "executor_input" not in finished.process.stdout + finished.process.stderr
 
 
@@ -101,6 +104,6 @@ def test_a_wrong_folder_is_named_with_its_cause_and_log(tmp_path):
     assert result.process.returncode == 1
     error = result.process.stderr
     assert f"{tmp_path}/empty: empty; expected the folders" in error
-    assert str(result.out / "logs/ingest-shelves.log") in error
+    assert str(result.out / "logs/plan-shelves.log") in error
     assert "Traceback" not in error
-    assert "Traceback" in (result.out / "logs/ingest-shelves.log").read_text()
+    assert "Traceback" in (result.out / "logs/plan-shelves.log").read_text()

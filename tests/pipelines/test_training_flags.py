@@ -22,6 +22,7 @@ NO_SETTINGS = {
     "code_version",
     "gpus",
     "nodes",
+    "trainjob",
     "gpu_type",
     "node_selector",
     "tolerations",

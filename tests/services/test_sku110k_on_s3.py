@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from stocktake.dataset import DatasetIndex, fetch_photos, read_photo_bytes
+from stocktake.dataset import fetch_photos, read_photo_bytes
 from stocktake.shelf.sku110k import ingest
 from stocktake.storage import open_store, put_files
+from tests.sku110k_set import taken
 
 
 @pytest.fixture
@@ -42,16 +43,15 @@ def test_a_prefix_is_referenced_in_place(shelves, bucket, tmp_path):
     files = [path for path in shelves.rglob("*") if path.is_file()]
     put_files(open_store(source), [(path.relative_to(shelves).as_posix(), path) for path in files])
     before = list(open_store(f"s3://{bucket}").list())
-    report = ingest(source, tmp_path / "out", progress=False)
+    report, index = taken(ingest(source, tmp_path / "out", progress=False))
     assert list(open_store(f"s3://{bucket}").list()) == before
-    index = DatasetIndex.read(tmp_path / "out/index.parquet")
     assert (report.photos_kept, index.store) == (80, source)
     paths = fetch_photos(index, index.photos, tmp_path / "cache", progress=False)
     assert all(
         path.read_bytes() == (shelves / "images" / photo.name).read_bytes()
         for path, photo in zip(paths, index.photos, strict=True)
     )
-    again = ingest(source, tmp_path / "out", progress=False)
+    again, _ = taken(ingest(source, tmp_path / "out", progress=False))
     assert (again.examined, again.known) == (0, 80)
 
 
@@ -71,10 +71,10 @@ def test_an_archive_goes_to_a_store_that_is_killed_meanwhile(shelves, s3, bucket
 
     with ThreadPoolExecutor() as pool:
         outage = pool.submit(kill_and_restart)
-        report = ingest(str(path), tmp_path / "out", store=f"s3://{bucket}/store", workers=3, progress=False)
+        made = ingest(str(path), tmp_path / "out", store=f"s3://{bucket}/store", workers=3, progress=False)
     outage.result()
+    report, index = taken(made)
     assert (report.photos_kept, report.examined) == (80, 80)
-    index = DatasetIndex.read(tmp_path / "out/index.parquet")
     keys = [item.key for item in open_store(index.store).list()]
     assert sorted(keys) == sorted(photo.uri for photo in index.photos)
     for photo in index.photos:

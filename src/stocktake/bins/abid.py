@@ -7,10 +7,11 @@ from pathlib import Path
 
 from stocktake.archive import public_url
 from stocktake.bins.abid_merge import write_index
-from stocktake.bins.abid_parts import Manifest, forget_manifests, write_manifest
+from stocktake.bins.abid_parts import Manifest
 from stocktake.bins.abid_reading import Reading
 from stocktake.bins.abid_selection import Selection, check_selection, read_file_list
-from stocktake.bins.abid_source import Source, list_all, list_named, open_source, parse_shard
+from stocktake.bins.abid_source import Source, list_all, list_named, open_source
+from stocktake.ingest_shards import forget_manifests, parse_shard, write_manifest
 from stocktake.setting_checks import expect_whole
 from stocktake.settings import Settings, load_settings
 from stocktake.storage import Store, join_uri, open_store

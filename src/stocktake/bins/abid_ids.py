@@ -5,7 +5,6 @@ digits beside the plain numbers. So an id is never turned into a number to look 
 """
 
 import re
-import zlib
 from pathlib import PurePosixPath
 
 BUCKET_DIGITS = 2  # a bucket holds the ids that differ in these last digits only: up to 100 bins, about 6 MB
@@ -44,9 +43,3 @@ def bucket_of(bin_id: str) -> str:
 def bucket_order(bucket: str) -> tuple[int, int, str]:
     """Sort key of buckets, in line with `order`: '' holds the plain numbers below 100."""
     return order(bucket) if bucket else (1, -1, "")
-
-
-def shard_of(bucket: str, shards: int) -> int:
-    """Which of `shards` workers takes a bucket, 0-based; neighbouring buckets go to different ones."""
-    number = int(bucket) if _DIGITS.fullmatch(bucket) else zlib.crc32(bucket.encode())
-    return number % shards

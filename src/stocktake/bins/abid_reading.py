@@ -11,12 +11,13 @@ from typing import Any
 from tqdm import tqdm
 
 from stocktake.bins.abid_metadata import NoQuantityError, parse_metadata
-from stocktake.bins.abid_parts import FOLDER, Bin, Part, read_part, write_part
+from stocktake.bins.abid_parts import Bin, Part, read_part, write_part
 from stocktake.bins.abid_selection import Selection
 from stocktake.bins.abid_source import Entry, Listing
 from stocktake.bins.shards import ShardWriter, new_shard
 from stocktake.errors import BadRequest, DataError
 from stocktake.images import check_photo
+from stocktake.ingest_shards import FOLDER
 from stocktake.parallel import map_in_order
 from stocktake.storage import Store
 

@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from stocktake.bins.abid_ids import bucket_of, bucket_order, order, shard_of
+from stocktake.bins.abid_ids import bucket_of, bucket_order, order
 from stocktake.bins.abid_selection import FileList
 from stocktake.dataset import LICENCE_FILE
-from stocktake.errors import DataError, SettingsError
+from stocktake.errors import DataError
+from stocktake.ingest_shards import Shard
 from stocktake.parallel import map_in_order
 from stocktake.settings import Settings
 from stocktake.storage import ObjectInfo, Store, open_store
@@ -23,18 +24,6 @@ LAYOUT = f"expected the folders {PHOTOS} with <id>.jpg and {METADATA} with <id>.
 _PHOTO = re.compile(rf"{PHOTOS}/([^/.][^/]*)\.(?:jpe?g|png)", re.IGNORECASE)
 _METADATA = re.compile(rf"{METADATA}/([^/.][^/]*)\.json")
 _AWS_HOST = re.compile(r"(?P<bucket>[a-z0-9.-]+)\.s3(?P<region>[.-][a-z0-9-]+)?\.amazonaws\.com")
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """One of several workers that share the work, written K/N; `number` is 1-based."""
-
-    number: int = 1
-    count: int = 1
-
-    def has(self, bin_id: str) -> bool:
-        """Whether the bin is this worker's."""
-        return self.count == 1 or shard_of(bucket_of(bin_id), self.count) == self.number - 1
 
 
 @dataclass(slots=True)
@@ -81,20 +70,6 @@ class Source:
         if not self.store.exists(LICENCE_FILE):
             return None
         return self.store.get(LICENCE_FILE).decode("utf-8", "replace").partition("\n")[0].strip() or None
-
-
-def parse_shard(text: str | None) -> Shard:
-    """'2/8' as the second of eight.
-
-    Raises:
-        SettingsError: it is not of this form.
-    """
-    if text is None:
-        return Shard()
-    match = re.fullmatch(r"([0-9]+)/([0-9]+)", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise SettingsError(f"shard is {text!r}; it must be K/N with K in 1..N, such as 2/8")
-    return Shard(int(match[1]), int(match[2]))
 
 
 def open_source(source: str, settings: Settings) -> Source:
@@ -145,7 +120,7 @@ def list_all(source: Source, shard: Shard, progress: bool) -> Listing:
         known += match is not None
         if match is None:
             listing.other_files += found.key != LICENCE_FILE
-        elif shard.has(match[1]):
+        elif shard.has(bucket_of(match[1])):
             entry = listing.entries.setdefault(match[1], Entry(match[1]))
             if photo and entry.photo:
                 listing.repeated[entry.id] = f"{entry.photo} and {found.key}; the first is used"
@@ -161,7 +136,7 @@ def list_all(source: Source, shard: Shard, progress: bool) -> Listing:
 
 def list_named(source: Source, shard: Shard, wanted: FileList, workers: int) -> Listing:
     """The bins that a file list names, each asked for by itself; the source is not listed."""
-    mine: Iterable[str] = (bin_id for bin_id in wanted.counts if shard.has(bin_id))
+    mine: Iterable[str] = (bin_id for bin_id in wanted.counts if shard.has(bucket_of(bin_id)))
 
     def look_up(bin_id: str) -> Entry:
         entry = Entry(bin_id, listed=wanted.counts[bin_id])
@@ -174,7 +149,9 @@ def list_named(source: Source, shard: Shard, wanted: FileList, workers: int) -> 
         return entry
 
     entries = {entry.id: entry for entry in map_in_order(look_up, mine, workers)}
-    return Listing(entries, {bin_id: text for bin_id, text in wanted.repeated.items() if shard.has(bin_id)})
+    return Listing(
+        entries, {bin_id: text for bin_id, text in wanted.repeated.items() if shard.has(bucket_of(bin_id))}
+    )
 
 
 def _public_bucket(address: str, settings: Settings) -> Store:

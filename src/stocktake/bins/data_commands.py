@@ -1,10 +1,12 @@
 """The verbs of `stocktake bins` for data: ingest, merge, verify, prepare."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stocktake.bins import CLASSES
+from stocktake.ingest_verbs import add_merge, add_out_flag, add_shard_flag, say_ingested
 from stocktake.verbs import Options, add_verb, say_written
 
 GROUP = "bins"
@@ -13,7 +15,7 @@ LONGEST_LIST = 20  # names that verify prints
 
 def add_to_verbs(verbs: Any) -> None:
     """Add the verbs to the subparsers of `stocktake bins`."""
-    for add in (_add_ingest, _add_merge, _add_verify, _add_prepare):
+    for add in (_add_ingest, partial(add_merge, GROUP, merge=_merge), _add_verify, _add_prepare):
         add(verbs)
 
 
@@ -26,9 +28,7 @@ def _add_ingest(verbs: Any) -> None:
         help="folder, s3://bucket/prefix, or the https:// address of a public bucket, such as"
         " https://aft-vbi-pds.s3.amazonaws.com",
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for index.parquet, report.json, report.html"
-    )
+    add_out_flag(parser)
     parser.add_argument("--store", help="where copied photos go; STOCKTAKE_STORE if not given")
     parser.add_argument(
         "--copy",
@@ -37,7 +37,7 @@ def _add_ingest(verbs: Any) -> None:
     )
     add_selection_flags(parser)
     parser.add_argument("--workers", type=int, help="threads; one per core if not given")
-    parser.add_argument("--shard", metavar="K/N", help="only the K-th of N parts; then merge them")
+    add_shard_flag(parser)
     parser.add_argument("--name", help="of the data set; the source's own if not given")
     parser.add_argument("--licence", help="of the photos; if not given the source's licence.txt, or ABID's")
 
@@ -58,26 +58,13 @@ def _ingest(options: Options) -> None:
         options.name,
         options.licence,
     )
-    if options.shard:
-        print(f"{options.out}: shard {options.shard} is read; merge it with the others")
-    else:
-        say_written(options.out, "index.parquet", "report.html")
+    say_ingested(options)
 
 
-def _add_merge(verbs: Any) -> None:
-    text = "make one index of the shards that several machines have ingested"
-    parser = add_verb(GROUP, verbs, "merge", _merge, text, "runs/shard1 runs/shard2 --out runs/ingest")
-    parser.add_argument("folders", type=Path, nargs="+", metavar="folder", help="--out of the shards")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for index.parquet, report.json, report.html"
-    )
-
-
-def _merge(options: Options) -> None:
+def _merge(folders: list[Path], out_dir: Path) -> None:
     from stocktake.bins.abid_merge import merge
 
-    merge(options.folders, options.out)
-    say_written(options.out, "index.parquet", "report.html")
+    merge(folders, out_dir)
 
 
 def _add_verify(verbs: Any) -> None:
@@ -108,9 +95,7 @@ def _add_prepare(verbs: Any) -> None:
         GROUP, verbs, "prepare", _prepare, text, "runs/ingest/index.parquet --out runs/prepared"
     )
     parser.add_argument("index", type=Path, help="index.parquet of ingest")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for index.parquet, report.json, report.html"
-    )
+    add_out_flag(parser)
     add_classes_flag(parser)
     parser.add_argument("--seed", type=int, default=0, help="another seed, another split")
     parser.add_argument(

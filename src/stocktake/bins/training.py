@@ -22,7 +22,6 @@ from stocktake.monitoring.run_files import (
     and_then,
     judge_again,
     log_answers,
-    read_page,
     read_summary,
     rules_identity,
 )
@@ -51,10 +50,6 @@ class TrainResult:
     rules: str  # a line for each training rule; '' where nobody watched
     resumed_from: int  # epochs that an earlier process had done
     seconds: float
-
-    def rules_page(self) -> str:
-        """The report of the training rules as HTML."""
-        return read_page(self.run_dir)
 
 
 def train(

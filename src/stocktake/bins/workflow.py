@@ -28,6 +28,8 @@ from stocktake.monitoring.run_files import rules_identity
 from stocktake.settings import load_settings
 from stocktake.storage import open_store
 
+INDEXED = ".parquet"
+
 
 @dataclass(frozen=True, slots=True)
 class BinData:
@@ -88,13 +90,13 @@ def train_from(
     """
     asked, data = data, replace(data, source=_at_hand(data.source))
     _check(data, settings, error_rate)
-    data = replace(data, classes=_classes(data))
+    given = DatasetIndex.read(Path(data.source)) if data.source.endswith(INDEXED) else None
+    data = replace(data, classes=_classes(data, given))
     folder = Path(settings.project) / settings.name
     photos = replace(data, source=asked.source).identity
     claim(folder, {**photos, **settings.identity, **rules_identity(monitor)})
-    index_path = _prepared_index(data, folder)
-    index, model_dir = DatasetIndex.read(index_path), folder / "model"
-    inner = replace(settings, name="train")
+    index_path, index = _prepared_index(data, given, folder)
+    model_dir, inner = folder / "model", replace(settings, name="train")
     with tracking.start_run(settings.name, BinCounter.TASK, tags={"dataset": index.digest}):
         hooks = (on_epoch, monitor, on_done_epoch)
         trained, _ = train_counter(index_path, model_dir, inner, folder, error_rate, *hooks)
@@ -136,7 +138,7 @@ def _check(data: BinData, settings: BinTrainSettings, error_rate: float) -> None
     check_classes(data.classes or CLASSES)
     check_weights(settings.weights)
     check_machine(settings)
-    if not data.source.endswith(".parquet"):
+    if not data.source.endswith(INDEXED):
         return
     for name in ("file_list", "quota", "limit"):
         if (found := getattr(data, name)) is not None:
@@ -148,7 +150,7 @@ def _check(data: BinData, settings: BinTrainSettings, error_rate: float) -> None
 
 def _at_hand(source: str) -> str:
     """An index in a store as a file of the cache; any other source as it is."""
-    if "://" not in source or not source.endswith(".parquet"):
+    if "://" not in source or not source.endswith(INDEXED):
         return source
     place, _, name = source.rpartition("/")
     path = load_settings().cache / "indexes" / f"{sha256(source.encode()).hexdigest()}.parquet"
@@ -156,13 +158,10 @@ def _at_hand(source: str) -> str:
     return str(path)
 
 
-def _classes(data: BinData) -> Sequence[int]:
-    if not data.source.endswith(".parquet"):
+def _classes(data: BinData, given: DatasetIndex | None) -> Sequence[int]:
+    if given is None or not _is_prepared(given):
         return data.classes or CLASSES
-    index = DatasetIndex.read(Path(data.source))
-    if not _is_prepared(index):
-        return data.classes or CLASSES
-    known: list[int] = index.metadata["classes"]
+    known: list[int] = given.metadata["classes"]
     if data.classes is not None and sorted(data.classes) != sorted(known):
         raise SettingsError(
             f"classes is {list(data.classes)}, but {data.source} was prepared for {known}; leave it out, or"
@@ -175,10 +174,10 @@ def _is_prepared(index: DatasetIndex) -> bool:
     return {"made_from", "classes"} <= index.metadata.keys()  # what `prepare` notes
 
 
-def _prepared_index(data: BinData, folder: Path) -> Path:
-    """The prepared index of any kind of `data`; made where it is not there yet."""
+def _prepared_index(data: BinData, given: DatasetIndex | None, folder: Path) -> tuple[Path, DatasetIndex]:
+    """The prepared index of any kind of `data`, of which `given` is the one at hand; made where it is not."""
     raw = Path(data.source)
-    if not data.source.endswith(".parquet"):
+    if given is None:
         raw = ingest(
             data.source,
             folder / "ingest",
@@ -186,6 +185,7 @@ def _prepared_index(data: BinData, folder: Path) -> Path:
             quota=data.quota,
             limit=data.limit,
         )
-    elif _is_prepared(DatasetIndex.read(raw)):
-        return raw
-    return prepare(raw, folder / "prepared", data.classes or CLASSES)
+    elif _is_prepared(given):
+        return raw, given
+    path = prepare(raw, folder / "prepared", data.classes or CLASSES)
+    return path, DatasetIndex.read(path)

@@ -3,35 +3,28 @@
 from dataclasses import replace
 from pathlib import Path
 
-from stocktake import tracking
-from stocktake.bins.train_settings import BinTrainSettings
 from stocktake.cluster.api import Cluster, ClusterError
 from stocktake.cluster.connection import connect
 from stocktake.cluster.following import POLL_S
 from stocktake.cluster.images import cache_claim, train_image
 from stocktake.cluster.trainjob import NodePool, job_name, manifests
 from stocktake.cluster.trainjob_run import run_job
-from stocktake.node_training import Order, Trained, find_result, place_order
+from stocktake.node_training import Order, Trained, find_result, place_order, train_here
 
 
-def train_counter_on(pool: NodePool, index_path: Path, model_dir: Path, order: Order) -> Trained:
-    """Train the bin counter: here where the pool is one node, and otherwise as `train_on_nodes` does.
+def train_on(
+    pool: NodePool, index_path: Path, model_dir: Path, order: Order, trainjob: bool = False
+) -> Trained:
+    """Train in this pod where the pool is one node and no `trainjob` is asked for, else as `train_on_nodes`.
 
     Raises:
         SettingsError, DataError, StoreError, ModelError: as `train` does.
         ClusterError: as `run_job` does.
     """
-    if pool.nodes > 1:
-        shared = replace(pool, cache_claim=pool.cache_claim or cache_claim())
-        return train_on_nodes(shared, index_path, model_dir, order)
-    from stocktake.bins.workflow import train_counter
-    from stocktake.monitoring.monitor import TrainingMonitor
-
-    assert isinstance(order.settings, BinTrainSettings)
-    watch = TrainingMonitor(order.rules) if order.rules else None
-    with tracking.start_run("train", order.task, order.tags) as run_id:
-        result, digest = train_counter(index_path, model_dir, order.settings, monitor=watch)
-    return Trained(digest, run_id, result.metrics, result.rules, result.rules_page())
+    if pool.nodes == 1 and not trainjob:
+        return train_here(index_path, model_dir, order)
+    shared = replace(pool, cache_claim=pool.cache_claim or cache_claim())
+    return train_on_nodes(shared, index_path, model_dir, order)
 
 
 def train_on_nodes(

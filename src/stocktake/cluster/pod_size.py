@@ -11,7 +11,8 @@ class PodSize(NamedTuple):
     memory: str
 
 
-TRAINING = PodSize("8", "32Gi")
+BIN_TRAINING = PodSize("8", "32Gi")
+SHELF_TRAINING = PodSize("8", "48Gi")
 SEARCH = PodSize("8", "48Gi")
 FOLLOWING = PodSize("1", "4Gi")  # a TrainJob or an Experiment
 

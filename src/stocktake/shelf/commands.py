@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from stocktake import score_verbs
+from stocktake.ingest_verbs import add_merge, add_out_flag, add_shard_flag, say_ingested
 from stocktake.shelf import find_command, train_command
 from stocktake.shelf.sku110k_exclusions import EXCLUSIONS
 from stocktake.verbs import Options, add_verb, say_written
@@ -23,6 +24,7 @@ def add_to(groups: Any) -> None:
     for add in (
         _add_draw,
         _add_ingest,
+        partial(add_merge, "shelf", merge=_merge),
         _add_prepare,
         _add_train,
         _add_export,
@@ -69,9 +71,7 @@ def _add_ingest(verbs: Any) -> None:
     parser.add_argument(
         "source", help="folder, .tar or .tar.gz file, http(s) URL of one, or s3://bucket/prefix"
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, help="folder for index.parquet, report.json, report.html"
-    )
+    add_out_flag(parser)
     parser.add_argument("--store", help="where photos of an archive go; STOCKTAKE_STORE if not given")
     parser.add_argument(
         "--copy", action="store_true", help="copy the photos of a folder or prefix into the store too"
@@ -82,6 +82,7 @@ def _add_ingest(verbs: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--workers", type=int, help="threads; one per core if not given")
     parser.add_argument("--limit", type=int, help="at most this many photos per split")
+    add_shard_flag(parser)
 
 
 def _ingest(options: Options) -> None:
@@ -95,8 +96,15 @@ def _ingest(options: Options) -> None:
         options.exclude,
         options.workers,
         options.limit,
+        options.shard,
     )
-    say_written(options.out, "index.parquet", "report.html")
+    say_ingested(options)
+
+
+def _merge(folders: list[Path], out_dir: Path) -> None:
+    from stocktake.shelf.sku110k_merge import merge
+
+    merge(folders, out_dir)
 
 
 def _add_labelling(verbs: Any) -> None:

@@ -93,8 +93,7 @@ def evaluate(
     }
     precise, refused = open_others(detectors[OURS], detectors[OURS].card.precisions)
     constant, fitted_on = _fit_constant(index, split)
-    everyone = {**detectors, **{str(precision): detector for precision, detector in precise.items()}}
-    examiner = Examiner(index, everyone, constant, seed)
+    examiner = Examiner(index, detectors, precise, constant, seed)
     tilted = {photo.name for photo in photos[:tilt_photos]}
     examined = each_photo(
         lambda photo: examiner.examine(photo, photo.name in tilted), photos, workers, progress, "evaluate"
@@ -145,9 +144,7 @@ def _score(
     learnt: Recalibration | None,
 ) -> Scores:
     truth = [one.photo.boxes for one in examined]
-    trials = [
-        trial for trial in chain.from_iterable(one.trials for one in examined) if trial.method not in precise
-    ]
+    trials = list(chain.from_iterable(one.trials for one in examined))
     figures = {REFERENCE: _figures(examined, OURS), **{who: _figures(examined, who) for who in precise}}
     return Scores(
         detectors={

@@ -12,6 +12,7 @@ from stocktake.boxes import FloatArray
 from stocktake.dataset import DatasetIndex, Photo, read_photo_bytes
 from stocktake.images import DecodedPhoto, Pixels, ReducedPhoto
 from stocktake.photo_pass import decode_known, whole_pixels
+from stocktake.runner import Precision
 from stocktake.shelf.constant_detector import ConstantDetector
 from stocktake.shelf.detector import Proposals, ShelfDetector
 from stocktake.shelf.photo_voids import analyse_photo
@@ -80,10 +81,14 @@ class Examined:
 
 @dataclass(frozen=True, slots=True)
 class Examiner:
-    """Detectors by name, the one under evaluation as OURS, and the constant boxes they are compared with."""
+    """Detectors by name, the one under evaluation as OURS, and the constant boxes they are compared with.
+
+    `precise` has the one under evaluation in other precisions, by their names.
+    """
 
     index: DatasetIndex
     detectors: Mapping[str, ShelfDetector]
+    precise: Mapping[Precision, ShelfDetector]
     constant: ConstantDetector
     seed: int
 
@@ -96,7 +101,7 @@ class Examiner:
         data = read_photo_bytes(self.index, photo)
         sights = {
             who: Sight.of(detector, decode_known(photo, data, detector.decode))
-            for who, detector in self.detectors.items()
+            for who, detector in (*self.detectors.items(), *self.precise.items())
         }
         pixels = whole_pixels(photo, data)
         found = {who: sight.candidates() for who, sight in sights.items()}
@@ -105,11 +110,11 @@ class Examiner:
         trials = try_annotated(photo, pixels, finders, self.seed)
         truth = void_truth(photo)
         if truth is not None:
-            trials += [Trial(PIXELS, who, sight.voids(), truth) for who, sight in sights.items()]
+            trials += [Trial(PIXELS, who, sights[who].voids(), truth) for who in self.detectors]
             trials.append(Trial(PIXELS, SLIDING, sights[OURS].voids_by_sliding(pixels), truth))
             trials += [
-                Trial(ANY_CONFIDENCE, who, sight.voids_at_any_confidence(), truth)
-                for who, sight in sights.items()
+                Trial(ANY_CONFIDENCE, who, sights[who].voids_at_any_confidence(), truth)
+                for who in (OURS, *self.precise)
             ]
         if tilted:
             watch = partial(_watch, self.detectors[OURS])

@@ -9,10 +9,12 @@ from typing import Protocol
 
 from stocktake.archive import read_members
 from stocktake.errors import DataError
+from stocktake.ingest_shards import Shard
 from stocktake.storage import Store, open_store
 
 _PHOTO = re.compile(r"(?:^|/)images/([^/.][^/]*\.(?:jpe?g|png|webp))$", re.IGNORECASE)
 _ANNOTATIONS = re.compile(r"(?:^|/)annotations/((?:annotations|voids)_(?:train|val|test)\.csv)$")
+EMPTY = "empty; expected the folders images and annotations"
 _URLS = ("http://", "https://")
 
 Progress = Callable[[int, int | None], None]
@@ -60,7 +62,7 @@ class TreeSource:
         """Annotation files, then the rest in the order of their names."""
         objects = sorted(self.store.list(), key=lambda item: (not _match(_ANNOTATIONS, item.key), item.key))
         if not objects:
-            raise DataError(f"{self._description}: empty; expected the folders images and annotations")
+            raise DataError(f"{self._description}: {EMPTY}")
         done, total = 0, sum(item.size for item in objects)
         for item in objects:
             yield Member(item.key, item.size, item.version, partial(self.store.get, item.key))
@@ -69,33 +71,51 @@ class TreeSource:
 
 
 class ArchiveSource:
-    """A tar archive in a file or behind a URL, read once from front to end."""
+    """A tar archive in a file or behind a URL, read once from front to end; others' photos without bytes."""
 
     store = None
 
-    def __init__(self, source: str):
-        self._source = source
+    def __init__(self, source: str, shard: Shard):
+        self._source, self._shard = source, shard
 
     def members(self, on_progress: Progress) -> Iterator[Member]:
         """The files in the archive's order, each with its bytes."""
-        for path, data in read_members(self._source, _is_wanted, on_progress):
+        for path, data in read_members(self._source, self._is_wanted, on_progress):
             contents = data or b""
             yield Member(path, len(contents), None, partial(bytes, contents))
 
+    def _is_wanted(self, path: str) -> bool:
+        photo = _match(_PHOTO, path)
+        return self._shard.has(photo) if photo else _match(_ANNOTATIONS, path) is not None
 
-def open_source(source: str) -> Source:
-    """Find out what `source` is.
+
+def open_source(source: str, shard: Shard | None = None) -> Source:
+    """Find out what `source` is; a `shard` needs no bytes of others' photos.
 
     Raises:
         DataError: as `check_source` does.
     """
     check_source(source)
+    shard = shard or Shard()
     if source.startswith("s3://"):
         return TreeSource(open_store(source), source)
     if source.startswith(_URLS):
-        return ArchiveSource(source)
+        return ArchiveSource(source, shard)
     path = _local(source)
-    return TreeSource(open_store(str(path)), source) if path.is_dir() else ArchiveSource(str(path))
+    return TreeSource(open_store(str(path)), source) if path.is_dir() else ArchiveSource(str(path), shard)
+
+
+def check_answers(source: Source) -> None:
+    """Ask a source for its first file.
+
+    Raises:
+        StoreError: it can't be reached, or refuses.
+        DataError: it is empty, or not an archive.
+    """
+    if source.store is None:
+        next(source.members(lambda _done, _total: None), None)
+    elif next(iter(source.store.list()), None) is None:
+        raise DataError(f"{source.store.uri}: {EMPTY}")
 
 
 def check_source(source: str) -> None:
@@ -117,10 +137,6 @@ def check_source(source: str) -> None:
 
 def _local(source: str) -> Path:
     return Path(source.removeprefix("file://")).expanduser()
-
-
-def _is_wanted(path: str) -> bool:
-    return bool(_match(_PHOTO, path) or _match(_ANNOTATIONS, path))
 
 
 def _match(pattern: re.Pattern[str], path: str) -> str | None:

@@ -66,8 +66,7 @@ def train_from(
     _check(data, settings)
     identity = {"data": data, "exclude": exclude, "limit": limit, **settings.identity}
     claim(folder, {**identity, **rules_identity(monitor)})
-    index_path = _prepared_index(data, folder, exclude, limit)
-    index = DatasetIndex.read(index_path)
+    index_path, index = _prepared_index(data, folder, exclude, limit)
     with tracking.start_run(settings.name, tags={"dataset": index.digest}):
         inner = replace(settings, name="train")
         trained, _ = train_detector(index_path, folder / "model", inner, folder, monitor)
@@ -121,16 +120,17 @@ def _check(data: str, settings: TrainSettings) -> None:
     check_source(data)  # a file of any kind is one of its sources
 
 
-def _prepared_index(data: str, folder: Path, exclude: str, limit: int | None) -> Path:
-    """The prepared index of any kind of `data`; made where it is not there yet."""
-    raw = folder / "ingest" / INDEX_FILE
+def _prepared_index(data: str, folder: Path, exclude: str, limit: int | None) -> tuple[Path, DatasetIndex]:
+    """The prepared index of any kind of `data`, and where it is; made where it is not there yet."""
+    raw, path = folder / "ingest" / INDEX_FILE, folder / "prepared" / INDEX_FILE
     if data.endswith(".parquet"):
         raw = Path(data)
-        if "made_from" in DatasetIndex.read(raw).metadata:  # what `prepare` notes
-            return raw
+        given = DatasetIndex.read(raw)
+        if "made_from" in given.metadata:  # what `prepare` notes
+            return raw, given
     elif data.endswith(YAML_SUFFIXES):
         read_yolo_folder(Path(data)).write(raw)
     else:
         ingest(data, raw.parent, exclude=exclude, limit=limit)
-    prepare(raw, folder / "prepared")
-    return folder / "prepared" / INDEX_FILE
+    prepare(raw, path.parent)
+    return path, DatasetIndex.read(path)

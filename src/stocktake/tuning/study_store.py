@@ -8,8 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from stocktake.checkpoint_store import every, store_key
-from stocktake.errors import StoreError
+from stocktake.checkpoint_store import every, outages_are_warnings, store_key
 from stocktake.files import sha256_file
 from stocktake.settings import load_settings
 from stocktake.storage import join_uri, open_store
@@ -56,14 +55,14 @@ class StudyKeeper:
         """Put the study as it is at one moment; a store that fails costs a warning."""
         if not self.path.exists():
             return
-        try:
-            with TemporaryDirectory(prefix=".to-store-", dir=self.path.parent) as folder:
-                copy = Path(folder, self.path.name)
-                # SQLite's own way to copy: whole, even while another thread writes
-                with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(copy)) as target:
-                    source.backup(target)
-                if (digest := sha256_file(copy)) != self.stored:
-                    self.store.put(self.path.name, copy)
-                    self.stored = digest
-        except (StoreError, OSError, sqlite3.Error) as error:
-            log.warning("the newest trials are not in the store yet: %s", error)
+        with (
+            outages_are_warnings("the newest trials are", sqlite3.Error),
+            TemporaryDirectory(prefix=".to-store-", dir=self.path.parent) as folder,
+        ):
+            copy = Path(folder, self.path.name)
+            # SQLite's own way to copy: whole, even while another thread writes
+            with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(copy)) as target:
+                source.backup(target)
+            if (digest := sha256_file(copy)) != self.stored:
+                self.store.put(self.path.name, copy)
+                self.stored = digest

@@ -1,7 +1,8 @@
 import pytest
 
 from stocktake.bins.abid_groups import group_bins
-from stocktake.bins.abid_ids import after, bucket_of, bucket_order, id_of, order, shard_of
+from stocktake.bins.abid_ids import after, bucket_of, bucket_order, id_of, order
+from stocktake.ingest_shards import shard_of
 
 
 def test_ids_are_strings():

@@ -15,12 +15,11 @@ from stocktake.bins.training import train
 from stocktake.model_card import verify_sums
 from stocktake.node_training import Order, be_node, find_result, place_order
 from tests.ports import free_port
-from tests.tiny_counter import write_bins
+from tests.tiny_counter_training import write_index
 
 pytestmark = pytest.mark.long
 
 SETTINGS = BinTrainSettings(weights="none", img=32, epochs=2, batch_size=8, device="cpu", name="train")
-PHOTOS = [(1.0, 1), (4.0, 4), (1.2, 1), (3.8, 4), (2.5, 2), (2.3, 2), (1.1, 1), (4.1, 4), (2.4, 2), (0.9, 1)]
 
 
 class Lost(Exception):
@@ -50,8 +49,7 @@ def start_node(key: str, number: int, port: int, folder: Path) -> subprocess.Pop
 def trained(tmp_path_factory, empty_database):
     """A training that was lost in its second epoch and taken up by two nodes."""
     folder = tmp_path_factory.mktemp("nodes")
-    seen = {"train": PHOTOS, "val": [(1.0, 1), (2.5, 2), (4.0, 4)]}
-    index_path = write_bins(folder / "bins", seen, licence="drawn", classes=[1, 2, 4])
+    index_path = write_index(folder / "bins")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(empty_database, folder / 'mlflow.db')}")
         patch.setenv("STOCKTAKE_STORE", str(folder / "store"))

@@ -23,7 +23,9 @@ SPOT = {"key": "spot", "operator": "Exists", "effect": "NoSchedule", "toleration
 POOL = NodePool(nodes=4, gpus=8, cache_claim="photos", node_selector={"pool": "a100"}, tolerations=[SPOT])
 
 
-@pytest.fixture(scope="module", params=[NodePool(), POOL], ids=["one machine", "four"])
+@pytest.fixture(
+    scope="module", params=[NodePool(), NodePool(gpus=8), POOL], ids=["one", "eight GPUs", "four"]
+)
 def documents(request) -> list[dict]:
     return manifests("bin-counter-0123456789ab", "trainings/0123456789abcdef", IMAGE, request.param)
 
