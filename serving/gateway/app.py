@@ -8,6 +8,7 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI
 
 from serving.gateway.access import Access
+from serving.gateway.admission import Admission
 from serving.gateway.gateway import Gateway
 from serving.gateway.http_errors import add_error_handlers
 from serving.gateway.middleware import Observed
@@ -38,7 +39,7 @@ def create_app(gateway: Gateway, access: Access) -> FastAPI:
     app.state.gateway, app.state.access = gateway, access
     app.state.rates = Rates(gateway.settings.requests_per_minute)
     app.state.followers = Semaphore(events.MOST)
-    app.state.uploads = Semaphore(gateway.settings.uploads)
+    app.state.admission = Admission(gateway.settings.uploads, gateway.settings.max_bodies_bytes)
     app.state.drawing = CapacityLimiter(DRAWN_AT_ONCE)
     add_error_handlers(app)
     app.add_middleware(Observed)

@@ -19,11 +19,11 @@ from serving.gateway.gateway import Gateway
 from serving.gateway.intake import About, describe, digest_of, examine, find_earlier
 from serving.gateway.records.tables import Job, Photo, Priority, State, Task, now
 from serving.gateway.remote import check_url, fetch_photo
+from serving.gateway.settings import FETCHED_AT_ONCE
 from serving.gateway.submission import media_type, parse, read_json
 from stocktake.errors import BadRequest
 
 MAX_URLS = 100  # of one job
-FETCHED_AT_ONCE = 8
 EACH = tuple(name for name in About.model_fields if name != "task")  # what may differ from photo to photo
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 

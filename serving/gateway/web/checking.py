@@ -6,7 +6,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from serving.gateway.dependencies import UPLOAD, GatewayOf
+from serving.gateway.dependencies import GatewayOf, upload
 from serving.gateway.fields import Name, clean_file_name
 from serving.gateway.gateway import Gateway
 from serving.gateway.records.bays import find_mismatches
@@ -29,7 +29,7 @@ def first_page(request: Request, gateway: GatewayOf, who: Reader) -> Response:
     return render(request, "check.html", refused=[], **latest(gateway, who))
 
 
-@router.post("/check", dependencies=[UPLOAD])
+@router.post("/check", dependencies=[upload(Submitter)])
 async def check(request: Request, gateway: GatewayOf, who: Submitter) -> Response:
     """Take photos from the form, and show what was found on them."""
     upload = await take_form(request, gateway, who)

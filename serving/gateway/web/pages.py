@@ -69,6 +69,11 @@ class Visitor:
     session: str
     csrf: str
 
+    @property
+    def name(self) -> str:
+        """Of the token."""
+        return self.user.name
+
 
 def mount_static(app: FastAPI) -> None:
     """Serve style, scripts and icon."""
