@@ -214,6 +214,13 @@ def test_feedback_on_a_void(visitor):
     assert visitor.http.post(f"{path}/feedback", data={"verdict": "void", "void": "0"}).status_code == 403
 
 
+def test_a_form_is_one_request(start_gateway):
+    visitor = Visitor(start_gateway(requests_per_minute=3))  # who has looked at a page once
+    for _ in range(2):
+        assert visitor.post("/alerts/none", state="closed").status_code == 404
+    assert visitor.post("/alerts/none", state="closed").status_code == 429
+
+
 def test_an_alert_is_taken_on_put_off_and_dismissed(visitor):
     for minute in range(2):
         photo = shelf_photo(frozenset({(4, 3), (minute, 1)}))
