@@ -12,9 +12,9 @@ from prometheus_client import (
 )
 
 from serving.gateway.drift import CameraDrift
+from serving.gateway.metrics import BUCKETS_S
 
 MOST_DRIFTS = 500
-BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class WorkerMetrics:
