@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import httpx
 import pytest
+from sqlalchemy import event
 
 from serving.gateway.access import Role
 from serving.gateway.records.tables import Job, Photo, State, Task
@@ -285,6 +286,43 @@ def test_a_job_that_is_not_over_is_looked_at_again(gateway, visitor):
     for path in (f"/jobs/{job.id}", f"/photos/{job.photos[0].id}"):
         assert '<noscript><meta http-equiv="refresh"' in visitor.page(path)
     assert "0 of 1 photo is answered" in text_of(visitor.page(f"/jobs/{job.id}"))
+
+
+def test_a_job_of_many_photos_comes_page_by_page(gateway, visitor):
+    job = add_job(gateway, State.DONE, name="0.png", store="many")
+    about = {"job_id": job.id, "task": Task.SHELVES, "sha256": "0" * 64, "size": 1, "format": "png"}
+    with gateway.gateway.records.write() as session:
+        session.add_all(
+            Photo(**about, width=8, height=8, place=place, state=State.DONE) for place in range(1, 130)
+        )
+    seen, path = [], f"/jobs/{job.id}"
+    for words in ("Photos 1 to 60 of 130", "Photos 61 to 120 of 130", "Photos 121 to 130 of 130"):
+        page = visitor.page(path)
+        assert words in text_of(page)
+        shown = re.findall(r'data-photo="(\w+)"', page)
+        assert 0 < len(shown) <= 60
+        seen += shown
+        following = re.search(r'rel="next" href="([^"]+)"', page)
+        path = html.unescape(following[1]) if following else ""
+    assert path == ""
+    assert len(set(seen)) == len(seen) == 130
+    assert 'rel="prev"' in page
+    visitor.page(f"/jobs/{job.id}?begin=-1", 400)
+    limited = Visitor(gateway, token=gateway.token("elsewhere", Role.VIEWER, ["Elsewhere"]))
+    limited.page(f"/jobs/{job.id}", 404)
+
+
+def test_the_alerts_page_reads_no_availability(gateway, visitor):
+    asked = []
+
+    def hear(_connection, _cursor, statement, *_):
+        asked.append(statement)
+
+    event.listen(gateway.gateway.records.engine, "before_cursor_execute", hear)
+    visitor.page("/alerts")
+    event.remove(gateway.gateway.records.engine, "before_cursor_execute", hear)
+    assert asked
+    assert not [statement for statement in asked if "osa" in statement]
 
 
 def test_dead_photos_are_an_administrators(gateway, visitor):

@@ -80,7 +80,7 @@ async def retry(gateway: Gateway, user: User, job_id: str) -> JobView:
         Unavailable: there is no queue, or it takes nothing.
     """
     queue = queue_of(gateway)
-    await show_job(gateway, user, job_id)
+    await check_job(gateway, user, job_id)
 
     def revive() -> list[Photo]:
         with gateway.records.write() as session:
@@ -118,6 +118,17 @@ async def submit(gateway: Gateway, queue: Queue, job: Job) -> Job:
     job = await keep(gateway, job, {})
     await enqueue(queue, job, [photo for photo in job.photos if photo.state == State.QUEUED])
     return job
+
+
+async def check_job(gateway: Gateway, user: User, job_id: str) -> None:
+    """Raise NotFound where there is no job that a user may see; its photos are not read."""
+
+    def find() -> None:
+        with gateway.records.read() as session:
+            if history.find_job(session, job_id, user.stores) is None:
+                raise NotFound("there is no such job")
+
+    await to_thread.run_sync(find)
 
 
 async def show_job(gateway: Gateway, user: User, job_id: str) -> JobView:

@@ -14,7 +14,8 @@ from serving.gateway.errors import NotFound
 from serving.gateway.fields import Blank, Name
 from serving.gateway.gateway import Gateway
 from serving.gateway.records.feedback import of_photo
-from serving.gateway.records.history import PhotoFilter, find_photo, find_photos, find_places
+from serving.gateway.records.history import PhotoFilter, find_photo, find_photos
+from serving.gateway.records.places import find_bay_names, find_stores
 from serving.gateway.records.tables import Feedback, Photo, State, Task
 from serving.gateway.routes.feedback import FeedbackBody, keep
 from serving.gateway.submission import parse
@@ -97,12 +98,13 @@ def history_page(
     )
     with gateway.records.read() as session:
         page = find_photos(session, wanted, asked.cursor, PAGE)
-        places = find_places(session, who.user.stores)
+        stores, bays = find_stores(session, who.user.stores), find_bay_names(session, who.user.stores)
     return render(
         request,
         "history.html",
         page=page,
-        places=places,
+        stores=stores,
+        bays=bays,
         asked=asked,
         csv_query=_api_query(wanted),
         states=words.STATES,
