@@ -215,6 +215,61 @@ def test_feedback_on_a_void(visitor):
     assert visitor.http.post(f"{path}/feedback", data={"verdict": "void", "void": "0"}).status_code == 403
 
 
+def test_a_place_that_was_missed(gateway, visitor):
+    path = visitor.checked(shelf_photo(frozenset({(6, 6)})), store="Missed")
+    sides = {"left": "12.5", "right": "25", "top": "50", "bottom": "75"}
+    kept = visitor.post(f"{path}/missed", **sides)
+    assert (kept.status_code, kept.headers["location"]) == (303, f"{path}#missed")
+    with gateway.client("viewer") as client:
+        (said,) = client.get(f"/api{path}/feedback").json()["items"]
+        width, height = (client.get(f"/api{path}").json()[name] for name in ("width", "height"))
+    assert (said["verdict"], said["by"]) == ("missed", "operator")
+    assert said["box"] == [width / 8, height / 2, width / 4, 3 * height / 4]
+    page = visitor.page(path)
+    assert "12 to 25 % from the left, 50 to 75 % from the top. Marked by operator" in text_of(page)
+    seen = Visitor(gateway, "viewer").page(path)
+    assert "Marked by operator" in text_of(seen)
+    assert "<form" not in seen.partition('id="missed"')[2].partition("</section>")[0]
+    back = re.search(r'action="([^"]+/take-back)"', page)[1]
+    assert Visitor(gateway, "viewer").post(back).status_code == 403
+    other = visitor.checked(shelf_photo(frozenset({(6, 5)})))
+    assert visitor.post(back.replace(path, other)).status_code == 404
+    assert visitor.post(back).headers["location"] == f"{path}#missed"
+    assert "Marked by" not in visitor.page(path)
+    assert visitor.post(back).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"left": "30"}, "right has to be more than left"),
+        ({"top": "80"}, "bottom more than top"),
+        ({"right": "101"}, "right: Input should be less than or equal to 100"),
+        ({"bottom": "nan"}, "bottom: Input should be a finite number"),
+        ({"left": ""}, "left: Input should be a valid number"),
+        ({"left": "24.9"}, "px within the photo"),
+        ({"more": "1"}, "more: Extra inputs"),
+    ],
+)
+def test_a_place_that_is_none(visitor, shelf, changed, words):
+    sides = {"left": "12.5", "right": "25", "top": "50", "bottom": "75", **changed}
+    answer = visitor.post(f"{shelf}/missed", **sides)
+    assert answer.status_code == 400
+    assert words.lower() in text_of(answer.text).lower()
+    assert "Marked by" not in visitor.page(shelf)
+
+
+def test_who_may_mark_a_place(gateway, visitor, shelf):
+    sides = {"left": "1", "right": "9", "top": "1", "bottom": "9"}
+    assert visitor.http.post(f"{shelf}/missed", data=sides).status_code == 403
+    assert Visitor(gateway, "viewer").post(f"{shelf}/missed", **sides).status_code == 403
+    limited = Visitor(gateway, token=gateway.token("abroad", Role.OPERATOR, ["Abroad"]))
+    assert limited.post(f"{shelf}/missed", **sides).status_code == 404
+    counted = visitor.checked(grey_photo(100), task="bins")
+    assert visitor.post(f"{counted}/missed", **sides).status_code == 400
+    assert "Found by people" not in visitor.page(counted)
+
+
 def test_a_form_is_one_request(start_gateway):
     visitor = Visitor(start_gateway(requests_per_minute=3))  # who has looked at a page once
     for _ in range(2):
