@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from serving.gateway.access import User
 from serving.gateway.answering import photo_key
-from serving.gateway.bodies import read_form
+from serving.gateway.bodies import MAX_URLS_JSON, read_form
 from serving.gateway.errors import UnsupportedMedia
 from serving.gateway.fields import Blank, Name, clean_file_name
 from serving.gateway.gateway import Gateway
@@ -82,7 +82,7 @@ async def read_job(request: Request, gateway: Gateway, user: User, key: str | No
         digest = digest_of(order, abouts, [photo.sha256 for photo in found])
         earlier = await find_earlier(gateway, user.name, key, digest)
     elif kind == "application/json":
-        order = by_urls = await read_json(request, OrderByUrls)
+        order = by_urls = await read_json(request, OrderByUrls, MAX_URLS_JSON)
         abouts = _checked([by_urls.about(photo) for photo in by_urls.photos], order, gateway, user)
         urls = [check_url(photo.url, gateway.settings.photo_hosts, "url") for photo in by_urls.photos]
         digest = digest_of(order, abouts, [str(url) for url in urls])

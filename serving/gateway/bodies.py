@@ -16,7 +16,8 @@ from stocktake.errors import BadRequest
 PAUSE_S = 30.0  # without a byte, or behind the slowest rate
 SLOWEST = 8 << 10  # bytes in a second
 MAX_FIELD = 16 << 10  # bytes of a field that is no file
-MAX_JSON = 1 << 20
+MAX_JSON = 64 << 10
+MAX_URLS_JSON = 1 << 20  # of a job by URLs, which has a place among the uploads
 MAX_FIELDS = 64  # that describe a photo, or all of them
 
 

@@ -7,15 +7,18 @@ from contextlib import closing, contextmanager
 
 import httpx
 import pytest
+from fastapi import Request
 
 from serving.gateway import bodies
 from serving.gateway.access import Role
+from serving.gateway.admission import bytes_of
 from serving.gateway.settings import load_gateway_settings
 from stocktake.errors import SettingsError
 from tests.gateway_thread import GatewayThread, grey_photo
 
 PHOTO = 100_000  # bytes that one may have
 PNG = {"Content-Type": "image/png"}
+JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 
 
@@ -88,7 +91,7 @@ def test_no_token_has_all_the_places(start_gateway):
     [
         (PNG, PHOTO, 4),
         (FORM, 10 * PHOTO, 2),  # two photos of it are in memory
-        ({"Content-Type": "application/json"}, 1000, 4),  # the photo is fetched
+        (JSON, 1000, 4),  # the photo is fetched
     ],
     ids=["body", "form", "url"],
 )
@@ -101,6 +104,27 @@ def test_bytes_are_bounded_before_they_are_read(start_gateway, headers, size, fi
         assert status == 429
         assert "retry-after: 1" in head
     assert send(gateway, tokens[-1]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "by_url", "most"),
+    [
+        (PNG | {"Content-Length": "1000"}, 1, 1000),
+        (PNG, 1, 2 * PHOTO),  # it does not say how much will come
+        (FORM | {"Content-Length": str(50 * PHOTO)}, 4, 2 * PHOTO),
+        (JSON | {"Content-Length": "1000"}, 4, 4 * PHOTO),
+    ],
+)
+def test_what_a_request_may_hold(headers, by_url, most):
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    request = Request({"type": "http", "headers": raw})
+    assert bytes_of(request, load_gateway_settings(max_photo_bytes=PHOTO), by_url) == most
+
+
+def test_json_without_a_place_is_small(start_gateway):
+    with start_gateway().client() as client:
+        answer = client.patch(f"/api/alerts/{'0' * 32}", content=b" " * 70_000 + b"{}", headers=JSON)
+    assert answer.status_code == 413
 
 
 def test_small_photos_take_what_they_announce(start_gateway):
