@@ -23,8 +23,10 @@ MODELS = {  # task: model dir, variable of the Procfile, what makes one
 
 
 def absent() -> dict[str, str]:
-    """What this machine lacks, and what that means."""
-    if shutil.which("redis-server") or os.environ.get(f"{GATEWAY}REDIS"):
+    """What is not started here, and what that means."""
+    if os.environ.get(f"{GATEWAY}REDIS"):
+        return {"redis": f"not started, since {GATEWAY}REDIS names another one"}
+    if shutil.which("redis-server"):
         return {}
     why = "there is no redis-server; `make services` installs one"
     return {"redis": f"{why}. Without it photos are answered at once, and jobs of many are refused"}
