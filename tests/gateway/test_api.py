@@ -236,7 +236,7 @@ def test_a_webhook_is_shown_without_its_secrets(gateway):
 def test_pictures_wait_for_their_turn_before_their_photo_is_read(gateway, shelf, monkeypatch):
     store, turns = gateway.gateway.store, Barrier(PICTURES_AT_ONCE)
     held, most = [], []
-    get, encode = type(store).get, pictures.encode_jpeg
+    get, draw = type(store).get, pictures.draw
 
     def counted_get(self, *asked):
         held.append(threading.get_ident())
@@ -245,12 +245,12 @@ def test_pictures_wait_for_their_turn_before_their_photo_is_read(gateway, shelf,
             turns.wait(5)
         return get(self, *asked)
 
-    def counted_encode(pixels):
+    def counted_draw(*asked, **how):
         held.pop()
-        return encode(pixels)
+        return draw(*asked, **how)
 
     monkeypatch.setattr(type(store), "get", counted_get)
-    monkeypatch.setattr(pictures, "encode_jpeg", counted_encode)
+    monkeypatch.setattr(pictures, "draw", counted_draw)
     with gateway.client("viewer") as client, ThreadPoolExecutor(3 * PICTURES_AT_ONCE) as pool:
         paths = [f"{shelf['links']['image']}?width={16 + number}" for number in range(3 * PICTURES_AT_ONCE)]
         assert {answer.status_code for answer in pool.map(client.get, paths)} == {200}
