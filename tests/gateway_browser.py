@@ -37,6 +37,7 @@ class Watched:
         self.page.get_by_label("Your token").fill(token)
         self.page.get_by_role("button", name="Sign in").click()
         self.page.get_by_role("heading", level=1, name="Check shelves and bins").wait_for()
+        self.page.wait_for_load_state()  # a click before its scripts run sends the form without them
         return self.page
 
     def close(self) -> None:

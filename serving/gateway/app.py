@@ -8,6 +8,7 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI
 
 from serving.gateway.access import Access
+from serving.gateway.admission import Admission
 from serving.gateway.gateway import Gateway
 from serving.gateway.http_errors import add_error_handlers
 from serving.gateway.middleware import Observed
@@ -29,7 +30,8 @@ from serving.gateway.web.routes import add_pages
 
 GRACE_S = 30  # that requests have to end after SIGTERM
 KEEP_ALIVE_S = 75  # for cameras that send a photo every minute
-DRAWN_AT_ONCE = 2  # pictures; each takes a core
+PICTURES_AT_ONCE = 8  # whose photos are read from the store and held
+DRAWN_AT_ONCE = 2  # of them; each takes a core
 
 
 def create_app(gateway: Gateway, access: Access) -> FastAPI:
@@ -38,7 +40,8 @@ def create_app(gateway: Gateway, access: Access) -> FastAPI:
     app.state.gateway, app.state.access = gateway, access
     app.state.rates = Rates(gateway.settings.requests_per_minute)
     app.state.followers = Semaphore(events.MOST)
-    app.state.uploads = Semaphore(gateway.settings.uploads)
+    app.state.admission = Admission(gateway.settings.uploads, gateway.settings.max_bodies_bytes)
+    app.state.pictures = CapacityLimiter(PICTURES_AT_ONCE)
     app.state.drawing = CapacityLimiter(DRAWN_AT_ONCE)
     add_error_handlers(app)
     app.add_middleware(Observed)

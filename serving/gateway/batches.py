@@ -12,18 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from serving.gateway.access import User
 from serving.gateway.answering import photo_key
-from serving.gateway.bodies import read_form
+from serving.gateway.bodies import MAX_URLS_JSON, read_form
 from serving.gateway.errors import UnsupportedMedia
 from serving.gateway.fields import Blank, Name, clean_file_name
 from serving.gateway.gateway import Gateway
 from serving.gateway.intake import About, describe, digest_of, examine, find_earlier
 from serving.gateway.records.tables import Job, Photo, Priority, State, Task, now
 from serving.gateway.remote import check_url, fetch_photo
+from serving.gateway.settings import FETCHED_AT_ONCE
 from serving.gateway.submission import media_type, parse, read_json
 from stocktake.errors import BadRequest
 
 MAX_URLS = 100  # of one job
-FETCHED_AT_ONCE = 8
 EACH = tuple(name for name in About.model_fields if name != "task")  # what may differ from photo to photo
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 
@@ -82,7 +82,7 @@ async def read_job(request: Request, gateway: Gateway, user: User, key: str | No
         digest = digest_of(order, abouts, [photo.sha256 for photo in found])
         earlier = await find_earlier(gateway, user.name, key, digest)
     elif kind == "application/json":
-        order = by_urls = await read_json(request, OrderByUrls)
+        order = by_urls = await read_json(request, OrderByUrls, MAX_URLS_JSON)
         abouts = _checked([by_urls.about(photo) for photo in by_urls.photos], order, gateway, user)
         urls = [check_url(photo.url, gateway.settings.photo_hosts, "url") for photo in by_urls.photos]
         digest = digest_of(order, abouts, [str(url) for url in urls])

@@ -13,9 +13,11 @@ from starlette.requests import ClientDisconnect
 from serving.gateway.errors import BodyTooLarge, ClientGone, SlowBody, UnsupportedMedia
 from stocktake.errors import BadRequest
 
-PAUSE_S = 30.0  # without a byte
+PAUSE_S = 30.0  # without a byte, or behind the slowest rate
+SLOWEST = 8 << 10  # bytes in a second
 MAX_FIELD = 16 << 10  # bytes of a field that is no file
-MAX_JSON = 1 << 20
+MAX_JSON = 64 << 10
+MAX_URLS_JSON = 1 << 20  # of a job by URLs, which has a place among the uploads
 MAX_FIELDS = 64  # that describe a photo, or all of them
 
 
@@ -159,17 +161,23 @@ def _check_length(request: Request, limit: int) -> None:
 
 
 async def _stream(request: Request) -> AsyncIterator[bytes]:
-    blocks = request.stream()
+    """The blocks of a body; what the gateway does between two of them is not the client's time."""
+    blocks, clock = request.stream(), asyncio.get_running_loop().time
+    waited_s, size = 0.0, 0
     while True:
+        began = clock()
         try:
-            async with asyncio.timeout(PAUSE_S):
+            async with asyncio.timeout(min(PAUSE_S, PAUSE_S + size / SLOWEST - waited_s)):
                 block = await anext(blocks, None)
         except TimeoutError:
-            raise SlowBody(f"nothing came for {PAUSE_S:.0f} s; send the body faster") from None
+            raise SlowBody(
+                f"nothing came for {PAUSE_S:.0f} s, or less than {SLOWEST:,} bytes a second; send it faster"
+            ) from None
         except ClientDisconnect:
             raise ClientGone("the client closed its connection while it sent the body") from None
         if block is None:
             return
+        waited_s, size = waited_s + clock() - began, size + len(block)
         yield block
 
 

@@ -1,13 +1,13 @@
 """What routes ask for: the gateway, and who asks."""
 
-from asyncio import Semaphore
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
 from serving.gateway.access import Access, Role, User, check_csrf
-from serving.gateway.errors import Overloaded, Unauthorized
+from serving.gateway.admission import Admission, bytes_of
+from serving.gateway.errors import Unauthorized
 from serving.gateway.gateway import Gateway
 from serving.gateway.rates import Rates
 
@@ -55,17 +55,21 @@ def require(role: Role) -> Any:
     return Depends(user_of)
 
 
-async def _reading(request: Request) -> AsyncIterator[None]:
-    """A place among the requests whose photos are read, which bounds the memory that they take."""
-    uploads: Semaphore = request.app.state.uploads
-    if uploads.locked():
-        raise Overloaded("too many photos come in at once; send this one again", 1)
-    async with uploads:
-        yield
-
-
 GatewayOf = Annotated[Gateway, Depends(_gateway)]
 Viewer = Annotated[User, require(Role.VIEWER)]
 Operator = Annotated[User, require(Role.OPERATOR)]
 Admin = Annotated[User, require(Role.ADMIN)]
-UPLOAD = Depends(_reading)
+
+
+def upload(who: Any, by_url: int = 1) -> Any:
+    """A dependency on a place for the photos of a request until its answer is made.
+
+    `who`: the annotation of who sends it, with a `name`; `by_url`: photos that are fetched at a time.
+    """
+
+    async def place(request: Request, gateway: GatewayOf, sender: who) -> AsyncIterator[None]:
+        admission: Admission = request.app.state.admission
+        with admission.place(sender.name, bytes_of(request, gateway.settings, by_url)):
+            yield
+
+    return Depends(place, scope="function")

@@ -79,8 +79,8 @@ class Predictors:
 
         Read anew each time: another model may have taken the place of one.
         """
-        found = {task: await self._reference(task) for task in Task}
-        return {task: reference for task, reference in found.items() if reference}
+        found = await asyncio.gather(*map(self._reference, Task))
+        return {task: reference for task, reference in zip(Task, found, strict=True) if reference}
 
     async def _reference(self, task: Task) -> dict[str, Histogram]:
         url, model = self._places[task]

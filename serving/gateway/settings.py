@@ -4,12 +4,14 @@ import base64
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import SettingsError as SettingsSourceError
 
 from stocktake.errors import SettingsError
 from stocktake.photo_header import MAX_BYTES
+
+FETCHED_AT_ONCE = 4  # photos of one job by their URLs
 
 Hosts = Annotated[frozenset[str], NoDecode]  # "a.example.com,b.example.com"
 
@@ -38,7 +40,8 @@ class GatewaySettings(BaseSettings):
     max_photos: int = Field(500, ge=1, le=10_000)  # of one job
     max_waiting: int = Field(10_000, ge=1)  # photos in the queue
     requests_per_minute: int = Field(600, ge=1)  # of one token
-    uploads: int = Field(32, ge=1)  # requests with photos that are read at a time
+    uploads: int = Field(32, ge=1)  # requests with photos that are read at a time; half of it for one token
+    max_bodies_bytes: int = Field(256 << 20, ge=1, validate_default=True)  # of photos in all these requests
     attempts: int = Field(5, ge=1, le=100)  # until a photo is given up
     photos_in_flight: int = Field(16, ge=1, le=64)  # of one worker
     retry_s: float = Field(2.0, gt=0)  # before the second attempt; three times as much before each next one
@@ -69,6 +72,14 @@ class GatewaySettings(BaseSettings):
                     "write whsec_ and 24 to 64 random bytes in base64, as openssl rand -base64 32 does"
                 )
         return secret
+
+    @field_validator("max_bodies_bytes")
+    @classmethod
+    def _has_room_for_a_job(cls, max_bytes: int, info: ValidationInfo) -> int:
+        needed = FETCHED_AT_ONCE * info.data.get("max_photo_bytes", 0)
+        if max_bytes < needed:
+            raise ValueError(f"give {needed} or more: {FETCHED_AT_ONCE} times MAX_PHOTO_BYTES")
+        return max_bytes
 
     drift_every_s: float = Field(3600.0, ge=1)  # between two looks for drift
     retrain_cameras: int = Field(3, ge=1)  # that have drifted far before training is started

@@ -52,13 +52,13 @@ def explain(error: Any, where: str = "") -> str:
     return f"{place}: {said}" if place else said
 
 
-async def read_json(request: Request, model: type[Model]) -> Model:
-    """The JSON body of a request.
+async def read_json(request: Request, model: type[Model], limit: int = MAX_JSON) -> Model:
+    """The JSON body of a request, of up to `limit` bytes.
 
     Raises:
         BadRequest: it is not JSON, or not of this model.
     """
-    body = await read_body(request, MAX_JSON)
+    body = await read_body(request, limit)
     try:
         return parse(model, _object(json.loads(body)))
     except (ValueError, RecursionError):

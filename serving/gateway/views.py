@@ -2,6 +2,7 @@
 
 from typing import Any, Self
 
+import httpx
 from pydantic import BaseModel, ConfigDict
 
 from serving.gateway.fields import UtcTime
@@ -80,7 +81,7 @@ class JobOverview(View):
     state: State
     created_at: UtcTime
     finished_at: UtcTime | None
-    webhook: str | None
+    webhook: str | None  # its host: the rest of the URL may be a secret
     photo_count: dict[State, int]
     links: dict[str, str]
 
@@ -91,8 +92,8 @@ class JobOverview(View):
         here = f"{JOBS}/{job.id}"
         return cls(
             id=job.id, task=job.task, priority=job.priority, state=summary.state, created_at=job.created_at,
-            finished_at=job.finished_at, webhook=job.webhook, photo_count=summary.counts,
-            links={"self": here, "events": f"{here}/events"}, **more,
+            finished_at=job.finished_at, webhook=job.webhook and httpx.URL(job.webhook).host,
+            photo_count=summary.counts, links={"self": here, "events": f"{here}/events"}, **more,
         )  # fmt: skip
 
 

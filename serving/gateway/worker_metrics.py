@@ -12,10 +12,10 @@ from prometheus_client import (
 )
 
 from serving.gateway.drift import CameraDrift
+from serving.gateway.metrics import BUCKETS_S
 from serving.gateway.records.tables import Task
 
 MOST_DRIFTS = 500
-BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class WorkerMetrics:

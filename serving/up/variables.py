@@ -23,8 +23,10 @@ MODELS = {  # task: model dir, variable of the Procfile, what makes one
 
 
 def absent() -> dict[str, str]:
-    """What this machine lacks, and what that means."""
-    if shutil.which("redis-server") or os.environ.get(f"{GATEWAY}REDIS"):
+    """What is not started here, and what that means."""
+    if os.environ.get(f"{GATEWAY}REDIS"):
+        return {"redis": f"not started, since {GATEWAY}REDIS names another one"}
+    if shutil.which("redis-server"):
         return {}
     why = "there is no redis-server; `make services` installs one"
     return {"redis": f"{why}. Without it photos are answered at once, and jobs of many are refused"}
@@ -84,9 +86,10 @@ def variables(args: argparse.Namespace, data: Path, left_out: Container[str]) ->
         password = secrets.token_hex(32)
         found[f"{GATEWAY}REDIS"] = f"redis://:{password}@127.0.0.1:{redis}/0"
         write(data / "redis.conf", _redis_conf(data, redis, password))
-    write(data / "predictor.token", found[f"{GATEWAY}PREDICTOR_TOKEN"])
-    set_already = {name: value for name, value in os.environ.items() if name.startswith(GATEWAY)}
-    return {**os.environ, **found, **set_already}
+    set_already = {name: value for name, value in os.environ.items() if name.startswith(GATEWAY) and value}
+    environment = {**os.environ, **found, **set_already}
+    write(data / "predictor.token", environment[f"{GATEWAY}PREDICTOR_TOKEN"])
+    return environment
 
 
 def write(path: Path, text: str) -> None:

@@ -4,14 +4,21 @@ import base64
 import csv
 import io
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from threading import Barrier, BrokenBarrierError
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
+from serving.gateway import pictures
 from serving.gateway.access import Role
+from serving.gateway.app import PICTURES_AT_ONCE
+from serving.gateway.records.tables import Job, Photo, State, Task, now
 from tests.gateway_thread import grey_photo, shelf_photo
 
 PNG = {"Content-Type": "image/png"}
@@ -208,6 +215,46 @@ def test_health_and_metrics(gateway, shelf):
     assert 'stocktake_gateway_requests_total{code="200",method="POST",route="/api/photos"}' in text
     assert 'stocktake_gateway_photos{state="queued"} 0.0' in text
     assert "Main Street" not in text
+
+
+def test_a_webhook_is_shown_without_its_secrets(gateway):
+    about = {"task": Task.SHELVES, "sha256": "0" * 64, "size": 1, "width": 8, "height": 8, "format": "png"}
+    photo = Photo(**about, state=State.FAILED, answered_at=now())
+    url = "https://hooks.example/done/path-secret?token=query-secret"
+    job = Job(owner="cam", task=Task.SHELVES, webhook=url, photos=[photo], finished_at=now())
+    with gateway.gateway.records.write() as session:
+        session.add(job)
+    for role in ("viewer", "admin"):
+        with gateway.client(role) as client:
+            assert client.get(f"/api/jobs/{job.id}").json()["webhook"] == "hooks.example"
+            for path in ("/api/jobs", f"/api/jobs/{job.id}", f"/api/jobs/{job.id}/events"):
+                said = client.get(path).text
+                assert job.id in said
+                assert "secret" not in said
+
+
+def test_pictures_wait_for_their_turn_before_their_photo_is_read(gateway, shelf, monkeypatch):
+    store, turns = gateway.gateway.store, Barrier(PICTURES_AT_ONCE)
+    held, most = [], []
+    get, draw = type(store).get, pictures.draw
+
+    def counted_get(self, *asked):
+        held.append(threading.get_ident())
+        most.append(len(held))
+        with suppress(BrokenBarrierError):  # until as many as may are here, or a moment has gone
+            turns.wait(5)
+        return get(self, *asked)
+
+    def counted_draw(*asked, **how):
+        held.pop()
+        return draw(*asked, **how)
+
+    monkeypatch.setattr(type(store), "get", counted_get)
+    monkeypatch.setattr(pictures, "draw", counted_draw)
+    with gateway.client("viewer") as client, ThreadPoolExecutor(3 * PICTURES_AT_ONCE) as pool:
+        paths = [f"{shelf['links']['image']}?width={16 + number}" for number in range(3 * PICTURES_AT_ONCE)]
+        assert {answer.status_code for answer in pool.map(client.get, paths)} == {200}
+    assert max(most) <= PICTURES_AT_ONCE
 
 
 def test_jobs_need_a_queue(client):

@@ -18,7 +18,9 @@ import psutil
 import pytest
 from PIL import Image
 
+from serving.up.__main__ import _parser
 from serving.up.__main__ import main as up
+from serving.up.variables import GATEWAY, absent, variables
 from tests import tiny_counter
 from tests.programs import need
 from tests.tiny_model import draw_photo, write_model_dir
@@ -123,6 +125,25 @@ def test_a_port_that_is_taken_is_named(tmp_path, models):
         port = taken.getsockname()[1]
         with pytest.raises(SystemExit, match=f"--port {port}: Address already in use"):
             up(["--data", str(tmp_path / "up"), "--port", str(port), *models])
+
+
+def test_a_token_of_the_predictor_that_is_set_is_the_one_it_asks_for(tmp_path, models, monkeypatch):
+    args = _parser().parse_args(["--port=0", "--mlflow-port=0", *models])
+    name = f"{GATEWAY}PREDICTOR_TOKEN"
+    for given in ("mine", ""):  # none where it is empty: the gateway takes no such variable for one
+        monkeypatch.setenv(name, given)
+        environment = variables(args, tmp_path, ("redis", "mlflow"))
+        asked_for = (tmp_path / "predictor.token").read_text()
+        assert asked_for == environment[name]
+        assert asked_for == given if given else len(asked_for) == 64
+
+
+def test_a_redis_that_is_set_is_not_started_once_more(tmp_path, models, monkeypatch):
+    monkeypatch.setenv(f"{GATEWAY}REDIS", "redis://elsewhere:6379/0")
+    assert list(absent()) == ["redis"]
+    args = _parser().parse_args(["--port=0", "--mlflow-port=0", *models])
+    assert variables(args, tmp_path, absent())[f"{GATEWAY}REDIS"] == "redis://elsewhere:6379/0"
+    assert not (tmp_path / "redis.conf").exists()
 
 
 def test_two_do_not_share_a_folder(tmp_path, models):

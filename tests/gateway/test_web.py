@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import httpx
 import pytest
+from sqlalchemy import event
 
 from serving.gateway.access import Role
 from serving.gateway.records.tables import Job, Photo, State, Task
@@ -214,6 +215,68 @@ def test_feedback_on_a_void(visitor):
     assert visitor.http.post(f"{path}/feedback", data={"verdict": "void", "void": "0"}).status_code == 403
 
 
+def test_a_place_that_was_missed(gateway, visitor):
+    path = visitor.checked(shelf_photo(frozenset({(6, 6)})), store="Missed")
+    sides = {"left": "12.5", "right": "25", "top": "50", "bottom": "75"}
+    kept = visitor.post(f"{path}/missed", **sides)
+    assert (kept.status_code, kept.headers["location"]) == (303, f"{path}#missed")
+    with gateway.client("viewer") as client:
+        (said,) = client.get(f"/api{path}/feedback").json()["items"]
+        width, height = (client.get(f"/api{path}").json()[name] for name in ("width", "height"))
+    assert (said["verdict"], said["by"]) == ("missed", "operator")
+    assert said["box"] == [width / 8, height / 2, width / 4, 3 * height / 4]
+    page = visitor.page(path)
+    assert "12 to 25 % from the left, 50 to 75 % from the top. Marked by operator" in text_of(page)
+    seen = Visitor(gateway, "viewer").page(path)
+    assert "Marked by operator" in text_of(seen)
+    assert "<form" not in seen.partition('id="missed"')[2].partition("</section>")[0]
+    back = re.search(r'action="([^"]+/take-back)"', page)[1]
+    assert Visitor(gateway, "viewer").post(back).status_code == 403
+    other = visitor.checked(shelf_photo(frozenset({(6, 5)})))
+    assert visitor.post(back.replace(path, other)).status_code == 404
+    assert visitor.post(back).headers["location"] == f"{path}#missed"
+    assert "Marked by" not in visitor.page(path)
+    assert visitor.post(back).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"left": "30"}, "right has to be more than left"),
+        ({"top": "80"}, "bottom more than top"),
+        ({"right": "101"}, "right: Input should be less than or equal to 100"),
+        ({"bottom": "nan"}, "bottom: Input should be a finite number"),
+        ({"left": ""}, "left: Input should be a valid number"),
+        ({"left": "24.9"}, "px within the photo"),
+        ({"more": "1"}, "more: Extra inputs"),
+    ],
+)
+def test_a_place_that_is_none(visitor, shelf, changed, words):
+    sides = {"left": "12.5", "right": "25", "top": "50", "bottom": "75", **changed}
+    answer = visitor.post(f"{shelf}/missed", **sides)
+    assert answer.status_code == 400
+    assert words.lower() in text_of(answer.text).lower()
+    assert "Marked by" not in visitor.page(shelf)
+
+
+def test_who_may_mark_a_place(gateway, visitor, shelf):
+    sides = {"left": "1", "right": "9", "top": "1", "bottom": "9"}
+    assert visitor.http.post(f"{shelf}/missed", data=sides).status_code == 403
+    assert Visitor(gateway, "viewer").post(f"{shelf}/missed", **sides).status_code == 403
+    limited = Visitor(gateway, token=gateway.token("abroad", Role.OPERATOR, ["Abroad"]))
+    assert limited.post(f"{shelf}/missed", **sides).status_code == 404
+    counted = visitor.checked(grey_photo(100), task="bins")
+    assert visitor.post(f"{counted}/missed", **sides).status_code == 400
+    assert "Found by people" not in visitor.page(counted)
+
+
+def test_a_form_is_one_request(start_gateway):
+    visitor = Visitor(start_gateway(requests_per_minute=3))  # who has looked at a page once
+    for _ in range(2):
+        assert visitor.post("/alerts/none", state="closed").status_code == 404
+    assert visitor.post("/alerts/none", state="closed").status_code == 429
+
+
 def test_an_alert_is_taken_on_put_off_and_dismissed(visitor):
     for minute in range(2):
         photo = shelf_photo(frozenset({(4, 3), (minute, 1)}))
@@ -278,6 +341,43 @@ def test_a_job_that_is_not_over_is_looked_at_again(gateway, visitor):
     for path in (f"/jobs/{job.id}", f"/photos/{job.photos[0].id}"):
         assert '<noscript><meta http-equiv="refresh"' in visitor.page(path)
     assert "0 of 1 photo is answered" in text_of(visitor.page(f"/jobs/{job.id}"))
+
+
+def test_a_job_of_many_photos_comes_page_by_page(gateway, visitor):
+    job = add_job(gateway, State.DONE, name="0.png", store="many")
+    about = {"job_id": job.id, "task": Task.SHELVES, "sha256": "0" * 64, "size": 1, "format": "png"}
+    with gateway.gateway.records.write() as session:
+        session.add_all(
+            Photo(**about, width=8, height=8, place=place, state=State.DONE) for place in range(1, 130)
+        )
+    seen, path = [], f"/jobs/{job.id}"
+    for words in ("Photos 1 to 60 of 130", "Photos 61 to 120 of 130", "Photos 121 to 130 of 130"):
+        page = visitor.page(path)
+        assert words in text_of(page)
+        shown = re.findall(r'data-photo="(\w+)"', page)
+        assert 0 < len(shown) <= 60
+        seen += shown
+        following = re.search(r'rel="next" href="([^"]+)"', page)
+        path = html.unescape(following[1]) if following else ""
+    assert path == ""
+    assert len(set(seen)) == len(seen) == 130
+    assert 'rel="prev"' in page
+    visitor.page(f"/jobs/{job.id}?begin=-1", 400)
+    limited = Visitor(gateway, token=gateway.token("elsewhere", Role.VIEWER, ["Elsewhere"]))
+    limited.page(f"/jobs/{job.id}", 404)
+
+
+def test_the_alerts_page_reads_no_availability(gateway, visitor):
+    asked = []
+
+    def hear(_connection, _cursor, statement, *_):
+        asked.append(statement)
+
+    event.listen(gateway.gateway.records.engine, "before_cursor_execute", hear)
+    visitor.page("/alerts")
+    event.remove(gateway.gateway.records.engine, "before_cursor_execute", hear)
+    assert asked
+    assert not [statement for statement in asked if "osa" in statement]
 
 
 def test_dead_photos_are_an_administrators(gateway, visitor):

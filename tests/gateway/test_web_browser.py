@@ -87,6 +87,68 @@ def test_without_script(watch, gateway):
     expect(page.get_by_text("The record says 2, the photo shows 2")).to_be_visible()
 
 
+@pytest.mark.parametrize("touch", [False, True], ids=["mouse", "finger"])
+def test_a_missed_place_is_drawn_on_the_photo(watch, gateway, touch):
+    path = Visitor(gateway).checked(shelf_photo(frozenset({(3, 5 + touch)})))
+    page = watch(has_touch=touch).sign_in(gateway.tokens["operator"])
+    page.goto(path)
+    page.get_by_text("Mark an empty place that was missed").click()
+    page.get_by_role("button", name="Draw it on the photo").click()
+    photo = page.locator(".stage").bounding_box()
+    x, y = (
+        (lambda share: photo["x"] + share * photo["width"]),
+        lambda share: photo["y"] + share * photo["height"],
+    )
+    if touch:
+        hand = page.context.new_cdp_session(page)
+        for kind, place in (
+            ("Start", (0.25, 0.75)),
+            ("Move", (0.4, 0.6)),
+            ("Move", (0.5, 0.5)),
+            ("End", None),
+        ):
+            points = [{"x": x(place[0]), "y": y(place[1])}] if place else []
+            hand.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+    else:
+        page.mouse.move(x(0.5), y(0.5))
+        page.mouse.down()
+        page.mouse.move(x(0.3), y(0.7))
+        page.mouse.move(x(0.25), y(0.75))
+        page.mouse.up()
+    expect(page.get_by_role("button", name="Keep this place")).to_be_focused()
+    sides = {"Left side": 25, "Right side": 50, "Upper side": 50, "Lower side": 75}
+    for label, share in sides.items():
+        assert float(page.get_by_label(label).input_value()) == pytest.approx(share, abs=1)
+    drawn = page.locator(".draft").bounding_box()
+    assert drawn["width"] == pytest.approx(photo["width"] / 4, abs=6)
+    assert overflow(page) == 0
+    page.keyboard.press("Enter")
+    expect(page.get_by_text(re.compile("Marked by operator"))).to_be_visible()
+    expect(page.locator(".missed rect")).to_be_visible()
+    page.get_by_role("button", name="Take back").click()
+    expect(page.get_by_text(re.compile("Marked by operator"))).to_have_count(0)
+
+
+def test_a_missed_place_by_keyboard_and_without_script(watch, gateway):
+    path = Visitor(gateway).checked(shelf_photo(frozenset({(3, 4)})))
+    for script in (True, False):
+        page = watch(java_script_enabled=script).sign_in(gateway.tokens["operator"])
+        page.goto(path)
+        page.get_by_text("Mark an empty place that was missed").focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("button", name="Draw it on the photo")).to_have_count(int(script))
+        page.get_by_label("Left side").focus()
+        for share in ("10", "20.5", "30", "40"):
+            page.keyboard.type(share)
+            page.keyboard.press("Tab")
+        if script:
+            expect(page.locator(".draft")).to_be_visible()
+        page.keyboard.press("Enter")
+        said = page.get_by_text("10 to 20 % from the left, 30 to 40 % from the top", exact=False)
+        expect(said).to_have_count(1)  # the second time on the same place is the same word
+        expect(said).to_be_visible()
+
+
 def test_what_is_refused_is_said_beside_the_file(watch, gateway):
     watched = watch()
     page = watched.sign_in(gateway.tokens["operator"])
@@ -124,6 +186,7 @@ def paths(gateway):
     visitor.checked(shelf_photo(frozenset({(7, 6)})), store="Main Street", bay="8")
     counted = visitor.checked(grey_photo(150), task="bins", store="dc", expected_quantity="1")
     job = re.search(r"/jobs/\w+", visitor.page(shelf))[0]
+    visitor.post(f"{shelf}/missed", left="10", right="20", top="30", bottom="40")
     places = (
         "/",
         "/alerts",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, joinedload
 
 from serving.gateway.records.cursors import is_row_id, read_cursor, row_id, write_cursor
@@ -149,9 +149,17 @@ def find_job(session: Session, job_id: str, stores: frozenset[str] | None = None
     job = session.get(Job, job_id) if is_row_id(job_id) else None
     if job is None:
         return None
-    if stores is not None and any(photo.store not in stores for photo in job.photos):
-        return None
+    if stores is not None:
+        hidden = exists().where(Photo.job_id == job_id, Photo.store.not_in(stores))
+        if session.scalar(select(hidden)):
+            return None
     return JobSummary(job, count_states(session, [job_id]).get(job_id, {}))
+
+
+def find_job_photos(session: Session, job_id: str, begin: int, limit: int = LIMIT) -> Sequence[Photo]:
+    """Photos of a job in their order, without the first `begin` ones."""
+    query = select(Photo).where(Photo.job_id == job_id).order_by(Photo.place)
+    return session.scalars(query.offset(begin).limit(limit)).all()
 
 
 def find_photo(session: Session, photo_id: str, stores: frozenset[str] | None = None) -> Photo | None:
@@ -160,16 +168,6 @@ def find_photo(session: Session, photo_id: str, stores: frozenset[str] | None = 
         return None
     photo = session.get(Photo, photo_id, options=[joinedload(Photo.job)])
     return None if photo is None or (stores is not None and photo.store not in stores) else photo
-
-
-def find_places(session: Session, stores: frozenset[str] | None = None) -> list[tuple[str, str]]:
-    """Store and bay of all photos of shelves that say both, by name."""
-    query = select(Photo.store, Photo.bay).where(
-        Photo.task == Task.SHELVES, Photo.store != "", Photo.bay != ""
-    )
-    if stores is not None:
-        query = query.where(Photo.store.in_(stores))
-    return [(store, bay) for store, bay in session.execute(query.distinct().order_by(Photo.store, Photo.bay))]
 
 
 def _cursor(at: datetime, last_id: str) -> str:

@@ -11,7 +11,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from serving.gateway.dependencies import GatewayOf, Viewer
 from serving.gateway.errors import Overloaded, Unavailable
 from serving.gateway.events import END, Event, follow, is_over, read_event_id
-from serving.gateway.routes.jobs import show_job
+from serving.gateway.routes.jobs import check_job
 from serving.gateway.routes.results import Id
 
 router = APIRouter(tags=["jobs"])
@@ -36,7 +36,7 @@ async def job_events(
 
     Who comes back with `Last-Event-ID` gets what followed.
     """
-    await show_job(gateway, user, job_id)
+    await check_job(gateway, user, job_id)
     if last_event_id == END:
         if await to_thread.run_sync(is_over, gateway.records, job_id):
             return Response(status_code=204)

@@ -1,5 +1,6 @@
 """Whether the gateway lives, and can work. Open to everybody: probes and Prometheus have no tokens."""
 
+import asyncio
 import math
 
 from anyio import to_thread
@@ -31,8 +32,8 @@ async def ready(gateway: GatewayOf, response: Response) -> dict[str, bool | None
     """
     parts: dict[str, bool | None] = {**await to_thread.run_sync(_look, gateway)}
     is_ready = all(parts.values())
-    for task in Task:
-        parts[task.value] = await gateway.predictors.is_ready(task)
+    answering = await asyncio.gather(*map(gateway.predictors.is_ready, Task))
+    parts |= dict(zip((task.value for task in Task), answering, strict=True))
     parts["queue"] = gateway.queue.problem is None if gateway.queue else None
     response.status_code = 200 if is_ready else 503
     return {"ready": is_ready, **parts}

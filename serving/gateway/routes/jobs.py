@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serving.gateway.access import User
 from serving.gateway.batches import read_job
-from serving.gateway.dependencies import UPLOAD, Admin, GatewayOf, Operator, Viewer
+from serving.gateway.dependencies import Admin, GatewayOf, Operator, Viewer, upload
 from serving.gateway.errors import NotFound, Unavailable
 from serving.gateway.gateway import Gateway
 from serving.gateway.intake import enqueue, keep
@@ -16,6 +16,7 @@ from serving.gateway.queue import Queue
 from serving.gateway.records import history, photos
 from serving.gateway.records.tables import Job, Photo, State
 from serving.gateway.routes.results import Id
+from serving.gateway.settings import FETCHED_AT_ONCE
 from serving.gateway.submission import IdempotencyKey
 from serving.gateway.views import JobList, JobOverview, JobView, PhotoSummary
 
@@ -31,7 +32,7 @@ class Page(BaseModel):
     limit: Annotated[int, Field(ge=1, le=history.MAX_LIMIT)] = history.LIMIT
 
 
-@router.post("/api/jobs", status_code=202, dependencies=[UPLOAD])
+@router.post("/api/jobs", status_code=202, dependencies=[upload(Operator, FETCHED_AT_ONCE)])
 async def submit_job(
     request: Request, gateway: GatewayOf, user: Operator, idempotency_key: IdempotencyKey = None
 ) -> JobView:
@@ -79,7 +80,7 @@ async def retry(gateway: Gateway, user: User, job_id: str) -> JobView:
         Unavailable: there is no queue, or it takes nothing.
     """
     queue = queue_of(gateway)
-    await show_job(gateway, user, job_id)
+    await check_job(gateway, user, job_id)
 
     def revive() -> list[Photo]:
         with gateway.records.write() as session:
@@ -117,6 +118,17 @@ async def submit(gateway: Gateway, queue: Queue, job: Job) -> Job:
     job = await keep(gateway, job, {})
     await enqueue(queue, job, [photo for photo in job.photos if photo.state == State.QUEUED])
     return job
+
+
+async def check_job(gateway: Gateway, user: User, job_id: str) -> None:
+    """Raise NotFound where there is no job that a user may see; its photos are not read."""
+
+    def find() -> None:
+        with gateway.records.read() as session:
+            if history.find_job(session, job_id, user.stores) is None:
+                raise NotFound("there is no such job")
+
+    await to_thread.run_sync(find)
 
 
 async def show_job(gateway: Gateway, user: User, job_id: str) -> JobView:

@@ -4,7 +4,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
 from serving.gateway.access import User
-from serving.gateway.dependencies import UPLOAD, GatewayOf, Operator
+from serving.gateway.dependencies import GatewayOf, Operator, upload
 from serving.gateway.gateway import Gateway
 from serving.gateway.intake import About, answer_at_once, describe, digest_of, examine, find_earlier
 from serving.gateway.records.tables import Job, Photo, State
@@ -14,7 +14,7 @@ from serving.gateway.views import PhotoView
 router = APIRouter(tags=["photos"])
 
 
-@router.post("/api/photos", dependencies=[UPLOAD])
+@router.post("/api/photos", dependencies=[upload(Operator)])
 async def submit_photo(
     request: Request,
     response: Response,

@@ -182,11 +182,9 @@ async def _picture(
     }
     if etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    data = await to_thread.run_sync(gateway.store.get, photo_key(photo.sha256))
-    content = await to_thread.run_sync(draw, data, limiter=_limiter(request))
+    in_hand: CapacityLimiter = request.app.state.pictures
+    drawing: CapacityLimiter = request.app.state.drawing
+    async with in_hand:  # before the file is in memory
+        data = await to_thread.run_sync(gateway.store.get, photo_key(photo.sha256))
+        content = await to_thread.run_sync(draw, data, limiter=drawing)
     return Response(content, media_type=f"image/{format_}", headers=headers)
-
-
-def _limiter(request: Request) -> CapacityLimiter:
-    limiter: CapacityLimiter = request.app.state.drawing
-    return limiter

@@ -15,6 +15,7 @@ from serving.gateway.fields import Name
 from serving.gateway.records.alerts import TOLD, AlertFilter, find_alerts
 from serving.gateway.records.bays import find_bays
 from serving.gateway.records.history import PhotoFilter, find_photos
+from serving.gateway.records.places import find_stores
 from serving.gateway.records.tables import Task, now
 from serving.gateway.submission import parse
 from serving.gateway.web import chart, words
@@ -67,12 +68,11 @@ def alerts_page(
     )
     with gateway.records.read() as session:
         page = find_alerts(session, wanted, asked.cursor or None, PAGE)
-        bays = find_bays(session, now(), stores=who.user.stores, limit=500).items
+        stores = find_stores(session, who.user.stores)
     query = asked.model_dump(exclude_defaults=True, exclude={"cursor"})
     place = urlencode({name: value for name, value in query.items() if name in ("store", "bay")})
     context: dict[str, Any] = {"asked": asked, "query": query, "csv_query": place}
-    context["stores"] = sorted({bay.store for bay in bays if bay.store})
-    return render(request, "alerts.html", page=page, **context)
+    return render(request, "alerts.html", page=page, stores=stores, **context)
 
 
 @router.post("/alerts/{alert_id}")

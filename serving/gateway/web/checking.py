@@ -6,11 +6,12 @@ from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from serving.gateway.dependencies import UPLOAD, GatewayOf
+from serving.gateway.dependencies import GatewayOf, upload
 from serving.gateway.fields import Name, clean_file_name
 from serving.gateway.gateway import Gateway
 from serving.gateway.records.bays import find_mismatches
-from serving.gateway.records.history import PhotoFilter, find_photos, find_places
+from serving.gateway.records.history import PhotoFilter, find_photos
+from serving.gateway.records.places import find_bay_names, find_stores
 from serving.gateway.records.tables import Task
 from serving.gateway.web.pages import Visitor, is_page, render
 from serving.gateway.web.session import Reader, Submitter
@@ -29,7 +30,7 @@ def first_page(request: Request, gateway: GatewayOf, who: Reader) -> Response:
     return render(request, "check.html", refused=[], **latest(gateway, who))
 
 
-@router.post("/check", dependencies=[UPLOAD])
+@router.post("/check", dependencies=[upload(Submitter)])
 async def check(request: Request, gateway: GatewayOf, who: Submitter) -> Response:
     """Take photos from the form, and show what was found on them."""
     upload = await take_form(request, gateway, who)
@@ -70,11 +71,11 @@ def latest(gateway: Gateway, who: Visitor, task: Task | None = None) -> dict[str
     stores = who.user.stores
     with gateway.records.read() as session:
         page = find_photos(session, PhotoFilter(task=task, stores=stores), limit=LATEST)
-        places = find_places(session, stores)
+        known = {"stores": find_stores(session, stores), "bays": find_bay_names(session, stores)}
     proposed = sorted(stores)[:1] if stores else [photo.store for photo in page.items[:1]]
     return {
         "page": page,
-        "places": places,
+        "known": known,
         "store": "".join(proposed),
         "batch": BATCH if gateway.queue else 1,
         "max_mb": gateway.settings.max_photo_bytes >> 20,

@@ -7,12 +7,13 @@ from fastapi.responses import RedirectResponse
 
 from serving.gateway.dependencies import GatewayOf
 from serving.gateway.errors import NotFound
-from serving.gateway.records.history import find_first_photos, find_job, find_jobs
+from serving.gateway.records.history import find_first_photos, find_job, find_job_photos, find_jobs
 from serving.gateway.routes.jobs import retry
 from serving.gateway.web.pages import render
 from serving.gateway.web.session import AdminFields, Reader
 
 PAGE = 30
+PHOTOS = 60  # of a job on a page
 
 router = APIRouter(include_in_schema=False)
 
@@ -32,14 +33,20 @@ def jobs_page(
 
 
 @router.get("/jobs/{job_id}")
-def job_page(request: Request, gateway: GatewayOf, who: Reader, job_id: str) -> Response:
-    """One job and its photos, as they are answered."""
+def job_page(
+    request: Request,
+    gateway: GatewayOf,
+    who: Reader,
+    job_id: str,
+    begin: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+) -> Response:
+    """One job and its photos, as they are answered; `begin`: how many come before this page."""
     with gateway.records.read() as session:
         summary = find_job(session, job_id, who.user.stores)
         if summary is None:
             raise NotFound("there is no such job, or it has photos of a store that you may not see")
-        photos = list(summary.job.photos)
-    return render(request, "job.html", summary=summary, photos=photos)
+        photos = find_job_photos(session, job_id, begin, PHOTOS)
+    return render(request, "job.html", summary=summary, photos=photos, begin=begin, step=PHOTOS)
 
 
 @router.post("/jobs/{job_id}/retry")

@@ -10,16 +10,17 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict
 
 from serving.gateway.dependencies import GatewayOf
-from serving.gateway.errors import NotFound
 from serving.gateway.fields import Blank, Name
 from serving.gateway.gateway import Gateway
 from serving.gateway.records.feedback import of_photo
-from serving.gateway.records.history import PhotoFilter, find_photo, find_photos, find_places
-from serving.gateway.records.tables import Feedback, Photo, State, Task
+from serving.gateway.records.history import PhotoFilter, find_photos
+from serving.gateway.records.places import find_bay_names, find_stores
+from serving.gateway.records.tables import Feedback, State, Task
 from serving.gateway.routes.feedback import FeedbackBody, keep
 from serving.gateway.submission import parse
 from serving.gateway.web import words
-from serving.gateway.web.pages import Visitor, render
+from serving.gateway.web.marking import load, marks_of
+from serving.gateway.web.pages import render
 from serving.gateway.web.session import Fields, Reader
 from stocktake.errors import BadRequest
 
@@ -60,6 +61,7 @@ def photo_page(request: Request, gateway: GatewayOf, who: Reader, photo_id: str)
         found=found,
         outline=words.outline(photo.products or ()),
         products=len(photo.products or ()),
+        marks=marks_of(photo, feedback, len(found)),
         verdicts={one.void: one.verdict for one in feedback},
         counted=next((one for one in feedback if one.verdict == "count"), None),
     )
@@ -97,28 +99,18 @@ def history_page(
     )
     with gateway.records.read() as session:
         page = find_photos(session, wanted, asked.cursor, PAGE)
-        places = find_places(session, who.user.stores)
+        stores, bays = find_stores(session, who.user.stores), find_bay_names(session, who.user.stores)
     return render(
         request,
         "history.html",
         page=page,
-        places=places,
+        stores=stores,
+        bays=bays,
         asked=asked,
         csv_query=_api_query(wanted),
         states=words.STATES,
         bin_verdicts=words.VERDICTS,
     )
-
-
-def load(gateway: Gateway, who: Visitor, photo_id: str, with_products: bool = False) -> Photo:
-    """A photo that the visitor may see; raises NotFound."""
-    with gateway.records.read() as session:
-        photo = find_photo(session, photo_id, who.user.stores)
-        if photo is None:
-            raise NotFound("there is no such photo, or it is of a store that you may not see")
-        if with_products:
-            _ = photo.products  # is not read otherwise
-    return photo
 
 
 def _feedback(gateway: Gateway, photo_id: str) -> Sequence[Feedback]:

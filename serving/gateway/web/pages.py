@@ -69,6 +69,11 @@ class Visitor:
     session: str
     csrf: str
 
+    @property
+    def name(self) -> str:
+        """Of the token."""
+        return self.user.name
+
 
 def mount_static(app: FastAPI) -> None:
     """Serve style, scripts and icon."""
@@ -76,7 +81,7 @@ def mount_static(app: FastAPI) -> None:
 
 
 def render(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
-    """A page; who is signed in is known from `session.visitor`."""
+    """A page; who is signed in is known from `session.signed_in`."""
     visitor = getattr(request.state, "visitor", None)
     here = request.url.path
     page = (

@@ -21,19 +21,24 @@ YEAR_S = 365 * 24 * 3600
 router = APIRouter(include_in_schema=False)
 
 
-def visitor(role: Role) -> Callable[[Request], Awaitable[Visitor]]:
+async def signed_in(request: Request) -> Visitor:
+    """Who looks at a page; a request is counted once, however many ask for this."""
+    access: Access = request.app.state.access
+    rates: Rates = request.app.state.rates
+    session = request.cookies.get(SESSION_COOKIE)
+    if session is None:
+        raise Unauthorized("sign in first")
+    user = access.by_session(session)
+    found = request.state.visitor = Visitor(user, session, csrf_token(user, session))
+    rates.take(user.name)
+    return found
+
+
+def visitor(role: Role) -> Callable[[Visitor], Awaitable[Visitor]]:
     """A dependency on somebody who is signed in with at least this role."""
 
-    async def identify(request: Request) -> Visitor:
-        access: Access = request.app.state.access
-        rates: Rates = request.app.state.rates
-        session = request.cookies.get(SESSION_COOKIE)
-        if session is None:
-            raise Unauthorized("sign in first")
-        user = access.by_session(session)
-        found = request.state.visitor = Visitor(user, session, csrf_token(user, session))
-        rates.take(user.name)
-        user.require(role)
+    async def identify(found: Annotated[Visitor, Depends(signed_in)]) -> Visitor:
+        found.user.require(role)
         return found
 
     return identify

@@ -32,7 +32,7 @@ class Upload:
 async def take_form(request: Request, gateway: Gateway, who: Visitor) -> Upload:
     """Read a form and hand its photos in, for somebody who waits: before what cameras have sent.
 
-    One photo at a time is in memory.
+    One photo at a time is in memory, and at first two.
 
     Raises:
         Forbidden: the form is not ours, or the store not theirs.
@@ -54,10 +54,12 @@ async def take_form(request: Request, gateway: Gateway, who: Visitor) -> Upload:
         if queue is None:
             place = len(upload.photos) + len(upload.refused)
             await _answer(gateway, who, upload, part, key and f"{key}.{place}")
-        elif first is None:
-            first = part
+        elif first is None and not stored:
+            first = part  # it may be the only one, and is answered at once
         else:
-            stored = stored or [await store_file(gateway, first.data, first.filename or "")]
+            if first is not None:
+                stored.append(await store_file(gateway, first.data, first.filename or ""))
+                first = None
             stored.append(await store_file(gateway, part.data, part.filename))
     await _finish(gateway, who, upload, first, stored, key)
     return upload
