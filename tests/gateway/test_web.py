@@ -119,6 +119,10 @@ def test_the_script_is_told_in_json(visitor):
     )
     assert refused.status_code == 415
     assert "JPEG, PNG or WebP" in refused.json()["error"]
+    headers["Idempotency-Key"] = "x" * 201
+    refused = visitor.http.post("/check", data=fields, files=files, headers=headers)
+    assert refused.status_code == 400
+    assert "idempotency-key" in refused.json()["error"]
 
 
 def test_a_form_that_is_not_ours(gateway, visitor):
@@ -322,6 +326,7 @@ def test_the_history_is_filtered_and_goes_on(visitor):
     assert "No photo is like that" in visitor.page("/history?store=nowhere")
     assert "Cursor" in text_of(visitor.page("/history?cursor=nonsense", 400))
     visitor.page("/history?task=cats", 400)
+    visitor.page("/history?verdict=cats", 400)
     visitor.page("/history?limit=3", 400)
 
 

@@ -78,7 +78,7 @@ class Job(Table):
     created_at: Mapped[datetime] = mapped_column(default=now, index=True)
     finished_at: Mapped[datetime | None] = mapped_column(default=None)
     webhook: Mapped[str | None] = mapped_column(Text, default=None)
-    idempotency_key: Mapped[str | None] = mapped_column(String(200), default=None)
+    idempotency_key: Mapped[str | None] = mapped_column(String(210), default=None)  # and a place
     request_digest: Mapped[str | None] = mapped_column(SHA256, default=None)  # what came with that key
     photos: Mapped[list["Photo"]] = relationship(back_populates="job", order_by="Photo.place")
 

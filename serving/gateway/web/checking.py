@@ -13,6 +13,7 @@ from serving.gateway.records.bays import find_mismatches
 from serving.gateway.records.history import PhotoFilter, find_photos
 from serving.gateway.records.places import find_bay_names, find_stores
 from serving.gateway.records.tables import Task
+from serving.gateway.submission import IdempotencyKey
 from serving.gateway.web.pages import Visitor, is_page, render
 from serving.gateway.web.session import Reader, Submitter
 from serving.gateway.web.uploads import take_form
@@ -31,9 +32,11 @@ def first_page(request: Request, gateway: GatewayOf, who: Reader) -> Response:
 
 
 @router.post("/check", dependencies=[upload(Submitter)])
-async def check(request: Request, gateway: GatewayOf, who: Submitter) -> Response:
+async def check(
+    request: Request, gateway: GatewayOf, who: Submitter, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Take photos from the form, and show what was found on them."""
-    upload = await take_form(request, gateway, who)
+    upload = await take_form(request, gateway, who, idempotency_key)
     photos = upload.photos
     if len(upload.refused) == 1 and not photos:
         name, error = upload.refused[0]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Request, Response
@@ -38,7 +38,7 @@ class Asked(BaseModel):
     store: Name = ""
     bay: Name = ""
     state: Annotated[State | None, Blank] = None
-    verdict: str = ""
+    verdict: Annotated[Literal["accept", "reject", "ask"] | None, Blank] = None
     since: Annotated[date | None, Blank] = None
     until: Annotated[date | None, Blank] = None  # this day, too
     cursor: str = ""
@@ -92,7 +92,7 @@ def history_page(
         store=asked.store or None,
         bay=asked.bay or None,
         state=asked.state,
-        verdict=asked.verdict or None,
+        verdict=asked.verdict,
         since=_midnight(asked.since, 0),
         until=_midnight(asked.until, 1),
         stores=who.user.stores,

@@ -29,10 +29,10 @@ class Upload:
     refused: list[tuple[str, BadRequest]] = field(default_factory=list)
 
 
-async def take_form(request: Request, gateway: Gateway, who: Visitor) -> Upload:
+async def take_form(request: Request, gateway: Gateway, who: Visitor, key: str | None) -> Upload:
     """Read a form and hand its photos in, for somebody who waits: before what cameras have sent.
 
-    One photo at a time is in memory, and at first two.
+    One photo at a time is in memory, and at first two. `key` tells a form that is sent again.
 
     Raises:
         Forbidden: the form is not ours, or the store not theirs.
@@ -42,7 +42,6 @@ async def take_form(request: Request, gateway: Gateway, who: Visitor) -> Upload:
     settings, queue = gateway.settings, gateway.queue
     upload, fields, first, stored = Upload(), dict[str, str](), None, list[Photo]()
     most = settings.max_photos if queue else WITHOUT_QUEUE
-    key = request.headers.get("idempotency-key") or None
     async for part in read_form(request, most, settings.max_photo_bytes):
         if part.filename is None:
             fields[part.name] = part.text
