@@ -3,19 +3,23 @@
 import asyncio
 import logging
 from argparse import Namespace
+from collections.abc import Sequence
 from contextlib import closing
 
 import uvloop
 from sqlalchemy import select
+from sqlalchemy.orm import joinedload
 
-from serving.gateway import access, feedback_export, labelling, retention
+from serving.gateway import access, feedback_export, intake, labelling, retention
 from serving.gateway.app import create_app, create_server
 from serving.gateway.gateway import open_gateway
+from serving.gateway.queue import open_queue
 from serving.gateway.records import photos
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Photo, State
 from serving.gateway.settings import GatewaySettings
 from serving.gateway.worker import work as work_on
+from stocktake.errors import SettingsError
 from stocktake.storage import open_store
 
 logger = logging.getLogger(__name__)
@@ -99,10 +103,24 @@ def token_list(settings: GatewaySettings, _args: Namespace) -> None:
 
 
 def dead(settings: GatewaySettings, args: Namespace) -> None:
-    """Print photos that were given up, or let them be tried again."""
+    """Print photos that were given up, and put them into the queue again where that is wanted.
+
+    Raises:
+        SettingsError: there is no queue for them.
+    """
+    if args.retry and settings.redis is None:
+        raise SettingsError("STOCKTAKE_GATEWAY_REDIS is not set: no worker would take the photos; set it")
+    given_up = select(Photo).where(Photo.state == State.DEAD).options(joinedload(Photo.job))
     with closing(Records(settings.database)) as records, records.write() as session:
-        found = session.scalars(select(Photo).where(Photo.state == State.DEAD).order_by(Photo.answered_at))
-        for photo in found.all():
+        found = session.scalars(given_up.order_by(Photo.answered_at)).all()
+        for photo in found:
             print(photo.id, photo.job_id, photo.store or "-", photo.error)
-            if args.retry:
-                photos.revive(session, photo.id)
+        revived = [photo for photo in found if args.retry and photos.revive(session, photo.id)]
+    if revived:
+        asyncio.run(_enqueue(settings, revived))
+
+
+async def _enqueue(settings: GatewaySettings, revived: Sequence[Photo]) -> None:
+    async with open_queue(settings) as queue:
+        for job in {photo.job for photo in revived}:
+            await intake.enqueue(queue, job, [photo for photo in revived if photo.job is job])

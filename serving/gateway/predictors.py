@@ -21,6 +21,7 @@ CONNECTIONS = 64
 CONNECT_S = 5.0
 IDLE_S = 3.0  # that a connection is kept; predictors close theirs after five
 READY = aiohttp.ClientTimeout(total=CONNECT_S)
+WAKING = aiohttp.ClientTimeout(total=300)  # a pod that is started for the question, with its model
 OUTPUTS = {Task.SHELVES: ("report", "boxes", "scores"), Task.BINS: ("count", "probabilities")}
 VERIFIED = ("match_probability", "verdict")  # where a quantity is sent, too
 OF_THE_PHOTO: dict[int, type[BadRequest]] = {400: BadRequest, 413: PhotoTooLarge, 415: UnsupportedImage}
@@ -74,18 +75,20 @@ class Predictors:
         except (aiohttp.ClientError, TimeoutError):
             return False
 
-    async def references(self) -> dict[Task, dict[str, Histogram]]:
+    async def references(self, wake: bool = False) -> dict[Task, dict[str, Histogram]]:
         """What photos and answers looked like when the models were made, of those that say so.
 
-        Read anew each time: another model may have taken the place of one.
+        Read anew each time: another model may have taken the place of one. `wake`: wait for predictors that
+        are asleep.
         """
-        found = await asyncio.gather(*map(self._reference, Task))
+        patience = WAKING if wake else READY
+        found = await asyncio.gather(*(self._reference(task, patience) for task in Task))
         return {task: reference for task, reference in zip(Task, found, strict=True) if reference}
 
-    async def _reference(self, task: Task) -> dict[str, Histogram]:
+    async def _reference(self, task: Task, patience: aiohttp.ClientTimeout) -> dict[str, Histogram]:
         url, model = self._places[task]
         try:
-            async with self._http.get(f"{url}/v2/models/{model}", timeout=READY) as answer:
+            async with self._http.get(f"{url}/v2/models/{model}", timeout=patience) as answer:
                 said = json.loads((await answer.json())["properties"].get("reference", "{}"))
             return {measure: Histogram.model_validate(fields) for measure, fields in said.items()}
         except (aiohttp.ClientError, TimeoutError, ValueError, KeyError):

@@ -48,7 +48,7 @@ async def retrain_where_due(
     Raises:
         Unavailable: the records are away.
     """
-    references = await predictors.references()
+    references = await predictors.references(wake=True)
 
     def claim() -> list[Retraining]:
         with records.read() as session:

@@ -105,7 +105,14 @@ def find_manifests(folders: Iterable[Path], kind: type[Finished]) -> list[tuple[
         if manifest.about != about or manifest.shard.count != count:
             differing = [key for key in about if manifest.about.get(key) != about[key]] or ["shard"]
             raise DataError(f"{folder}: its {', '.join(differing)} is not that of {found[0][0]}")
-    by_number = {manifest.shard.number: (folder, manifest) for folder, manifest in found}
+    by_number: dict[int, tuple[Path, Finished]] = {}
+    for folder, manifest in found:
+        if manifest.shard.number in by_number:
+            twice = f"{manifest.shard.number}/{count}"
+            raise DataError(
+                f"shard {twice} is in {by_number[manifest.shard.number][0]} and {folder}; leave one"
+            )
+        by_number[manifest.shard.number] = (folder, manifest)
     missing = sorted(set(range(1, count + 1)) - by_number.keys())
     if missing:
         names = ", ".join(f"{number}/{count}" for number in missing)

@@ -7,6 +7,7 @@ from tests.gateway_site import Process
 from tests.gateway_thread import GatewayThread
 from tests.ports import free_ports
 from tests.postgres_server import PostgresServer
+from tests.redis_server import RedisServer
 from tests.tiny_model import write_model_dir
 
 
@@ -72,6 +73,14 @@ def server_url(postgres):
     name = f"records_{secrets.token_hex(4)}"
     postgres.connect().cursor().execute(f"create database {name}")
     return f"postgresql+psycopg://mlflow:{postgres.password}@127.0.0.1:{postgres.port}/{name}"
+
+
+@pytest.fixture
+def redis(tmp_path):
+    server = RedisServer(tmp_path / "redis")
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

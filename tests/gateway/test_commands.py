@@ -1,14 +1,17 @@
 """What administrators type."""
 
+import asyncio
 import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from serving.gateway import commands
 from serving.gateway.access import Access, Role
+from serving.gateway.queue import open_queue
 from serving.gateway.records import photos
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Job, Photo, State, Task
@@ -37,7 +40,7 @@ def test_tokens(settings, capsys):
         commands.token_remove(settings, Namespace(name="anna"))
 
 
-def test_dead_photos(settings, capsys):
+def test_dead_photos(settings, redis, capsys):
     commands.migrate(settings, Namespace())
     records = Records(settings.database)
     photo = Photo(task=Task.BINS, sha256="0" * 64, size=9, width=3, height=2, format="jpeg", store="dc")
@@ -47,6 +50,9 @@ def test_dead_photos(settings, capsys):
         photos.give_up(session, photo.id, State.DEAD, "no predictor")
     commands.dead(settings, Namespace(retry=False))
     assert capsys.readouterr().out == f"{photo.id} {photo.job_id} dc no predictor\n"
+    with pytest.raises(SettingsError, match="REDIS is not set"):
+        commands.dead(settings, Namespace(retry=True))
+    settings = settings.model_copy(update={"redis": SecretStr(redis.url)})
     commands.dead(settings, Namespace(retry=True))
     capsys.readouterr()
     commands.dead(settings, Namespace(retry=False))
@@ -54,6 +60,12 @@ def test_dead_photos(settings, capsys):
     with records.read() as session:
         assert session.get_one(Photo, photo.id).state == State.QUEUED
     records.close()
+    assert asyncio.run(held(settings)) == {photo.id}
+
+
+async def held(settings):
+    async with open_queue(settings) as queue:
+        return await queue.held()
 
 
 def test_the_command_line_says_what_is_wrong(tmp_path):

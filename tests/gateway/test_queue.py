@@ -18,14 +18,6 @@ AT_ONCE = timedelta(0)
 
 
 @pytest.fixture
-def redis(tmp_path):
-    server = RedisServer(tmp_path / "redis")
-    server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
 def records(tmp_path):
     records = Records(f"sqlite:///{tmp_path}/records.db")
     records.migrate()

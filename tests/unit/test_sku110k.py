@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from stocktake.dataset import DatasetIndex, fetch_photos, read_photo_bytes
+from stocktake.errors import DataError
 from stocktake.shelf.sku110k import ingest
+from stocktake.shelf.sku110k_source import check_answers, open_source
 from tests.sku110k_set import HEIGHT, WIDTH, encode, make_archive, make_set, take
 
 
@@ -131,6 +133,12 @@ def test_drawn_photos_bring_their_voids(shelves, tmp_path):
     assert len(voids["train_1.jpg"]) == 1
     assert voids["train_0.jpg"] == ()
     assert "drawn" in report.licence
+
+
+def test_an_archive_without_a_file(tmp_path):
+    tarfile.open(tmp_path / "set.tar", "w").close()
+    with pytest.raises(DataError, match=r"set\.tar: empty; expected the folders images and annotations"):
+        check_answers(open_source(str(tmp_path / "set.tar")))
 
 
 def test_a_photo_that_an_archive_holds_twice_is_used_once(shelves, tmp_path):

@@ -75,7 +75,9 @@ def test_shards_can_share_a_folder_and_know_what_they_have_read(odd_shelves, tmp
 
 
 def test_shards_that_do_not_fit_together(shelves, tmp_path):
-    first, _ = read_shards(shelves, tmp_path, 2)
+    first, second = read_shards(shelves, tmp_path, 2)
+    with pytest.raises(DataError, match=r"shard 1/2 is in .* and .*; leave one"):
+        merge([first, second, first], tmp_path / "out")
     ingest(str(shelves), tmp_path / "other", shard="2/2", exclude="strict", progress=False)
     with pytest.raises(DataError, match="its exclude is not that of"):
         merge([first, tmp_path / "other"], tmp_path / "out")

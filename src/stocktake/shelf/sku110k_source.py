@@ -80,9 +80,12 @@ class ArchiveSource:
 
     def members(self, on_progress: Progress) -> Iterator[Member]:
         """The files in the archive's order, each with its bytes."""
+        path = None
         for path, data in read_members(self._source, self._is_wanted, on_progress):
             contents = data or b""
             yield Member(path, len(contents), None, partial(bytes, contents))
+        if path is None:
+            raise DataError(f"{self._source}: {EMPTY}")
 
     def _is_wanted(self, path: str) -> bool:
         photo = _match(_PHOTO, path)
