@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 DATA ?=
 UP ?=
-TEST_WORKERS ?= 2
+TEST_WORKERS ?= 3
 IMAGES ?= train predictor-cpu predictor-gpu gateway
 BIN := .venv/bin
 .DEFAULT_GOAL := help

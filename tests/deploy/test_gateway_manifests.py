@@ -16,8 +16,9 @@ from stocktake.cluster import namespace
 from stocktake.cluster.workload import deployment_name
 from stocktake.settings import Settings
 from tests.kubernetes_schemas import validate
-from tests.kustomize import MANIFESTS, OVERLAYS, ROOT, Objects, of_kind, overlay, render, render_with
+from tests.kustomize import MANIFESTS, OVERLAYS, Objects, of_kind, overlay, render, render_with
 from tests.pods import pod_specs
+from tests.programs import ROOT
 
 PODS = {"Deployment/gateway", "Deployment/gateway-worker", "CronJob/gateway-expire"}
 VERBS = {"gateway": "serve", "worker": "worker", "expire": "expire"}

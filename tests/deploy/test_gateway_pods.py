@@ -11,12 +11,13 @@ import pytest
 
 from serving.gateway.access import Role, add_token
 from tests.gateway_site import Process
-from tests.kustomize import ROOT, Objects, need, of_kind, overlay
+from tests.kustomize import Objects, of_kind, overlay
 from tests.pods import Object, pod_specs
 from tests.ports import free_port
-from tests.postgres_server import PostgresServer, find_postgres
+from tests.postgres_server import PostgresServer
+from tests.programs import ROOT, need
 from tests.redis_server import RedisServer
-from tests.s3_server import S3Server, find_minio
+from tests.s3_server import S3Server
 
 TOKENS = "/etc/stocktake/tokens"
 NOBODY = ("shelf-detector-predictor.stocktake", "bin-counter-predictor.stocktake")
@@ -26,8 +27,7 @@ SYSTEM = {"PATH": os.environ["PATH"], "no_proxy": "*", "PYTHONPATH": f"{ROOT}/sr
 @pytest.fixture(scope="module")
 def postgres():
     """PostgreSQL with the databases that the chart makes, and the password of `gateway`."""
-    binaries = find_postgres()
-    server, password = PostgresServer(binaries or need("initdb")), secrets.token_hex(16)
+    server, password = PostgresServer(), secrets.token_hex(16)
     try:
         server.start()
         owner = {
@@ -56,7 +56,7 @@ def redis(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    server = S3Server(find_minio() or need("minio"), tmp_path_factory.mktemp("s3"))
+    server = S3Server(need("minio"), tmp_path_factory.mktemp("s3"))
     try:
         server.start()
         server.client().make_bucket("stocktake")

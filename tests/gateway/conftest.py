@@ -72,7 +72,9 @@ def server_url(postgres):
     """URL of an empty database of a PostgreSQL."""
     name = f"records_{secrets.token_hex(4)}"
     postgres.connect().cursor().execute(f"create database {name}")
-    return f"postgresql+psycopg://mlflow:{postgres.password}@127.0.0.1:{postgres.port}/{name}"
+    return (
+        f"postgresql+psycopg://mlflow:{postgres.password}@127.0.0.1:{postgres.port}/{name}?connect_timeout=60"
+    )
 
 
 @pytest.fixture

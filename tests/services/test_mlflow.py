@@ -117,6 +117,7 @@ def test_figures_of_other_photos_are_measured_again(tracked, tmp_path):
     assert champion(name) == challenger
 
 
+@pytest.mark.long
 def test_a_server_that_dies_in_training_costs_a_warning_and_no_epoch(tracked, caplog):
     with tracking.start_run("train", experiment="shelves") as run_id:
         tracking.log_metrics({"val/map50": 0.1}, step=0)

@@ -60,6 +60,7 @@ def test_evaluate_then_register(model_dir, tmp_path, tracked, capsys):
     assert "version 1 promoted against the baseline" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_export_chooses_thresholds_on_val(tmp_path, capsys):
     pairs = [(k, k) for k in (1, 2, 5) for _ in range(14)]
     index = str(write_bins(tmp_path / "bins", {"val": pairs}, licence="none"))
