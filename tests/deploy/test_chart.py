@@ -189,11 +189,23 @@ def test_only_mlflow_and_the_gateway_reach_the_database():
     policy = find(render(profile("kubeflow")), "NetworkPolicy", "postgresql")["spec"]
     (rule,) = policy["ingress"]
     selected = [each["podSelector"]["matchLabels"]["app.kubernetes.io/name"] for each in rule["from"]]
-    assert selected == ["mlflow", "gateway"]
+    assert selected == ["mlflow", "gateway", "gateway"]
     gateway = of_kind(overlay("gpu"), "NetworkPolicy")["gateway"]["spec"]["podSelector"]["matchLabels"]
     assert rule["from"][1] == {"podSelector": {"matchLabels": gateway}}
     clients = find(render(profile("kubeflow")), "NetworkPolicy", "mlflow")["spec"]["ingress"][0]["from"]
     assert clients[1]["namespaceSelector"]["matchExpressions"][0]["values"] == ["kubeflow"]
+    assert rule["from"][2] == {"podSelector": {"matchLabels": gateway}} | clients[1]
+
+
+def test_the_way_to_the_gateways_database_on_an_old_volume_is_there():
+    page = (CHART / "README.md").read_text()
+    script = re.search(r"psql .* --file (\S+)", page)[1]
+    container = find(render(profile("in-cluster")), "StatefulSet", "postgresql")["spec"]["template"]["spec"]
+    (mount,) = [each for each in container["containers"][0]["volumeMounts"] if each["name"] == "databases"]
+    scripts = find(render(profile("in-cluster")), "ConfigMap", "postgresql")["data"]
+    assert script in {f"{mount['mountPath']}/{name}" for name in scripts}
+    secret = re.search(r"--set postgresql.gateway.existingSecret=(\S+)", page)[1]
+    assert profile("in-cluster")["postgresql"]["gateway"]["existingSecret"] == secret
 
 
 def test_the_schema_changes_only_when_no_old_server_runs():

@@ -1,26 +1,32 @@
 """Gateway, worker and expiry on a cluster: as the programs are, and as each other."""
 
+import math
 import re
 import shutil
 from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
 from serving.gateway.__main__ import _parser
 from serving.gateway.app import GRACE_S
 from serving.gateway.predictors import CONNECT_S
+from serving.gateway.records.database import MORE, POOL
 from serving.gateway.records.tables import Task
 from serving.gateway.settings import GatewaySettings, load_gateway_settings
 from serving.gateway.worker import GRACE_S as WORKER_GRACE_S
 from stocktake.cluster import namespace
 from stocktake.cluster.workload import deployment_name
 from stocktake.settings import Settings
+from tests import platform_chart
 from tests.kubernetes_schemas import validate
 from tests.kustomize import MANIFESTS, OVERLAYS, Objects, of_kind, overlay, render, render_with
 from tests.pods import pod_specs
 from tests.programs import ROOT
 
 PODS = {"Deployment/gateway", "Deployment/gateway-worker", "CronJob/gateway-expire"}
+OF_MLFLOW = 2 * 15  # connections: tracking and registry have a pool each, of SQLAlchemy's default size
+FOR_SUPERUSERS = 3  # connections that PostgreSQL keeps back
 VERBS = {"gateway": "serve", "worker": "worker", "expire": "expire"}
 OTHERS = {"NAMESPACE", "REDIS_PASSWORD", "PGPASSWORD", "STOCKTAKE_STORE"}  # parts, and what PostgreSQL reads
 SECRETS = {namespace.S3_CREDENTIALS, namespace.PREDICTOR_SECRET, "platform-gateway", "platform-redis"}
@@ -77,7 +83,7 @@ def test_every_variable_is_a_setting(objects):
 
 def test_worker_and_expiry_are_as_the_gateway_is(objects):
     found = containers(objects)
-    of_knative = {f"{PREFIX}DRIFT_EVERY_S"}
+    of_knative = {f"{PREFIX}DRIFT_EVERY_S", f"{PREFIX}DEADLINE_S"}
     for name in ("worker", "expire"):
         ours = [entry for entry in found[name]["env"] if entry["name"] not in of_knative]
         assert ours == found["gateway"]["env"]
@@ -147,7 +153,8 @@ def test_pods_have_the_time_that_they_need(objects):
     found = pods(objects)
     pause = found["Deployment/gateway"]["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert found["Deployment/gateway"]["terminationGracePeriodSeconds"] > pause + GRACE_S
-    at_work = load_gateway_settings().deadline_s + WORKER_GRACE_S
+    said = {entry["name"]: entry.get("value") for entry in containers(objects)["worker"]["env"]}
+    at_work = float(said.get(f"{PREFIX}DEADLINE_S", load_gateway_settings().deadline_s)) + WORKER_GRACE_S
     assert found["Deployment/gateway-worker"]["terminationGracePeriodSeconds"] > at_work
     probe = found["Deployment/gateway"]["containers"][0]["readinessProbe"]
     assert probe["timeoutSeconds"] > CONNECT_S * len(Task), "predictors are asked one after the other"
@@ -192,6 +199,20 @@ def test_the_policy_lets_it_reach_what_it_is_told_of(objects):
     assert entered == {8000, 9090}
 
 
+def test_postgresql_has_a_connection_for_everybody_in_a_rollout():
+    made, chart = overlay("gpu"), platform_chart.render(platform_chart.profile("in-cluster"))
+    gateways = of_kind(made, "Deployment")["gateway"]["spec"]["replicas"] + 1
+    workers = math.ceil(of_kind(made, "ScaledObject")["gateway-worker"]["spec"]["maxReplicaCount"] * 1.25)
+    ours = (gateways + workers + len(["expire"])) * (POOL + MORE)
+    (mlflow,) = platform_chart.find(chart, "Deployment", "mlflow")["spec"]["template"]["spec"]["containers"]
+    (processes,) = [int(each.split("=")[1]) for each in mlflow["args"] if each.startswith("--workers=")]
+    theirs = processes * OF_MLFLOW * 2  # one server goes when its successor is ready
+    postgresql = platform_chart.find(chart, "StatefulSet", "postgresql")["spec"]["template"]["spec"]
+    (most,) = [int(each.split("=")[1]) for each in postgresql["containers"][0]["args"] if "=" in each]
+    assert ours <= 100 - FOR_SUPERUSERS, "PostgreSQL's default, where the gateway has a server of its own"
+    assert ours + theirs <= most - FOR_SUPERUSERS
+
+
 def test_workers_are_scaled_by_one_only():
     scaled = of_kind(overlay("gpu"), "ScaledObject")["gateway-worker"]
     target = of_kind(overlay("gpu"), "Deployment")[scaled["spec"]["scaleTargetRef"]["name"]]
@@ -204,11 +225,34 @@ def test_workers_are_scaled_by_one_only():
     assert of_kind(overlay("local"), "Deployment")["gateway-worker"]["spec"]["replicas"] == 1
 
 
+def test_all_that_is_left_of_us_is_taken_away(tmp_path, objects):
+    """The commands of the guide, which go by label, before the last, which takes the namespace."""
+    guide = (ROOT / "docs/install.md").read_text().split("## Uninstall")[1]
+    commands = re.findall(r"^kubectl -n stocktake delete (\S+) --selector (\S+)$", guide, re.MULTILINE)
+    kinds = {kind.split(".")[0] for listed, _ in commands for kind in listed.split(",")}
+    way = of_kind(render_with(tmp_path, ["overlays/gpu"], ["components/gateway-route"]), "HTTPRoute").values()
+    for made in (*objects, *way):
+        plural = made["kind"].lower().removesuffix("y") + ("ies" if made["kind"].endswith("y") else "s")
+        harmless = {"namespaces", "serviceaccounts", "roles", "rolebindings", "clusterstoragecontainers"}
+        assert plural in kinds | harmless, made["kind"]
+        if plural in kinds:
+            assert made["metadata"]["labels"]["app.kubernetes.io/part-of"] == "stocktake", made["metadata"]
+
+
 def test_the_way_from_outside_leads_to_the_gateway_and_not_to_its_figures(tmp_path):
     objects = render_with(tmp_path, ["overlays/gpu"], ["components/gateway-route"])
     route = of_kind(objects, "HTTPRoute")["gateway"]
     assert validate(route) == []
     assert route["metadata"]["namespace"] == "stocktake"
+    (parent,) = route["spec"]["parentRefs"]
+    guide = (ROOT / "docs/install.md").read_text()
+    documents = yaml.safe_load_all(re.search(r"(apiVersion: gateway.*?)^YAML$", guide, re.DOTALL | re.M)[1])
+    gateway = of_kind(list(documents), "Gateway")[parent["name"]]
+    assert validate(gateway) == []
+    (listener,) = [each for each in gateway["spec"]["listeners"] if each["name"] == parent["sectionName"]]
+    (certificate,) = listener["tls"]["certificateRefs"]
+    assert (gateway["metadata"]["namespace"], listener["protocol"]) == (parent["namespace"], "HTTPS")
+    assert f"-n kserve create secret tls {certificate['name']} " in guide
     closed, opened = route["spec"]["rules"]
     assert {match["path"]["value"] for match in closed["matches"]} == {"/metrics", "/readyz", "/healthz"}
     assert "backendRefs" not in closed

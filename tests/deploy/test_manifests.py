@@ -306,7 +306,7 @@ def test_the_namespace_is_said_once_and_may_be_another(made_here, tmp_path):
     namespaces = {made["metadata"].get("namespace", made["metadata"]["name"]) for made in objects}
     assert namespaces == {"shops", *of_kind(objects, "ClusterStorageContainer")}
     queries = re.findall(r'namespace=\W*"(\w+)', json.dumps(objects))
-    assert len(queries) == 5
+    assert len(queries) == 6
     assert set(queries) == {"shops"}
 
 

@@ -6,7 +6,7 @@ import io
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from threading import Barrier, BrokenBarrierError
 
@@ -19,6 +19,7 @@ from serving.gateway import pictures
 from serving.gateway.access import Role
 from serving.gateway.app import PICTURES_AT_ONCE
 from serving.gateway.records.tables import Job, Photo, State, Task, now
+from serving.gateway.routes import health
 from tests.gateway_thread import grey_photo, shelf_photo
 
 PNG = {"Content-Type": "image/png"}
@@ -215,6 +216,18 @@ def test_health_and_metrics(gateway, shelf):
     assert 'stocktake_gateway_requests_total{code="200",method="POST",route="/api/photos"}' in text
     assert 'stocktake_gateway_photos{state="queued"} 0.0' in text
     assert "Main Street" not in text
+
+
+def test_prometheus_is_answered_while_the_records_hang(start_gateway, server_url, postgres, monkeypatch):
+    monkeypatch.setattr(health, "COUNT_S", 0.5)
+    gateway = start_gateway(database=server_url)
+    with closing(postgres.connect(server_url.rpartition("/")[2])) as other, gateway.client() as client:
+        with other.cursor() as cursor:
+            cursor.execute(f"begin; lock table {Photo.__tablename__} in access exclusive mode")
+        assert "stocktake_gateway_queue_length NaN" in client.get("/metrics").text
+        with other.cursor() as cursor:
+            cursor.execute("rollback")
+        assert client.get("/metrics").status_code == 200
 
 
 def test_a_webhook_is_shown_without_its_secrets(gateway):

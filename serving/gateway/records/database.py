@@ -32,6 +32,7 @@ BUSY_MS = 30_000  # that a writer of SQLite waits for another
 CONNECT_S = 5  # that a server has to answer
 STATEMENT_MS = 30_000  # that one statement may take at a server, its wait for others included
 CONNECTION_S = 15  # that a thread waits for one of our connections
+POOL, MORE = 5, 3  # connections that a process keeps, and has beside them in a rush: a server's are few
 ALIVE = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}  # s, or a server is gone
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ class Records:
             self.engine = create_engine(
                 self.url,
                 pool_pre_ping=not self.is_sqlite,
+                pool_size=POOL,
+                max_overflow=MORE,
                 pool_timeout=CONNECTION_S,
                 connect_args={} if self.is_sqlite else _limits(self.url),
             )

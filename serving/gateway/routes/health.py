@@ -3,7 +3,7 @@
 import asyncio
 import math
 
-from anyio import to_thread
+from anyio import fail_after, to_thread
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
@@ -14,6 +14,8 @@ from serving.gateway.gateway import Gateway
 from serving.gateway.metrics import QUEUE_LENGTH, count_photos
 from serving.gateway.records.tables import Task
 from stocktake.errors import StoreError
+
+COUNT_S = 5.0  # that /metrics waits for records and queue: Prometheus gives up after 10
 
 router = APIRouter(tags=["health"])
 
@@ -43,10 +45,11 @@ async def ready(gateway: GatewayOf, response: Response) -> dict[str, bool | None
 async def metrics(gateway: GatewayOf) -> Response:
     """For Prometheus."""
     try:
-        await to_thread.run_sync(count_photos, gateway.records)
-        if gateway.queue:
-            QUEUE_LENGTH.set(await gateway.queue.waiting())
-    except Unavailable:
+        with fail_after(COUNT_S):
+            await to_thread.run_sync(count_photos, gateway.records, abandon_on_cancel=True)
+            if gateway.queue:
+                QUEUE_LENGTH.set(await gateway.queue.waiting())
+    except (Unavailable, TimeoutError):
         QUEUE_LENGTH.set(math.nan)  # the rest can still be told
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
