@@ -1,5 +1,7 @@
 """One photo answered: read from the store, asked of its predictor, kept. Twice does no harm."""
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -39,14 +41,17 @@ class Answering:
         """`attempts`: after which a photo is given up."""
         self._records, self._store, self._predictors = records, store, predictors
         self._attempts, self._observe = attempts, observe
+        self._untold: set[str] = set()  # photos whose end the records were away for
+        self._telling = asyncio.Lock()
 
     async def answer(self, photo_id: str, data: bytes | None = None) -> None:
         """Answer a photo, if nobody has; `data`: its file, where the caller has it.
 
         Raises:
             Unavailable: something is away, and the photo may be tried again; the records say so, too. An
-                attempt counts where the predictor may have looked at the photo.
+                attempt counts where the predictor may have looked at the photo and the records could be told.
         """
+        await self.tell()
         photo = await to_thread.run_sync(self._begin, photo_id)
         if photo is None:
             return
@@ -56,19 +61,36 @@ class Answering:
             answer = await self._predictors.ask(photo.task, data, photo.expected_quantity)
             await to_thread.run_sync(self._finish, photo_id, answer)
         except BadRequest as error:
-            await to_thread.run_sync(self._give_up, photo_id, State.FAILED, str(error))
+            await self._end(self._give_up, photo_id, State.FAILED, str(error))
         except get_cancelled_exc_class():
-            with CancelScope(shield=True):
-                await to_thread.run_sync(self._put_back, photo_id, "its worker was ended", False)
+            with CancelScope(shield=True), contextlib.suppress(Away):
+                await self._end(self._put_back, photo_id, "its worker was ended", False)
             raise
         except Exception as error:
             reason = _reason(photo_id, error)
             counts = not isinstance(error, Away | Overloaded)
             if counts and photo.attempts >= self._attempts:
-                await to_thread.run_sync(self._give_up, photo_id, State.DEAD, reason)
+                await self._end(self._give_up, photo_id, State.DEAD, reason)
                 return
-            await to_thread.run_sync(self._put_back, photo_id, reason, counts)
+            await self._end(self._put_back, photo_id, reason, counts)
             raise error if isinstance(error, Unavailable) else Unavailable(reason) from error
+
+    async def tell(self) -> None:
+        """Put photos back that could not be while the records were away: no worker has died over them.
+
+        Raises:
+            Away: the records still are.
+        """
+        async with self._telling:
+            while self._untold:
+                await self._end(self._put_back, self._untold.pop(), "the records were away", False)
+
+    async def _end(self, how: Callable[..., None], photo_id: str, *about: object) -> None:
+        try:
+            await to_thread.run_sync(how, photo_id, *about)
+        except Away:
+            self._untold.add(photo_id)
+            raise
 
     def _begin(self, photo_id: str) -> Photo | None:
         with self._records.write() as session:
