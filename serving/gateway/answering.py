@@ -9,6 +9,7 @@ from pathlib import Path
 from anyio import CancelScope, get_cancelled_exc_class, to_thread
 from sqlalchemy.orm import Session
 
+from serving.gateway.company import Company
 from serving.gateway.errors import Away, Overloaded, Unavailable, text_for_client
 from serving.gateway.predictors import Answer, Predictors
 from serving.gateway.records import photos
@@ -43,6 +44,7 @@ class Answering:
         self._attempts, self._observe = attempts, observe
         self._untold: set[str] = set()  # photos whose end the records were away for
         self._telling = asyncio.Lock()
+        self._company = Company()
 
     async def answer(self, photo_id: str, data: bytes | None = None) -> None:
         """Answer a photo, if nobody has; `data`: its file, where the caller has it.
@@ -52,7 +54,15 @@ class Answering:
                 attempt counts where the predictor may have looked at the photo and the records could be told.
         """
         await self.tell()
-        photo = await to_thread.run_sync(self._begin, photo_id)
+        try:
+            async with self._company.together():
+                await self._answer(photo_id, data)
+        except photos.Suspected:  # if it kills this worker, too, no other photo shall have to do with it
+            async with self._company.alone():
+                await self._answer(photo_id, data, alone=True)
+
+    async def _answer(self, photo_id: str, data: bytes | None, alone: bool = False) -> None:
+        photo = await to_thread.run_sync(self._begin, photo_id, alone)
         if photo is None:
             return
         try:
@@ -92,9 +102,9 @@ class Answering:
             self._untold.add(photo_id)
             raise
 
-    def _begin(self, photo_id: str) -> Photo | None:
+    def _begin(self, photo_id: str, alone: bool) -> Photo | None:
         with self._records.write() as session:
-            return photos.begin(session, photo_id, self._attempts)
+            return photos.begin(session, photo_id, self._attempts, alone)
 
     def _finish(self, photo_id: str, answer: Answer) -> None:
         with self._records.write() as session:

@@ -97,3 +97,42 @@ def test_records_that_go_while_a_photo_is_answered_cost_it_no_attempt(
     asyncio.run(flap())
     photo = find(records, photo_id)
     assert (photo.state, photo.attempts, photo.error) == (State.QUEUED, 0, "the records were away")
+
+
+def test_a_photo_over_which_workers_died_is_answered_alone(records, tmp_path):
+    """Whatever it does then costs no other photo an attempt, and what others do costs it none."""
+    honest, suspect = add_photo(records), add_photo(records, state=State.RUNNING, attempts=2)
+    served, begun, refused = [], [], asyncio.Event()
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        await refused.wait()
+        served.append(find(records, suspect).attempts)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    @event.listens_for(records.engine, "before_cursor_execute")
+    def _(_connection, _cursor, statement, *_):
+        begun.append(statement.startswith("UPDATE"))
+
+    @event.listens_for(records.engine, "checkin")
+    def _(*_):
+        if sum(begun) >= 2:  # both were tried
+            loop.call_soon_threadsafe(refused.set)
+
+    async def answer_both():
+        nonlocal loop
+        loop = asyncio.get_running_loop()
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, asyncio.timeout(90):
+            port = server.sockets[0].getsockname()[1]
+            predictors = Predictors(load_gateway_settings(shelves_url=f"http://127.0.0.1:{port}"))
+            answering = Answering(records, open_store(str(tmp_path)), predictors, 5, lambda *_: None)
+            both = [answering.answer(photo_id, shelf_photo()) for photo_id in (honest, suspect)]
+            await asyncio.gather(*both)
+            await predictors.close()
+
+    loop: asyncio.AbstractEventLoop | None = None
+    asyncio.run(answer_both())
+    assert [find(records, each).attempts for each in (honest, suspect)] == [1, 3]
+    assert served == [2, 3]
