@@ -118,7 +118,7 @@ def test_a_photo_over_which_workers_died_is_answered_alone(records, tmp_path):
 
     @event.listens_for(records.engine, "checkin")
     def _(*_):
-        if sum(begun) >= 2:  # both were tried
+        if sum(begun) >= 2 and not refused.is_set():  # both were tried
             loop.call_soon_threadsafe(refused.set)
 
     async def answer_both():
