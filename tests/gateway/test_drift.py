@@ -32,7 +32,7 @@ REFERENCES = {Task.SHELVES: THEN}
 class Predictors:
     """Says what the models were made with."""
 
-    async def references(self):
+    async def references(self, wake=False):
         return REFERENCES
 
 
