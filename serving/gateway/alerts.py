@@ -9,6 +9,7 @@ from serving.gateway.records import alerts as records
 from serving.gateway.records import feedback
 from serving.gateway.records.alerts import AlertRow
 from serving.gateway.records.feedback import Said
+from serving.gateway.records.photos import lock_photo
 from serving.gateway.records.tables import Alert, Photo, Sighting, Task, new_id, now
 from stocktake.alerts.following import VoidAlert, follow
 from stocktake.alerts.looks import Look
@@ -78,6 +79,7 @@ def change(
         BadRequest: `until` is missing, too much, past, or too far away.
     """
     if found := records.find_alert(session, alert_id, stores):
+        lock_photo(session, found.alert.last_photo_id)  # it, and whichever is the last then, stays
         records.lock_bay(session, found.alert.store, found.alert.bay)
         session.expire_all()
         found = records.find_alert(session, alert_id, stores)  # a photo may have come, or gone, meanwhile

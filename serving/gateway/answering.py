@@ -1,5 +1,7 @@
 """One photo answered: read from the store, asked of its predictor, kept. Twice does no harm."""
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 from anyio import CancelScope, get_cancelled_exc_class, to_thread
 from sqlalchemy.orm import Session
 
+from serving.gateway.company import Company
 from serving.gateway.errors import Away, Overloaded, Unavailable, text_for_client
 from serving.gateway.predictors import Answer, Predictors
 from serving.gateway.records import photos
@@ -39,15 +42,27 @@ class Answering:
         """`attempts`: after which a photo is given up."""
         self._records, self._store, self._predictors = records, store, predictors
         self._attempts, self._observe = attempts, observe
+        self._untold: set[str] = set()  # photos whose end the records were away for
+        self._telling = asyncio.Lock()
+        self._company = Company()
 
     async def answer(self, photo_id: str, data: bytes | None = None) -> None:
         """Answer a photo, if nobody has; `data`: its file, where the caller has it.
 
         Raises:
             Unavailable: something is away, and the photo may be tried again; the records say so, too. An
-                attempt counts where the predictor may have looked at the photo.
+                attempt counts where the predictor may have looked at the photo and the records could be told.
         """
-        photo = await to_thread.run_sync(self._begin, photo_id)
+        await self.tell()
+        try:
+            async with self._company.together():
+                await self._answer(photo_id, data)
+        except photos.Suspected:  # if it kills this worker, too, no other photo shall have to do with it
+            async with self._company.alone():
+                await self._answer(photo_id, data, alone=True)
+
+    async def _answer(self, photo_id: str, data: bytes | None, alone: bool = False) -> None:
+        photo = await to_thread.run_sync(self._begin, photo_id, alone)
         if photo is None:
             return
         try:
@@ -56,23 +71,40 @@ class Answering:
             answer = await self._predictors.ask(photo.task, data, photo.expected_quantity)
             await to_thread.run_sync(self._finish, photo_id, answer)
         except BadRequest as error:
-            await to_thread.run_sync(self._give_up, photo_id, State.FAILED, str(error))
+            await self._end(self._give_up, photo_id, State.FAILED, str(error))
         except get_cancelled_exc_class():
-            with CancelScope(shield=True):
-                await to_thread.run_sync(self._put_back, photo_id, "its worker was ended", False)
+            with CancelScope(shield=True), contextlib.suppress(Away):
+                await self._end(self._put_back, photo_id, "its worker was ended", False)
             raise
         except Exception as error:
             reason = _reason(photo_id, error)
             counts = not isinstance(error, Away | Overloaded)
             if counts and photo.attempts >= self._attempts:
-                await to_thread.run_sync(self._give_up, photo_id, State.DEAD, reason)
+                await self._end(self._give_up, photo_id, State.DEAD, reason)
                 return
-            await to_thread.run_sync(self._put_back, photo_id, reason, counts)
+            await self._end(self._put_back, photo_id, reason, counts)
             raise error if isinstance(error, Unavailable) else Unavailable(reason) from error
 
-    def _begin(self, photo_id: str) -> Photo | None:
+    async def tell(self) -> None:
+        """Put photos back that could not be while the records were away: no worker has died over them.
+
+        Raises:
+            Away: the records still are.
+        """
+        async with self._telling:
+            while self._untold:
+                await self._end(self._put_back, self._untold.pop(), "the records were away", False)
+
+    async def _end(self, how: Callable[..., None], photo_id: str, *about: object) -> None:
+        try:
+            await to_thread.run_sync(how, photo_id, *about)
+        except Away:
+            self._untold.add(photo_id)
+            raise
+
+    def _begin(self, photo_id: str, alone: bool) -> Photo | None:
         with self._records.write() as session:
-            return photos.begin(session, photo_id, self._attempts)
+            return photos.begin(session, photo_id, self._attempts, alone)
 
     def _finish(self, photo_id: str, answer: Answer) -> None:
         with self._records.write() as session:

@@ -5,6 +5,7 @@ import logging
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
@@ -31,6 +32,12 @@ def add_error_handlers(app: FastAPI) -> None:
             headers["WWW-Authenticate"] = "Bearer"
         said = FAULT if status == 500 else text_for_client(error)
         return answer_error(request, status, said, headers)
+
+    @app.exception_handler(DataError)  # the last resort: SQLite takes it, so nobody may rely on it
+    async def _(request: Request, error: DataError) -> Response:
+        logger.warning("a value that the records cannot hold came through", exc_info=error)
+        said = "a value is too long, too large, or has a character that is no text"
+        return answer_error(request, 400, said, {})
 
     @app.exception_handler(RequestValidationError)
     async def _(request: Request, error: RequestValidationError) -> Response:

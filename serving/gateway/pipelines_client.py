@@ -9,6 +9,10 @@ from serving.gateway.errors import Unavailable
 API = "apis/v2beta1"
 
 
+class Unknown(Unavailable):
+    """A run was asked for, and may have been started: what came back does not say."""
+
+
 class PipelinesClient:
     """One Kubeflow Pipelines API."""
 
@@ -22,6 +26,7 @@ class PipelinesClient:
 
         Raises:
             Unavailable: it does not answer, knows no such pipeline, or refuses; says which.
+            Unknown: it was asked to, and does not say that it has refused.
         """
         query = {"namespace": self._namespace} if self._namespace else {}
         async with httpx.AsyncClient(headers=self._headers, timeout=30, trust_env=False) as http:
@@ -37,11 +42,9 @@ class PipelinesClient:
                     f"pipeline {pipeline} has no version; `python -m pipelines submit` uploads one"
                 )
             version = versions["pipeline_versions"][0]["pipeline_version_id"]
-            run = await self._json(
+            return await self._ask_for_run(
                 http,
-                "POST",
-                "runs",
-                json={
+                {
                     "display_name": name,
                     "pipeline_version_reference": {
                         "pipeline_id": found["pipeline_id"],
@@ -50,7 +53,22 @@ class PipelinesClient:
                     "runtime_config": {"parameters": parameters},
                 },
             )
-        return str(run["run_id"])
+
+    async def _ask_for_run(self, http: httpx.AsyncClient, wanted: dict[str, Any]) -> str:
+        where = f"POST {self._url}/{API}/runs"
+        try:
+            answer = await http.post(where.removeprefix("POST "), json=wanted)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise Unavailable(f"{where}: {type(error).__name__}") from error
+        except httpx.HTTPError as error:
+            raise Unknown(f"{where}: {type(error).__name__}; look whether it runs") from error
+        if answer.is_client_error:
+            raise Unavailable(f"{where}: {answer.status_code} {_reason(answer)}")
+        try:
+            return str(answer.raise_for_status().json()["run_id"])
+        except (httpx.HTTPStatusError, ValueError, LookupError, TypeError) as error:
+            said = f"{answer.status_code} {_reason(answer)}"
+            raise Unknown(f"{where}: {said}; look whether it runs") from error
 
     async def _json(self, http: httpx.AsyncClient, method: str, path: str, **rest: Any) -> dict[str, Any]:
         where = f"{self._url}/{API}/{path}"
@@ -60,6 +78,13 @@ class PipelinesClient:
         except (httpx.HTTPError, ValueError) as error:
             raise Unavailable(f"{method} {where}: {type(error).__name__}") from error
         if answer.is_error:
-            reason = said.get("error_message") or said.get("message") or answer.reason_phrase
-            raise Unavailable(f"{method} {where}: {answer.status_code} {str(reason)[:300]}")
+            raise Unavailable(f"{method} {where}: {answer.status_code} {_reason(answer)}")
         return said
+
+
+def _reason(answer: httpx.Response) -> str:
+    try:
+        said = answer.json()
+        return str(said.get("error_message") or said.get("message") or answer.reason_phrase)[:300]
+    except (ValueError, AttributeError):
+        return answer.reason_phrase

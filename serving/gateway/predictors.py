@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 import aiohttp
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 
 from serving.gateway.errors import Away, DeadlineExceeded, Overloaded, Unavailable
 from serving.gateway.records.tables import Task
@@ -19,6 +19,7 @@ from stocktake.errors import BadRequest, PhotoTooLarge, UnsupportedImage
 
 CONNECTIONS = 64
 CONNECT_S = 5.0
+MEASURED = 2  # photos at a time, since each is unpacked for it
 IDLE_S = 3.0  # that a connection is kept; predictors close theirs after five
 READY = aiohttp.ClientTimeout(total=CONNECT_S)
 WAKING = aiohttp.ClientTimeout(total=300)  # a pod that is started for the question, with its model
@@ -51,6 +52,7 @@ class Predictors:
             Task.SHELVES: (settings.shelves_url.rstrip("/"), settings.shelves_model),
             Task.BINS: (settings.bins_url.rstrip("/"), settings.bins_model),
         }
+        self._measuring = CapacityLimiter(MEASURED)
         token = settings.predictor_token
         self._http = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=settings.deadline_s, sock_connect=CONNECT_S),
@@ -102,7 +104,7 @@ class Predictors:
             Overloaded, Away: the predictor has not looked at it; it may answer later.
             DeadlineExceeded, Unavailable: the predictor failed at it; it may answer later.
         """
-        measuring = asyncio.ensure_future(to_thread.run_sync(_measure, photo))
+        measuring = asyncio.ensure_future(to_thread.run_sync(_measure, photo, limiter=self._measuring))
         try:
             answer = await self._infer(task, photo, expected_quantity)
         finally:

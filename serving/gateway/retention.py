@@ -50,6 +50,7 @@ def expire(records: Records, store: Store, retention_days: int, record_days: int
         done = replace(done, photos=done.photos + len(photos), files=done.files + files)
     while True:
         with records.write() as session:
+            _keep_others_out(session, records)
             found = select(Photo).where(unneeded, Photo.state.in_(OVER)).limit(AT_ONCE)
             photos = session.scalars(found).all()
             jobs = delete_records(session, photos)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from serving.gateway.drift import CameraDrift, find_drift
 from serving.gateway.errors import Unavailable
-from serving.gateway.pipelines_client import PipelinesClient
+from serving.gateway.pipelines_client import PipelinesClient, Unknown
 from serving.gateway.predictors import Predictors
 from serving.gateway.records.database import Records, lock
 from serving.gateway.records.tables import Retraining, Task, now
@@ -55,8 +55,8 @@ async def retrain_where_due(
             drifts = find_drift(session, references)
         show(drifts)
         with records.write() as session:
-            due = reasons(drifts, settings.retrain_cameras)
-            return [each for task, reason in due.items() if (each := _claim(session, task, reason, settings))]
+            due = sorted(reasons(drifts, settings.retrain_cameras).items())  # locks in one order for all
+            return [each for task, reason in due if (each := _claim(session, task, reason, settings))]
 
     tried = await to_thread.run_sync(claim)
     for retraining in tried:
@@ -116,6 +116,9 @@ async def _start(retraining: Retraining, settings: GatewaySettings) -> None:
     try:
         name = f"{PIPELINES[task]} after drift {retraining.at:%Y-%m-%d}"
         retraining.run_id = await client.start(PIPELINES[task], name, dict(settings.retrain_parameters))
+    except Unknown as error:
+        retraining.run_id, retraining.error = "", f"perhaps started, and not again soon: {error}"
+        logger.error("training was perhaps started: %s", error)
     except (Unavailable, LookupError, TypeError) as error:  # the last two: answers of another form
         known = isinstance(error, Unavailable)
         retraining.error = str(error) if known else f"Kubeflow's answer is not understood: {error!r}"

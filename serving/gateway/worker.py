@@ -134,6 +134,8 @@ class Answerer:
     async def _try_again(self, photo_id: str, error: Unavailable, tries: int) -> None:
         """Later; and until then not the next photo at once: who is away or busy would refuse that, too."""
         await asyncio.sleep(min(error.retry_after_s, HOLD_S) if isinstance(error, Overloaded) else 1.0)
+        with contextlib.suppress(Unavailable):
+            await self._gateway.answering.tell()  # before another worker begins it
         delay_s = backoff_s(self._settings, 1 if isinstance(error, Overloaded) else tries)
         logger.info("photo %s is tried again in %.1f s: %s", photo_id, delay_s, error)
         raise StreaqRetry(delay=timedelta(seconds=delay_s))

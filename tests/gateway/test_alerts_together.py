@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import func, select, text
 
 from serving.gateway import alerts
+from serving.gateway.errors import NotFound
 from serving.gateway.predictors import Answer
 from serving.gateway.records import photos
 from serving.gateway.records.alerts import lock_bay
@@ -100,6 +101,28 @@ def test_a_photo_is_deleted_while_somebody_says_something_about_it(start_gateway
             forget_files(session, store, found)
             delete_records(session, found)
         assert saying.result(timeout=60).status_code == 404
+
+
+def test_a_photo_is_deleted_while_somebody_dismisses_its_alert(server_url):
+    records = Records(server_url)
+    records.migrate()
+    photo = show(records, 0, ONE)
+    with records.read() as session:
+        alert_id = session.scalar(select(Alert.id))
+
+    def dismiss() -> None:
+        with records.write() as session:
+            alerts.change(session, alert_id, AlertState.DISMISSED, "ann")
+
+    with ThreadPoolExecutor(1) as pool:
+        with records.write() as session:
+            session.execute(text("LOCK TABLE photos IN EXCLUSIVE MODE"))
+            dismissing = pool.submit(dismiss)
+            wait_for_somebody(records)
+            delete_records(session, session.scalars(select(Photo).where(Photo.id == photo.id)).all())
+        with pytest.raises(NotFound):
+            dismissing.result(timeout=60)
+    records.close()
 
 
 def wait_for_somebody(records) -> None:

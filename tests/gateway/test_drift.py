@@ -193,10 +193,25 @@ def test_what_kubeflow_refuses_is_kept(drifted, pipelines):
         assert (shown.id, shown.run_id) == (tried.id, "r1")  # a row for all its tries
 
 
-def test_what_kubeflow_says_is_none_of_its_answers(drifted, pipelines, monkeypatch):
-    monkeypatch.setattr(Pipelines, "do_POST", lambda handler: handler.reply({"run": "r1"}))
+@pytest.mark.parametrize("answer", [{"run": "r1"}, None])
+def test_a_run_that_was_perhaps_started_is_not_started_again(drifted, pipelines, monkeypatch, answer):
+    """What Kubeflow says is none of its answers, or does not come."""
+    asked = []
+
+    def take(handler):
+        asked.append(handler.path)
+        if answer:
+            handler.reply(answer)
+        else:
+            handler.close_connection = True
+
+    monkeypatch.setattr(Pipelines, "do_POST", take)
     (tried,) = retrain(drifted, settings_for(pipelines))
-    assert "not understood: KeyError('run_id')" in tried.error
+    assert "perhaps started" in tried.error
+    with drifted.write() as session:
+        session.get_one(Retraining, tried.id).at -= timedelta(days=13)
+    assert retrain(drifted, settings_for(pipelines)) == []
+    assert len(asked) == 1
 
 
 def test_of_several_workers_one_asks(database, pipelines):

@@ -1,7 +1,6 @@
 """The connection to the records, and its schema."""
 
 import hashlib
-import logging
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -15,7 +14,6 @@ from sqlalchemy import Engine, create_engine, event, func, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
-    DataError,
     DBAPIError,
     InterfaceError,
     InternalError,
@@ -25,7 +23,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from serving.gateway.errors import Away
-from stocktake.errors import BadRequest, SettingsError
+from stocktake.errors import SettingsError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_MS = 30_000  # that a writer of SQLite waits for another
@@ -34,8 +32,6 @@ STATEMENT_MS = 30_000  # that one statement may take at a server, its wait for o
 CONNECTION_S = 15  # that a thread waits for one of our connections
 POOL, MORE = 5, 3  # connections that a process keeps, and has beside them in a rush: a server's are few
 ALIVE = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}  # s, or a server is gone
-
-logger = logging.getLogger(__name__)
 
 
 class Records:
@@ -66,6 +62,8 @@ class Records:
             raise SettingsError(f"STOCKTAKE_GATEWAY_DATABASE: {error}") from error
         if self.is_sqlite:
             _prepare_sqlite(self.engine)
+        else:
+            _limit_statements(self.engine)
 
     @property
     def is_sqlite(self) -> bool:
@@ -132,9 +130,6 @@ def _reported() -> Iterator[None]:
         raise Away("too many requests wait for the records; try again") from error
     except (OperationalError, InterfaceError, InternalError) as error:
         raise Away(f"the records cannot be reached or written: {type(error.orig).__name__}") from error
-    except DataError as error:  # the last resort: SQLite takes it, so nobody may rely on it
-        logger.warning("a value that the records cannot hold came through", exc_info=True)
-        raise BadRequest("a value is too long, too large, or has a character that is no text") from error
     except DBAPIError as error:
         if not error.connection_invalidated:
             raise
@@ -143,8 +138,19 @@ def _reported() -> Iterator[None]:
 
 def _limits(url: URL) -> dict[str, Any]:
     """What psycopg is told beside the URL, whose own options win."""
-    options = f"-c statement_timeout={STATEMENT_MS} {url.query.get('options', '')}"
-    return {"connect_timeout": CONNECT_S, **ALIVE, **url.query, "options": options.strip()}
+    limits = {"connect_timeout": CONNECT_S, **ALIVE}
+    return {name: value for name, value in limits.items() if name not in url.query}
+
+
+def _limit_statements(engine: Engine) -> None:
+    """By a statement: a pooler such as PgBouncer refuses it as a parameter of the connection."""
+    if "statement_timeout" in str(engine.url.query.get("options", "")):
+        return
+
+    @event.listens_for(engine, "connect")
+    def _(connection: Any, _record: Any) -> None:
+        connection.execute(f"SET statement_timeout = {STATEMENT_MS}")
+        connection.commit()
 
 
 def _prepare_sqlite(engine: Engine) -> None:

@@ -3,13 +3,14 @@
 from collections.abc import Collection
 from datetime import timedelta
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from serving.gateway.predictors import Answer
 from serving.gateway.records.tables import OVER, Delivery, Job, Photo, State, Task, now
 
 TICK = timedelta(microseconds=1)
+DEATHS = 2  # of workers over a photo, after which it is suspected
 
 
 def add(session: Session, job: Job) -> None:
@@ -24,12 +25,19 @@ def add(session: Session, job: Job) -> None:
         _close(session, job)
 
 
-def begin(session: Session, photo_id: str, attempts: int) -> Photo | None:
+class Suspected(Exception):
+    """Workers have died while they answered this photo, perhaps because of another one beside it."""
+
+
+def begin(session: Session, photo_id: str, attempts: int, alone: bool = False) -> Photo | None:
     """Count an attempt at a photo, in one statement, since it is made for each.
 
     Returns:
         None where there is nothing to do: it is over, deleted, or was begun `attempts` times. The last is the
         photo whose worker dies over it, and cannot say so: it is given up here.
+
+    Raises:
+        Suspected: begin it `alone`, with no other photo at work beside it; no attempt is counted.
     """
     query = (
         update(Photo)
@@ -38,9 +46,13 @@ def begin(session: Session, photo_id: str, attempts: int) -> Photo | None:
         .returning(Photo)
         .execution_options(synchronize_session=False, populate_existing=True)
     )
+    if not alone:
+        query = query.where(or_(Photo.state != State.RUNNING, Photo.attempts < DEATHS))
     if photo := session.scalar(query):
         return photo
     if photo := _open_photo(session, photo_id):
+        if photo.attempts < attempts:
+            raise Suspected
         died = f"its worker died while answering, at attempt {photo.attempts} of {attempts}"
         reason = photo.error if photo.state == State.QUEUED and photo.error else died
         give_up(session, photo_id, State.DEAD, reason)

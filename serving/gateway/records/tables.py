@@ -195,7 +195,8 @@ class Retraining(Table):
     task: Mapped[Task] = mapped_column(String(10))
     at: Mapped[datetime] = mapped_column(default=now, index=True)
     reason: Mapped[str] = mapped_column(Text)
-    run_id: Mapped[str | None] = mapped_column(String(64), default=None)  # of Kubeflow; None = it was refused
+    # of Kubeflow; None = it was refused; empty = nobody knows whether it was started
+    run_id: Mapped[str | None] = mapped_column(String(64), default=None)
     error: Mapped[str | None] = mapped_column(Text, default=None)
 
 

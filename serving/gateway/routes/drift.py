@@ -55,7 +55,11 @@ class TrainingView(BaseModel):
     def of(cls, tried: Retraining) -> "TrainingView":
         """As the API says it."""
         return cls(
-            task=Task(tried.task), at=tried.at, reason=tried.reason, run=tried.run_id, error=tried.error
+            task=Task(tried.task),
+            at=tried.at,
+            reason=tried.reason,
+            run=tried.run_id or None,
+            error=tried.error,
         )
 
 
