@@ -16,7 +16,7 @@ from serving.gateway.bodies import MAX_URLS_JSON, read_form
 from serving.gateway.errors import UnsupportedMedia
 from serving.gateway.fields import Blank, Name, clean_file_name
 from serving.gateway.gateway import Gateway
-from serving.gateway.intake import About, describe, digest_of, examine, find_earlier
+from serving.gateway.intake import About, check_store, describe, digest_of, examine, find_earlier
 from serving.gateway.records.tables import Job, Photo, Priority, State, Task, now
 from serving.gateway.remote import check_url, fetch_photo
 from serving.gateway.settings import FETCHED_AT_ONCE
@@ -103,6 +103,8 @@ async def _read_files(
     async for part in read_form(request, settings.max_photos, settings.max_photo_bytes):
         if part.filename is None:
             fields.setdefault(part.name, []).append(part.text)
+            if part.name == "store":
+                check_store(user, part.text.strip())  # before files that follow are kept
         elif part.name != "photos":
             raise BadRequest("the form has a file of another name; photos are fields `photos`")
         elif part.filename or part.size:  # a browser sends an empty part where no file was chosen

@@ -50,9 +50,14 @@ class About(BaseModel):
 
     def check(self, user: User) -> None:
         """Raise Forbidden where the user may not submit for this store."""
-        if not user.sees(self.store):
-            names = ", ".join(sorted(user.stores or ()))
-            raise Forbidden(f"token {user.name!r} may submit photos of these stores only: {names}")
+        check_store(user, self.store)
+
+
+def check_store(user: User, store: str) -> None:
+    """Raise Forbidden where the user may not submit for this store."""
+    if not user.sees(store):
+        names = ", ".join(sorted(user.stores or ()))
+        raise Forbidden(f"token {user.name!r} may submit photos of these stores only: {names}")
 
 
 def examine(data: bytes, name: str, blur: Blur | None) -> tuple[Photo, bytes]:
