@@ -68,7 +68,7 @@ class OrderByUrls(Order):
 async def read_job(request: Request, gateway: Gateway, user: User, key: str | None) -> Job:
     """The job of a request, not written down yet, its photos in the store; or what an earlier one has made.
 
-    A file that is no photo becomes a FAILED photo of the job, which says what is wrong with it.
+    A file that is no photo, or cannot be blurred, becomes a FAILED photo of the job, which says why.
 
     Raises:
         BadRequest: and its subclasses, for what is wrong with the request.
@@ -151,29 +151,26 @@ async def _fetch(gateway: Gateway, urls: Sequence[httpx.URL]) -> list[Photo]:
             except BadRequest as error:
                 return _refused(name, b"", error)
 
-    return await asyncio.gather(*map(fetch, urls))
+    try:
+        async with asyncio.TaskGroup() as group:  # ends the others when one fails
+            fetches = [group.create_task(fetch(url)) for url in urls]
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [each.result() for each in fetches]
 
 
 async def store_file(gateway: Gateway, data: bytes, name: str) -> Photo:
-    """The record of a file that came in, and is in the store if it is a photo.
-
-    Raises:
-        Unavailable: it could not be blurred.
-    """
-
-    def look_and_put() -> Photo:
-        try:
-            photo, kept = examine(data, name, gateway.blur)
-        except BadRequest as error:
-            return _refused(name, data, error)
-        gateway.store.put(photo_key(photo.sha256), kept, photo.sha256)
-        return photo
-
-    return await to_thread.run_sync(look_and_put)
+    """The record of a file that came in, and is in the store if it is a photo that is taken."""
+    try:
+        photo, kept = await examine(gateway, data, name)
+    except BadRequest as error:
+        return _refused(name, data, error)
+    await to_thread.run_sync(gateway.store.put, photo_key(photo.sha256), kept, photo.sha256)
+    return photo
 
 
 def _refused(name: str, data: bytes, error: BadRequest) -> Photo:
-    """A file that is no photo: its bytes are not kept."""
+    """A file that is no photo, or one that could not be blurred: its bytes are not kept."""
     return Photo(
         name=clean_file_name(name), sha256=hashlib.sha256(data).hexdigest(), size=len(data),
         width=0, height=0, format="", received_at=now(), answered_at=now(),

@@ -60,13 +60,18 @@ def check_store(user: User, store: str) -> None:
         raise Forbidden(f"token {user.name!r} may submit photos of these stores only: {names}")
 
 
-def examine(data: bytes, name: str, blur: Blur | None) -> tuple[Photo, bytes]:
+async def examine(gateway: Gateway, data: bytes, name: str) -> tuple[Photo, bytes]:
     """The record of a photo, not kept yet, and its file from here on, which is blurred where that is wanted.
 
     Raises:
         UnsupportedImage, PhotoTooLarge: it is none that is answered; only its header is read.
-        Unavailable: it could not be blurred.
+        NotBlurred: it could not be blurred.
     """
+    limiter = gateway.blurring if gateway.blur else None
+    return await to_thread.run_sync(_examine, data, name, gateway.blur, limiter=limiter)
+
+
+def _examine(data: bytes, name: str, blur: Blur | None) -> tuple[Photo, bytes]:
     if blur is not None:
         data = blur_photo(blur, data)
     info = read_info(data)
