@@ -1,7 +1,9 @@
 """What is deleted when its time is over, in both databases and a real store."""
 
 import asyncio
+import dataclasses
 import os
+import threading
 import time
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
@@ -180,6 +182,34 @@ def test_files_stay_where_the_records_may_be_those_of_another_store(records, sto
     put_stray(store, "stray", 2)
     assert expire(records, store, **DAYS) == Expired()
     assert files_of(store) == {b"stray"}
+
+
+class PairingStore(FolderStore):
+    """Looks at two files side by side, or at none."""
+
+    pair = threading.Barrier(2, timeout=60)
+
+    def exists(self, key):
+        self.pair.wait()
+        return super().exists(key)
+
+
+def test_files_of_a_job_are_looked_for_side_by_side(records, store):
+    digests = [put_stray(store, name, 0) for name in ("one", "other")]
+    size = {"size": 9, "width": 30, "height": 20, "format": "jpeg"}
+    found = [
+        Photo(place=place, task=Task.SHELVES, sha256=digest, **size) for place, digest in enumerate(digests)
+    ]
+    url = records.url.render_as_string(hide_password=False)
+
+    async def come_in():
+        settings = load_gateway_settings(database=url, photos=store.uri, redis=None)
+        async with open_gateway(settings) as gateway:
+            pairing = dataclasses.replace(gateway, store=PairingStore(store.root))
+            return await intake.keep(pairing, Job(owner="cam", task=Task.SHELVES, photos=found), {})
+
+    job = asyncio.run(come_in())
+    assert [photo.state for photo in job.photos] == [State.QUEUED] * 2
 
 
 class BusyStore(FolderStore):
