@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from serving.gateway.records.tables import Photo, State
 from stocktake.errors import BadRequest, StoreError
 from stocktake.storage import Store, join_uri
 
+PHOTOS = "photos/"  # what keys of photos begin with
+DIGEST = re.compile("[0-9a-f]{64}")
+
 logger = logging.getLogger(__name__)
 
 Observer = Callable[[Session, Photo], None]  # called once for each photo that is done, in its transaction
@@ -25,7 +29,13 @@ Observer = Callable[[Session, Photo], None]  # called once for each photo that i
 
 def photo_key(sha256: str) -> str:
     """Where the bytes of a photo are in the store."""
-    return f"photos/{sha256[:2]}/{sha256}"
+    return f"{PHOTOS}{sha256[:2]}/{sha256}"
+
+
+def digest_at(key: str) -> str | None:
+    """The SHA-256 of the photo whose bytes are there; None where a store has something else there."""
+    sha256 = key.rpartition("/")[2]
+    return sha256 if DIGEST.fullmatch(sha256) and key == photo_key(sha256) else None
 
 
 def photo_uri(photos: str, sha256: str) -> str:

@@ -16,7 +16,7 @@ from serving.gateway.bodies import MAX_URLS_JSON, read_form
 from serving.gateway.errors import UnsupportedMedia
 from serving.gateway.fields import Blank, Name, clean_file_name
 from serving.gateway.gateway import Gateway
-from serving.gateway.intake import About, describe, digest_of, examine, find_earlier
+from serving.gateway.intake import About, check_store, describe, digest_of, examine, find_earlier
 from serving.gateway.records.tables import Job, Photo, Priority, State, Task, now
 from serving.gateway.remote import check_url, fetch_photo
 from serving.gateway.settings import FETCHED_AT_ONCE
@@ -68,7 +68,7 @@ class OrderByUrls(Order):
 async def read_job(request: Request, gateway: Gateway, user: User, key: str | None) -> Job:
     """The job of a request, not written down yet, its photos in the store; or what an earlier one has made.
 
-    A file that is no photo becomes a FAILED photo of the job, which says what is wrong with it.
+    A file that is no photo, or cannot be blurred, becomes a FAILED photo of the job, which says why.
 
     Raises:
         BadRequest: and its subclasses, for what is wrong with the request.
@@ -103,6 +103,8 @@ async def _read_files(
     async for part in read_form(request, settings.max_photos, settings.max_photo_bytes):
         if part.filename is None:
             fields.setdefault(part.name, []).append(part.text)
+            if part.name == "store":
+                check_store(user, part.text.strip())  # before files that follow are kept
         elif part.name != "photos":
             raise BadRequest("the form has a file of another name; photos are fields `photos`")
         elif part.filename or part.size:  # a browser sends an empty part where no file was chosen
@@ -149,29 +151,26 @@ async def _fetch(gateway: Gateway, urls: Sequence[httpx.URL]) -> list[Photo]:
             except BadRequest as error:
                 return _refused(name, b"", error)
 
-    return await asyncio.gather(*map(fetch, urls))
+    try:
+        async with asyncio.TaskGroup() as group:  # ends the others when one fails
+            fetches = [group.create_task(fetch(url)) for url in urls]
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [each.result() for each in fetches]
 
 
 async def store_file(gateway: Gateway, data: bytes, name: str) -> Photo:
-    """The record of a file that came in, and is in the store if it is a photo.
-
-    Raises:
-        Unavailable: it could not be blurred.
-    """
-
-    def look_and_put() -> Photo:
-        try:
-            photo, kept = examine(data, name, gateway.blur)
-        except BadRequest as error:
-            return _refused(name, data, error)
-        gateway.store.put(photo_key(photo.sha256), kept, photo.sha256)
-        return photo
-
-    return await to_thread.run_sync(look_and_put)
+    """The record of a file that came in, and is in the store if it is a photo that is taken."""
+    try:
+        photo, kept = await examine(gateway, data, name)
+    except BadRequest as error:
+        return _refused(name, data, error)
+    await to_thread.run_sync(gateway.store.put, photo_key(photo.sha256), kept, photo.sha256)
+    return photo
 
 
 def _refused(name: str, data: bytes, error: BadRequest) -> Photo:
-    """A file that is no photo: its bytes are not kept."""
+    """A file that is no photo, or one that could not be blurred: its bytes are not kept."""
     return Photo(
         name=clean_file_name(name), sha256=hashlib.sha256(data).hexdigest(), size=len(data),
         width=0, height=0, format="", received_at=now(), answered_at=now(),

@@ -4,7 +4,7 @@ import logging
 import pkgutil
 from collections.abc import Callable
 
-from serving.gateway.errors import Unavailable
+from serving.gateway.errors import NotBlurred
 from stocktake.errors import SettingsError
 from stocktake.photo_header import read_info
 
@@ -39,7 +39,8 @@ def blur_photo(blur: Blur, data: bytes) -> bytes:
 
     Raises:
         UnsupportedImage, PhotoTooLarge: `data` is no photo that is answered; `blur` has not seen it.
-        Unavailable: `blur` failed, or returned no photo; what is not blurred is never taken.
+        NotBlurred: `blur` failed, or returned no photo; what is not blurred is never taken. The same photo
+            would fail again, so nobody is asked to send it again.
     """
     read_info(data)
     try:
@@ -49,5 +50,5 @@ def blur_photo(blur: Blur, data: bytes) -> bytes:
         read_info(blurred)
     except Exception as error:  # the function is not ours
         logger.exception("a photo was not taken, since STOCKTAKE_GATEWAY_BLUR failed")
-        raise Unavailable("the photo could not be blurred, so it is not taken") from error
+        raise NotBlurred("the photo could not be blurred, so it is not kept; take another one") from error
     return blurred

@@ -69,8 +69,9 @@ def expire(settings: GatewaySettings, _args: Namespace) -> None:
             records, open_store(settings.photos), settings.retention_days, settings.record_days
         )
     print(
-        f"deleted {done.files} files of {done.photos} photos older than {settings.retention_days} days, and "
-        f"{done.records} photos and {done.jobs} jobs older than {settings.record_days} days"
+        f"deleted {done.files} files of {done.photos} photos older than {settings.retention_days} days, "
+        f"{done.records} photos and {done.jobs} jobs older than {settings.record_days} days, and "
+        f"{done.strays} files of no photo"
     )
 
 

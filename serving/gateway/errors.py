@@ -21,6 +21,10 @@ class Clash(StocktakeError):
     """What is asked for contradicts what is there already."""
 
 
+class NotBlurred(BadRequest):
+    """A photo on which people cannot be made unrecognisable."""
+
+
 class BodyTooLarge(BadRequest):
     """A body of more bytes than are read."""
 

@@ -1,11 +1,12 @@
 """The parts of a gateway, which the server and the worker share."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 
 from serving.gateway import alerts
 from serving.gateway.answering import Answering, Observer
@@ -30,6 +31,7 @@ class Gateway:
     observe: Observer  # called once for each photo that is done, in its transaction
     queue: Queue | None  # None: photos are answered at once or not at all
     blur: Blur | None  # each photo goes through it before it is kept or answered
+    blurring: CapacityLimiter  # of threads that do so, each of which takes a core
 
 
 @asynccontextmanager
@@ -51,4 +53,5 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
         observe: Observer = partial(alerts.observe, rules=rules)
         answering = Answering(records, store, predictors, settings.attempts, observe)
         queue = await parts.enter_async_context(open_queue(settings)) if settings.redis else None
-        yield Gateway(settings, records, store, predictors, answering, observe, queue, blur)
+        blurring = CapacityLimiter(len(os.sched_getaffinity(0)))
+        yield Gateway(settings, records, store, predictors, answering, observe, queue, blur, blurring)

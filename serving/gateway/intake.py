@@ -23,9 +23,11 @@ from serving.gateway.queue import Queue
 from serving.gateway.records import photos
 from serving.gateway.records.tables import Job, Photo, State, Task, now
 from stocktake.errors import StoreError
+from stocktake.parallel import map_in_order
 from stocktake.photo_header import read_info
 
 GONE = "its file was deleted while it came in, with an older photo of the same bytes; send it again"
+LOOKED_AT_ONCE = 8  # files of one job, whose sender waits; each may be a request to the store
 
 logger = logging.getLogger(__name__)
 
@@ -50,18 +52,28 @@ class About(BaseModel):
 
     def check(self, user: User) -> None:
         """Raise Forbidden where the user may not submit for this store."""
-        if not user.sees(self.store):
-            names = ", ".join(sorted(user.stores or ()))
-            raise Forbidden(f"token {user.name!r} may submit photos of these stores only: {names}")
+        check_store(user, self.store)
 
 
-def examine(data: bytes, name: str, blur: Blur | None) -> tuple[Photo, bytes]:
+def check_store(user: User, store: str) -> None:
+    """Raise Forbidden where the user may not submit for this store."""
+    if not user.sees(store):
+        names = ", ".join(sorted(user.stores or ()))
+        raise Forbidden(f"token {user.name!r} may submit photos of these stores only: {names}")
+
+
+async def examine(gateway: Gateway, data: bytes, name: str) -> tuple[Photo, bytes]:
     """The record of a photo, not kept yet, and its file from here on, which is blurred where that is wanted.
 
     Raises:
         UnsupportedImage, PhotoTooLarge: it is none that is answered; only its header is read.
-        Unavailable: it could not be blurred.
+        NotBlurred: it could not be blurred.
     """
+    limiter = gateway.blurring if gateway.blur else None
+    return await to_thread.run_sync(_examine, data, name, gateway.blur, limiter=limiter)
+
+
+def _examine(data: bytes, name: str, blur: Blur | None) -> tuple[Photo, bytes]:
     if blur is not None:
         data = blur_photo(blur, data)
     info = read_info(data)
@@ -191,8 +203,10 @@ def _restore(gateway: Gateway, job: Job, data: dict[str, bytes]) -> None:
     Once a job is written down nobody deletes its files. A photo whose bytes are not at hand fails, and says
     so; in the queue it does no harm.
     """
-    for photo in job.photos:
-        if photo.state == State.FAILED or gateway.store.exists(photo_key(photo.sha256)):
+    kept = [photo for photo in job.photos if photo.state != State.FAILED]
+    keys = [photo_key(photo.sha256) for photo in kept]
+    for photo, there in zip(kept, map_in_order(gateway.store.exists, keys, LOOKED_AT_ONCE), strict=True):
+        if there:
             continue
         if photo.sha256 in data:
             gateway.store.put(photo_key(photo.sha256), data[photo.sha256], photo.sha256)

@@ -1,13 +1,14 @@
 """What is deleted when its time is over: files of photos first, much later what was found on them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
-from serving.gateway.answering import photo_key
+from serving.gateway.answering import PHOTOS, digest_at, photo_key
 from serving.gateway.records import alerts
 from serving.gateway.records.database import Records
 from serving.gateway.records.photos import end_jobs
@@ -15,6 +16,8 @@ from serving.gateway.records.tables import OVER, Job, Photo, now
 from stocktake.storage import Store
 
 AT_ONCE = 20  # photos in one transaction, for which others wait
+LOOKED_UP = 500  # files whose photos are looked for in one query
+COMES_IN = timedelta(days=1)  # that a request has from its first file to its record
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +28,14 @@ class Expired:
     files: int = 0  # fewer, where photos are the same
     records: int = 0  # photos of which nothing is left
     jobs: int = 0  # that had no photo left
+    strays: int = 0  # files of no photo: of requests that were refused, or broke off, after they were put
 
 
 def expire(records: Records, store: Store, retention_days: int, record_days: int) -> Expired:
     """Delete files of photos that came in more than `retention_days` ago, and records after `record_days`.
+
+    Also files that no record names, a day after they came. While there is no record at all they stay: the
+    records may be those of another store.
 
     Photos that are not answered yet are left alone. May be run at any time, as often as one likes, and beside
     gateways and workers.
@@ -55,8 +62,9 @@ def expire(records: Records, store: Store, retention_days: int, record_days: int
             photos = session.scalars(found).all()
             jobs = delete_records(session, photos)
         if not photos:
-            return done
+            break
         done = replace(done, records=done.records + len(photos), jobs=done.jobs + jobs)
+    return replace(done, strays=_forget_strays(records, store))
 
 
 def delete_photo(records: Records, store: Store, photo_id: str) -> None:
@@ -73,12 +81,44 @@ def forget_files(session: Session, store: Store, photos: Sequence[Photo]) -> int
     for photo in photos:
         photo.expired_at = photo.expired_at or now()
     session.flush()
-    digests = {photo.sha256 for photo in photos}
-    needed = select(Photo.sha256).where(Photo.sha256.in_(digests), Photo.expired_at.is_(None))
-    digests -= set(session.scalars(needed))
+    digests = _unneeded(session, {photo.sha256 for photo in photos})
     for digest in digests:
         store.delete(photo_key(digest))
     return len(digests)
+
+
+def _unneeded(session: Session, digests: set[str]) -> set[str]:
+    """Those of which no photo needs the file."""
+    needed = select(Photo.sha256).where(Photo.sha256.in_(digests), Photo.expired_at.is_(None))
+    return digests - set(session.scalars(needed))
+
+
+def _forget_strays(records: Records, store: Store) -> int:
+    """Delete files that no photo needs; returns how many."""
+    before, deleted = datetime.now(UTC) - COMES_IN, 0
+    found = _find_strays(records, store, before)
+    while digests := set(islice(found, AT_ONCE)):
+        with records.write() as session:
+            _keep_others_out(session, records)
+            for key in map(photo_key, _unneeded(session, digests)):
+                stray = store.stat(key)
+                if stray and stray.put_at < before:  # not put again meanwhile
+                    store.delete(key)
+                    deleted += 1
+    return deleted
+
+
+def _find_strays(records: Records, store: Store, before: datetime) -> Iterator[str]:
+    """Digests of files that were put earlier than that, and that no photo needs."""
+    with records.read() as session:
+        if session.scalar(select(Photo.id).limit(1)) is None:
+            return
+    old = (digest_at(file.key) for file in store.list(PHOTOS) if file.put_at < before)
+    digests = filter(None, old)
+    while some := set(islice(digests, LOOKED_UP)):
+        with records.read() as session:
+            strays = _unneeded(session, some)
+        yield from strays
 
 
 def delete_records(session: Session, photos: Sequence[Photo]) -> int:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from stocktake.errors import StoreError
@@ -52,7 +53,7 @@ class FolderStore:
         """Size, and modification time as version."""
         path = self._path(key)
         with self._explained(path):
-            return self._info(path) if path.is_file() else None
+            return self._info(path)
 
     def holds(self, key: str, size: int, sha256: str) -> bool:
         """Compares the size first, then reads the file."""
@@ -72,8 +73,8 @@ class FolderStore:
         with self._explained(folder):
             for path in sorted(_walk(folder)):
                 key = path.relative_to(self.root).as_posix()
-                if key.startswith(prefix) and not is_part(path.name) and path.is_file():
-                    yield self._info(path)
+                if key.startswith(prefix) and not is_part(path.name) and (found := self._info(path)):
+                    yield found
 
     def delete(self, key: str) -> None:
         """Remove the file; its folder stays."""
@@ -88,9 +89,17 @@ class FolderStore:
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
 
-    def _info(self, path: Path) -> ObjectInfo:
-        status = path.stat()
-        return ObjectInfo(path.relative_to(self.root).as_posix(), status.st_size, str(status.st_mtime_ns))
+    def _info(self, path: Path) -> ObjectInfo | None:
+        """None where there is no such file, as when it was deleted while its folder was listed."""
+        if not path.is_file():
+            return None
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return None
+        put_at = datetime.fromtimestamp(status.st_mtime, UTC)
+        key = path.relative_to(self.root).as_posix()
+        return ObjectInfo(key, status.st_size, str(status.st_mtime_ns), put_at)
 
     @contextlib.contextmanager
     def _explained(self, path: Path) -> Iterator[None]:

@@ -114,7 +114,7 @@ class S3Store:
     def stat(self, key: str) -> ObjectInfo | None:
         """Size, and ETag as version."""
         found = self._head(key)
-        return ObjectInfo(key, found.size, found.etag) if found else None
+        return ObjectInfo(key, found.size, found.etag, found.last_modified) if found else None
 
     def holds(self, key: str, size: int, sha256: str) -> bool:
         """Compares the size and the digest that was put with the object."""
@@ -132,7 +132,8 @@ class S3Store:
             page = self._patiently(partial(self._list_page, self.prefix + prefix, last), prefix)
             for item in page:
                 if not item.is_dir:
-                    yield ObjectInfo(item.object_name.removeprefix(self.prefix), item.size, item.etag)
+                    key = item.object_name.removeprefix(self.prefix)
+                    yield ObjectInfo(key, item.size, item.etag, item.last_modified)
             if len(page) < PAGE_KEYS:
                 return
             last = page[-1].object_name

@@ -42,6 +42,8 @@ def open_small(
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as photo:
             photo.draft(mode, _at_least(info, least_side))
             pixels = _eight_bits(photo).convert(mode)
+    except MemoryError:
+        raise  # no fault of the photo
     except Exception as error:  # Pillow lets through whatever its parsers stumble over
         raise UnsupportedImage(f"the {info.format} is truncated or damaged: it can't be decoded") from error
     turn = TURN_UPRIGHT.get(info.exif_orientation)

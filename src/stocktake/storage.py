@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -24,6 +25,7 @@ class ObjectInfo:
     key: str
     size: int
     version: str
+    put_at: datetime  # the last time, in UTC, by the store's clock
 
 
 class Store(Protocol):

@@ -3,8 +3,11 @@
 import asyncio
 import hashlib
 import io
+import os
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +27,11 @@ DOCUMENT = Path(__file__).parents[2] / "docs/gateway.md"
 PERSON = (40, 20, 104, 84)
 OURS = f"""
 import io
+import threading
+import time
 from PIL import Image
+
+lock = threading.Lock()
 
 def find_people(picture):
     return [{PERSON}]
@@ -36,6 +43,23 @@ def darken(photo):
 
 def fail(photo):
     raise FileNotFoundError("faces.onnx")
+
+def fail_at_small_photos(photo):
+    if Image.open(io.BytesIO(photo)).width < 100:
+        raise ValueError("too small for the detector")
+    return photo
+
+now = most = 0
+
+def count(photo):
+    global now, most
+    with lock:
+        now += 1
+        most = max(most, now)
+    time.sleep(0.2)  # as long as a detector takes
+    with lock:
+        now -= 1
+    return photo
 
 def return_no_photo(photo):
     return b"secret"
@@ -150,13 +174,35 @@ def test_what_cannot_be_blurred_is_never_kept(start_gateway, redis, caplog, func
         answers = send(gateway, noisy_photo()), client.post("/api/jobs", data={"task": "bins"}, files=files)
         found = client.get("/api/photos").json()["items"]
 
-    for answer in answers:
-        assert (answer.status_code, answer.json()) == (
-            503, {"error": "the photo could not be blurred, so it is not taken"},
-        )  # fmt: skip
-        assert "retry-after" in answer.headers
-    assert (found, files_of(gateway)) == ([], [])
-    assert "STOCKTAKE_GATEWAY_BLUR failed" in caplog.text
+    reason = "the photo could not be blurred, so it is not kept; take another one"
+    one, job = answers
+    assert (one.status_code, one.json()) == (400, {"error": reason})
+    assert (job.status_code, job.json()["state"], job.json()["photos"][0]["error"]) == (202, "failed", reason)
+    assert ([photo["state"] for photo in found], files_of(gateway)) == (["failed"], [])
+    failures = [each for each in caplog.records if "STOCKTAKE_GATEWAY_BLUR failed" in each.message]
+    assert [each.levelname for each in failures] == ["ERROR"] * 2
+
+
+def test_others_of_a_job_are_kept_where_one_cannot_be_blurred(start_gateway, redis):
+    gateway, data = start_gateway(blur="find_people:fail_at_small_photos", redis=redis.url), noisy_photo()
+    files = [("photos", ("a.png", photo, "image/png")) for photo in (data, grey_photo(50), data)]
+
+    with gateway.client() as client:
+        answer = client.post("/api/jobs", data={"task": "bins"}, files=files)
+
+    assert answer.status_code == 202, answer.text
+    assert [photo["state"] for photo in answer.json()["photos"]] == ["queued", "failed", "queued"]
+    assert [file.read_bytes() for file in files_of(gateway)] == [data]
+
+
+def test_no_more_photos_are_blurred_at_a_time_than_there_are_cores(start_gateway):
+    gateway, cores = start_gateway(blur="find_people:count"), len(os.sched_getaffinity(0))
+
+    with ThreadPoolExecutor(4 * cores) as pool:
+        answers = list(pool.map(partial(send, gateway), [grey_photo(50)] * 4 * cores))
+
+    assert all(answer.is_success for answer in answers), answers
+    assert 1 <= sys.modules["find_people"].most <= cores
 
 
 def test_what_is_no_photo_is_the_clients_fault_and_never_blurred(start_gateway):

@@ -10,6 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from sqlalchemy import select
 
+from serving.gateway.access import Role
 from serving.gateway.records import photos
 from serving.gateway.records.tables import Delivery, Photo, State
 from serving.gateway.retention import expire
@@ -99,6 +100,16 @@ def test_files(client, redis):
 def test_fields_after_the_files(client):
     fields = [("photos", ("a.png", grey_photo(50), "image/png")), ("task", (None, "bins"))]
     assert client.post("/api/jobs", files=fields).status_code == 202
+
+
+def test_photos_of_a_store_that_is_not_theirs_are_refused_before_they_are_kept(gateway):
+    token = gateway.token("guest", Role.OPERATOR, ["Main Street"])
+    data = {"task": "bins", "store": ["Main Street", "Elsewhere"]}
+    with gateway.client(token=token) as client:
+        answer = client.post("/api/jobs", data=data, files=files_of(grey_photo(31), grey_photo(32)))
+    assert answer.status_code == 403, answer.text
+    kept = {path.read_bytes() for path in (gateway.folder / "photos").rglob("*") if path.is_file()}
+    assert kept.isdisjoint({grey_photo(31), grey_photo(32)})
 
 
 def test_a_file_that_is_no_photo_fails_alone(gateway, client):

@@ -1,6 +1,10 @@
 """What is deleted when its time is over, in both databases and a real store."""
 
 import asyncio
+import dataclasses
+import os
+import threading
+import time
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -148,6 +152,82 @@ def test_photos_of_a_job_are_answered_and_deleted_at_once(records, store):
     assert is_over(records, job.id)
 
 
+def put_stray(store, name: str, age_days: float) -> str:
+    """A file that a request has left which was refused in the end."""
+    sha256 = name.encode().hex().ljust(64, "0")
+    store.put(photo_key(sha256), name.encode())
+    put_at = time.time() - age_days * 24 * 3600
+    os.utime(store.url(photo_key(sha256)), (put_at, put_at))
+    return sha256
+
+
+def test_files_that_no_record_names_go_after_a_day(records, store):
+    for name in ("kept", "over"):
+        add_photo(records, store, 91 if name == "over" else 1, name)
+    expire(records, store, **DAYS)
+    for name, age_days in {
+        "kept": 2,
+        "over": 2,
+        "new": 0.9,
+        **{f"stray {n}": 1.1 for n in range(45)},
+    }.items():
+        put_stray(store, name, age_days)
+    store.put("photos/other/file", b"of somebody else")
+    os.utime(store.url("photos/other/file"), (0, 0))
+    assert expire(records, store, **DAYS) == Expired(strays=46), "that of an expired photo, too"
+    assert files_of(store) == {b"kept", b"new", b"of somebody else"}
+
+
+def test_files_stay_where_the_records_may_be_those_of_another_store(records, store):
+    put_stray(store, "stray", 2)
+    assert expire(records, store, **DAYS) == Expired()
+    assert files_of(store) == {b"stray"}
+
+
+class PairingStore(FolderStore):
+    """Looks at two files side by side, or at none."""
+
+    pair = threading.Barrier(2, timeout=60)
+
+    def exists(self, key):
+        self.pair.wait()
+        return super().exists(key)
+
+
+def test_files_of_a_job_are_looked_for_side_by_side(records, store):
+    digests = [put_stray(store, name, 0) for name in ("one", "other")]
+    size = {"size": 9, "width": 30, "height": 20, "format": "jpeg"}
+    found = [
+        Photo(place=place, task=Task.SHELVES, sha256=digest, **size) for place, digest in enumerate(digests)
+    ]
+    url = records.url.render_as_string(hide_password=False)
+
+    async def come_in():
+        settings = load_gateway_settings(database=url, photos=store.uri, redis=None)
+        async with open_gateway(settings) as gateway:
+            pairing = dataclasses.replace(gateway, store=PairingStore(store.root))
+            return await intake.keep(pairing, Job(owner="cam", task=Task.SHELVES, photos=found), {})
+
+    job = asyncio.run(come_in())
+    assert [photo.state for photo in job.photos] == [State.QUEUED] * 2
+
+
+class BusyStore(FolderStore):
+    """Where all photos come in again while one looks."""
+
+    def list(self, prefix=""):
+        for found in super().list(prefix):
+            self.put(found.key, self.get(found.key))
+            yield found
+
+
+def test_a_file_that_comes_in_again_stays(records, store):
+    add_photo(records, store, 1, "kept")
+    put_stray(store, "again", 2)
+    assert expire(records, BusyStore(store.root), **DAYS) == Expired()
+    assert files_of(store) == {b"kept", b"again"}
+
+
 def test_many_at_once(records, store):
     for number in range(45):
         add_photo(records, store, 91, f"photo {number}")
@@ -175,5 +255,7 @@ def test_the_command(records, store, monkeypatch, capsys):
     monkeypatch.setenv("STOCKTAKE_GATEWAY_DATABASE", url)
     monkeypatch.setenv("STOCKTAKE_GATEWAY_PHOTOS", store.uri)
     commands.expire(load_gateway_settings(), Namespace())
-    said = "deleted 1 files of 1 photos older than 90 days, and 0 photos and 0 jobs older than 730 days\n"
-    assert capsys.readouterr().out == said
+    assert capsys.readouterr().out == (
+        "deleted 1 files of 1 photos older than 90 days, 0 photos and 0 jobs older than 730 days, "
+        "and 0 files of no photo\n"
+    )

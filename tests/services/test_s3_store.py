@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,10 @@ def test_an_object_comes_back_as_it_went(store, tmp_path):
     assert store.exists("a/b c/ü.bin")
     assert not store.exists("a/b c")
     assert store.stat("nothing") is None
-    assert store.stat("a/b c/ü.bin").size == len(data)
+    (listed,) = store.list()
+    assert store.stat("a/b c/ü.bin").size == listed.size == len(data)
+    for found in (store.stat("a/b c/ü.bin"), listed):
+        assert abs(found.put_at - datetime.now(UTC)) < timedelta(minutes=10)
     assert store.holds("a/b c/ü.bin", len(data), sha256(data))
     assert not store.holds("a/b c/ü.bin", len(data), sha256(b"other"))
     store.get_to("a/b c/ü.bin", tmp_path / "deep/er/file")

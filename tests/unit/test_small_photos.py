@@ -1,5 +1,8 @@
 """Pillow's small photos beside those that models see."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +14,19 @@ from tests.encoded_photos import encode, encodings, exif_block, png, smooth_pict
 
 WIDTH, HEIGHT = 317, 203
 FILES = encodings(smooth_picture(WIDTH, HEIGHT))
+SHORT_OF_MEMORY = """
+import io, resource
+from PIL import Image
+from stocktake.small_photos import open_small
+file = io.BytesIO()
+Image.new("RGB", (10_000, 6_000)).save(file, "PNG")
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (64 << 20),) * 2)
+try:
+    open_small(file.getvalue(), None)
+except MemoryError:
+    print("no memory")
+"""
 NO_PILLOW = "jpeg-lossless"  # its decoder does not know that process
 
 
@@ -62,6 +78,15 @@ def test_photos_that_cannot_be_decoded():
     for data in (half, FILES["png"][:-2000], FILES[NO_PILLOW], b"<svg/>"):
         with pytest.raises(UnsupportedImage):
             open_small(data, 100)
+
+
+def test_memory_that_is_not_there_is_no_fault_of_the_photo():
+    """In a process of its own, which may take 64 MiB more; 60 million pixels are 180 MB."""
+    done = subprocess.run(
+        [sys.executable, "-c", SHORT_OF_MEMORY], capture_output=True, text=True, timeout=120
+    )
+
+    assert done.stdout == "no memory\n", done.stderr
 
 
 def test_too_many_pixels_are_refused_by_the_header():

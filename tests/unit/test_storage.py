@@ -1,6 +1,7 @@
 import errno
 import hashlib
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ def test_an_object_comes_back_as_it_went(store, tmp_path):
     before = store.stat("images/a.jpg")
     store.put("images/a.jpg", b"changed")
     assert store.stat("images/a.jpg").version != before.version
+    assert abs(store.stat("images/a.jpg").put_at - datetime.now(UTC)) < timedelta(minutes=10)
 
 
 def test_what_is_deleted_is_gone(store):

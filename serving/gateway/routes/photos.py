@@ -1,6 +1,5 @@
 """One photo, answered at once."""
 
-from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
 from serving.gateway.access import User
@@ -42,7 +41,7 @@ async def take_photo(
         Forbidden: the user may not submit for this store. And as `examine`, `answer_at_once`, `find_earlier`.
     """
     about.check(user)
-    photo, data = await to_thread.run_sync(examine, data, name, gateway.blur)
+    photo, data = await examine(gateway, data, name)
     describe(photo, about)
     digest = digest_of(None, [about], [photo.sha256])
     if earlier := await find_earlier(gateway, user.name, key, digest):

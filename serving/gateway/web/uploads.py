@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from anyio import to_thread
 from fastapi import Request
 
 from serving.gateway.access import check_csrf
@@ -81,7 +80,7 @@ async def _answer(gateway: Gateway, who: Visitor, upload: Upload, part: Part, ke
     assert upload.about is not None
     name = part.filename or ""
     try:
-        photo, data = await to_thread.run_sync(examine, part.data, name, gateway.blur)
+        photo, data = await examine(gateway, part.data, name)
         job = await _job(gateway, who, upload.about, [photo], key)
         upload.photos.append(job.photos[0] if job.id else await answer_at_once(gateway, job, data))
     except BadRequest as error:
