@@ -72,9 +72,7 @@ def server_url(postgres):
     """URL of an empty database of a PostgreSQL."""
     name = f"records_{secrets.token_hex(4)}"
     postgres.connect().cursor().execute(f"create database {name}")
-    return (
-        f"postgresql+psycopg://mlflow:{postgres.password}@127.0.0.1:{postgres.port}/{name}?connect_timeout=60"
-    )
+    return f"postgresql+psycopg://mlflow:{postgres.password}@127.0.0.1:{postgres.port}/{name}"
 
 
 @pytest.fixture
@@ -90,4 +88,4 @@ def database(request, tmp_path):
     """URL of an empty database, of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/records.db"
-    return request.getfixturevalue("server_url")
+    return request.getfixturevalue("server_url") + "?connect_timeout=60"  # of a busy machine
