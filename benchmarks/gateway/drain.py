@@ -51,7 +51,7 @@ async def ask_directly(site: Site, photos: list[bytes], clients: int) -> float:
 
     async def client() -> None:
         for photo in waiting:
-            await predictors.ask(Task.SHELVES, photo)
+            await predictors.infer(Task.SHELVES, photo)
 
     began = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(clients)))

@@ -122,7 +122,7 @@ async def _ask_in_turn(
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60, trust_env=False) as client:
 
         async def alone(data: bytes) -> None:
-            await direct.ask(Task.SHELVES, data)
+            await direct.infer(Task.SHELVES, data)
 
         async def through(data: bytes) -> None:
             (await client.post("/api/photos?task=shelves&store=s&bay=b", content=data)).raise_for_status()

@@ -97,16 +97,10 @@ class Predictors:
             return {}
 
     async def ask(self, task: Task, photo: bytes, expected_quantity: int | None = None) -> Answer:
-        """What is on a photo: a whole JPEG, PNG or WebP file.
-
-        Raises:
-            UnsupportedImage, PhotoTooLarge, BadRequest: the photo is at fault; it will never be answered.
-            Overloaded, Away: the predictor has not looked at it; it may answer later.
-            DeadlineExceeded, Unavailable: the predictor failed at it; it may answer later.
-        """
+        """What is on a photo, and by which measures drift is told of it; raises as `infer`."""
         measuring = asyncio.ensure_future(to_thread.run_sync(_measure, photo, limiter=self._measuring))
         try:
-            answer = await self._infer(task, photo, expected_quantity)
+            answer = await self.infer(task, photo, expected_quantity)
         finally:
             of_photo = await measuring  # beside the predictor, which takes longer
         if task == Task.BINS:
@@ -115,7 +109,14 @@ class Predictors:
             of_answer = measure_shelf(answer.report, [product[-1] for product in answer.products or ()])
         return replace(answer, measures={**of_photo, **of_answer})
 
-    async def _infer(self, task: Task, photo: bytes, expected_quantity: int | None) -> Answer:
+    async def infer(self, task: Task, photo: bytes, expected_quantity: int | None = None) -> Answer:
+        """What is on a photo: a whole JPEG, PNG or WebP file. Nothing is measured of it.
+
+        Raises:
+            UnsupportedImage, PhotoTooLarge, BadRequest: the photo is at fault; it will never be answered.
+            Overloaded, Away: the predictor has not looked at it; it may answer later.
+            DeadlineExceeded, Unavailable: the predictor failed at it; it may answer later.
+        """
         url, model = self._places[task]
         body, headers = _request(task, photo, expected_quantity)
         try:
