@@ -3,6 +3,7 @@
 import asyncio
 import json
 import struct
+import zlib
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
@@ -52,7 +53,7 @@ class Predictors:
             Task.SHELVES: (settings.shelves_url.rstrip("/"), settings.shelves_model),
             Task.BINS: (settings.bins_url.rstrip("/"), settings.bins_model),
         }
-        self._measuring = CapacityLimiter(MEASURED)
+        self._measuring, self._measure_every = CapacityLimiter(MEASURED), settings.measure_every
         token = settings.predictor_token
         self._http = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=settings.deadline_s, sock_connect=CONNECT_S),
@@ -98,7 +99,7 @@ class Predictors:
 
     async def ask(self, task: Task, photo: bytes, expected_quantity: int | None = None) -> Answer:
         """What is on a photo, and by which measures drift is told of it; raises as `infer`."""
-        measuring = asyncio.ensure_future(to_thread.run_sync(_measure, photo, limiter=self._measuring))
+        measuring = asyncio.ensure_future(self._measure(photo))
         try:
             answer = await self.infer(task, photo, expected_quantity)
         finally:
@@ -108,6 +109,13 @@ class Predictors:
         else:
             of_answer = measure_shelf(answer.report, [product[-1] for product in answer.products or ()])
         return replace(answer, measures={**of_photo, **of_answer})
+
+    async def _measure(self, photo: bytes) -> Measures:
+        if (
+            zlib.crc32(photo[:1024] + photo[-1024:]) % self._measure_every
+        ):  # the same photo is measured again, or never
+            return {}
+        return await to_thread.run_sync(_measure, photo, limiter=self._measuring)
 
     async def infer(self, task: Task, photo: bytes, expected_quantity: int | None = None) -> Answer:
         """What is on a photo: a whole JPEG, PNG or WebP file. Nothing is measured of it.

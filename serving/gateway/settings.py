@@ -82,6 +82,7 @@ class GatewaySettings(BaseSettings):
         return max_bytes
 
     drift_every_s: float = Field(3600.0, ge=1)  # between two looks for drift
+    measure_every: int = Field(4, ge=1)  # one photo in so many is unpacked to measure its picture
     retrain_cameras: int = Field(3, ge=1)  # that have drifted far before training is started
     retrain_pause_days: int = Field(14, ge=1)  # between two trainings of one model
     retrain_parameters: dict[str, Any] = {}  # of the pipeline, as JSON

@@ -23,6 +23,7 @@ from serving.gateway.settings import GatewaySettings
 from serving.gateway.web.cameras import by_camera
 from serving.gateway.worker_metrics import WorkerMetrics
 from stocktake.drift.histograms import Drift, Histogram
+from tests.gateway_thread import grey_photo
 
 RANDOM = np.random.default_rng(4)
 THEN = {"brightness": Histogram.of(RANDOM.normal(120, 20, 400))}
@@ -265,3 +266,17 @@ def test_the_choice_is_a_file_with_a_line_for_each(records, tmp_path):
     (line,) = map(json.loads, to.read_text().splitlines())
     assert (line["id"], line["why"], line["report"]) == (photo.id, "unsure", void(0.6))
     assert line["uri"] == f"s3://shop/photos/photos/00/{'0' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("measure_every", "measures"),
+    [(1, {"brightness", "sharpness", "count", "probability"}), (2**31, {"count", "probability"})],
+)
+def test_one_photo_in_so_many_is_measured(start_gateway, measure_every, measures):
+    gateway = start_gateway(measure_every=measure_every)
+    with gateway.client() as client:
+        sent = {"content": grey_photo(100), "headers": {"Content-Type": "image/png"}}
+        client.post("/api/photos?task=bins", **sent).raise_for_status()
+    with gateway.gateway.records.read() as session:
+        (statistics,) = session.scalars(select(Photo.statistics))
+    assert statistics.keys() == measures
