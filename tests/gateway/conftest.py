@@ -2,6 +2,7 @@ import secrets
 
 import pytest
 
+from serving.gateway.records.database import Records
 from tests import tiny_counter
 from tests.gateway_site import Process
 from tests.gateway_thread import GatewayThread
@@ -89,3 +90,12 @@ def database(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/records.db"
     return request.getfixturevalue("server_url") + "?connect_timeout=60"  # of a busy machine
+
+
+@pytest.fixture
+def records(database):
+    """Of each kind of database, with their tables."""
+    records = Records(database)
+    records.migrate()
+    yield records
+    records.close()

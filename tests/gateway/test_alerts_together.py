@@ -20,14 +20,6 @@ from tests.gateway.bay_photos import ONE, new_photo, shelf_report, show
 PHOTOS = 12
 
 
-@pytest.fixture
-def records(database):
-    records = Records(database)
-    records.migrate()
-    yield records
-    records.close()
-
-
 def test_photos_that_are_done_at_once_are_one_alert(records):
     jobs = [Job(owner="cam", task=Task.SHELVES, photos=[new_photo(hour)]) for hour in range(PHOTOS)]
     with records.write() as session:

@@ -10,14 +10,6 @@ from tests.gateway.bay_photos import new_photo
 BAYS = (("Nord", "B1"), ("Mitte", "A2"), ("Mitte", "A1"), ("", "X"), ("Nord", ""), ("Süd", "A1"))
 
 
-@pytest.fixture
-def records(database):
-    records = Records(database)
-    records.migrate()
-    yield records
-    records.close()
-
-
 def add(records: Records, copies: int = 1, task: Task = Task.SHELVES, bays=BAYS) -> None:
     photos = [
         new_photo(hour, task, store=store, bay=bay, state=State.DONE)

@@ -21,14 +21,6 @@ from stocktake.errors import SettingsError
 SHELF = {"products": 1, "tiers": 1, "osa": 0.5, "voids": [{"box": [0, 0, 9, 9]}]}
 
 
-@pytest.fixture
-def records(database):
-    records = Records(database)
-    records.migrate()
-    yield records
-    records.close()
-
-
 def add_job(records: Records, count: int = 1, **fields) -> Job:
     job = Job(owner="cam", task=Task.SHELVES, **fields)
     for place in range(count):

@@ -18,7 +18,6 @@ from serving.gateway.answering import photo_key
 from serving.gateway.events import is_over
 from serving.gateway.gateway import open_gateway
 from serving.gateway.records import history, photos
-from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Delivery, Feedback, Job, Photo, State, Task, now
 from serving.gateway.retention import Expired, delete_photo, expire
 from serving.gateway.settings import load_gateway_settings
@@ -26,14 +25,6 @@ from stocktake.errors import StoreError
 from stocktake.folder_store import FolderStore
 
 DAYS = {"retention_days": 90, "record_days": 730}
-
-
-@pytest.fixture
-def records(database):
-    records = Records(database)
-    records.migrate()
-    yield records
-    records.close()
 
 
 @pytest.fixture
