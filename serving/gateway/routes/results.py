@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from anyio import CapacityLimiter, to_thread
@@ -21,6 +21,7 @@ from serving.gateway.gateway import Gateway
 from serving.gateway.records import history
 from serving.gateway.records.tables import Photo, State, Task
 from serving.gateway.views import PhotoList, PhotoSummary, PhotoView
+from stocktake.bins.verification import Verdict
 
 SECONDS = 3600  # that a browser may keep a picture; by its ETag it asks again
 JPEG: dict[int | str, dict[str, Any]] = {
@@ -47,7 +48,7 @@ class PhotoSearch(BaseModel):
     bay: Name | None = None
     camera: Name | None = None
     state: State | None = None
-    verdict: Literal["accept", "reject", "ask"] | None = None
+    verdict: Verdict | None = None
     since: RecordTime | None = None
     until: RecordTime | None = None
 

@@ -36,14 +36,14 @@ async def check(
     request: Request, gateway: GatewayOf, who: Submitter, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Take photos from the form, and show what was found on them."""
-    upload = await take_form(request, gateway, who, idempotency_key)
-    photos = upload.photos
-    if len(upload.refused) == 1 and not photos:
-        name, error = upload.refused[0]
+    taken = await take_form(request, gateway, who, idempotency_key)
+    photos = taken.photos
+    if len(taken.refused) == 1 and not photos:
+        name, error = taken.refused[0]
         raise type(error)(f"{clean_file_name(name)}: {error}")
-    if upload.refused:
+    if taken.refused:
         context = await to_thread.run_sync(latest, gateway, who)
-        return render(request, "check.html", 400, refused=upload.refused, **context)
+        return render(request, "check.html", 400, refused=taken.refused, **context)
     if not is_page(request):
         states = [{"id": photo.id, "state": photo.state} for photo in photos]
         return JSONResponse({"job": photos[0].job_id, "photos": states})

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
-from typing import Annotated, Literal
+from typing import Annotated
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query, Request, Response
@@ -22,6 +22,7 @@ from serving.gateway.web import words
 from serving.gateway.web.marking import load, marks_of
 from serving.gateway.web.pages import render
 from serving.gateway.web.session import Fields, Reader
+from stocktake.bins.verification import Verdict
 from stocktake.errors import BadRequest
 
 PAGE = 30  # photos of the history at a time
@@ -38,7 +39,7 @@ class Asked(BaseModel):
     store: Name = ""
     bay: Name = ""
     state: Annotated[State | None, Blank] = None
-    verdict: Annotated[Literal["accept", "reject", "ask"] | None, Blank] = None
+    verdict: Annotated[Verdict | None, Blank] = None
     since: Annotated[date | None, Blank] = None
     until: Annotated[date | None, Blank] = None  # this day, too
     cursor: str = ""
