@@ -41,6 +41,8 @@ def observe(session: Session, photo: Photo, rules: AlertRules = DEFAULTS) -> Non
     if records.is_known(session, photo):
         return
     known = records.find_of_bay(session, photo, rules)
+    if not known and not photo.report["voids"]:
+        return
     since = min([photo.taken_at, *(alert.last_seen for alert in known if alert.state in LIVE)])
     look = Look.of(photo.report, photo.width, photo.taken_at)
     others = records.find_looks(session, photo, since, rules)

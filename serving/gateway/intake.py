@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 from anyio import to_thread
@@ -141,7 +142,7 @@ async def answer_at_once(gateway: Gateway, job: Job, data: bytes) -> Photo:
         raise answer
     photos.fill(photo, answer)
     photo.state, photo.attempts = State.DONE, 1
-    photo.answered_at = job.finished_at = now()
+    photo.answered_at = now()
     return (await keep(gateway, job, {photo.sha256: data})).photos[0]
 
 
@@ -205,7 +206,8 @@ def _restore(gateway: Gateway, job: Job, data: dict[str, bytes]) -> None:
     """
     kept = [photo for photo in job.photos if photo.state != State.FAILED]
     keys = [photo_key(photo.sha256) for photo in kept]
-    for photo, there in zip(kept, map_in_order(gateway.store.exists, keys, LOOKED_AT_ONCE), strict=True):
+    look = map if len(keys) == 1 else partial(map_in_order, workers=LOOKED_AT_ONCE)  # threads cost more
+    for photo, there in zip(kept, look(gateway.store.exists, keys), strict=True):
         if there:
             continue
         if photo.sha256 in data:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from serving.gateway import alerts, retention
 from serving.gateway.errors import Clash, NotFound
@@ -77,6 +77,23 @@ def test_the_same_bytes_again_are_no_news(records):
     show(records, 3, sha256="b" * 64)
     (alert,) = kept(records)
     assert (alert.state, alert.seen, alert.missed) == (S.PENDING, 1, 1)
+
+
+def test_a_photo_of_a_bay_with_a_long_history_is_looked_up_by_its_bytes(records):
+    """SQLite would walk all photos of the bay, reports and all, where that index fits better."""
+    asked: list[tuple[str, tuple]] = []
+
+    @event.listens_for(records.engine, "before_cursor_execute")
+    def _(_connection, _cursor, statement, parameters, _context, _many):
+        asked.append((statement, parameters))
+
+    show(records, 0)
+    ((statement, parameters),) = [each for each in asked if "EXISTS" in each[0]]
+    with records.engine.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+    assert [row.detail for row in plan if "photos_by" in row.detail] == [
+        "SEARCH photos USING INDEX photos_by_bytes (sha256=? AND store=? AND bay=?)"
+    ]
 
 
 def test_photos_without_a_bay_are_not_followed(records):

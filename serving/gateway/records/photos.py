@@ -19,10 +19,13 @@ def add(session: Session, job: Job) -> None:
     Raises:
         IntegrityError: the owner has a job of this idempotency key.
     """
+    is_over = all(photo.state in OVER for photo in job.photos)
+    if is_over:
+        job.finished_at = now()
     session.add(job)
     session.flush()
-    if all(photo.state in OVER for photo in job.photos):
-        _close(session, job)
+    if is_over and job.webhook is not None:
+        session.add(Delivery(job_id=job.id, url=job.webhook))
 
 
 class Suspected(Exception):

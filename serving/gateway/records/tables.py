@@ -91,6 +91,7 @@ class Photo(Table):
         UniqueConstraint("job_id", "place"),
         Index("photos_by_bay", "store", "bay", "taken_at"),
         Index("photos_by_state", "state", "received_at"),
+        Index("photos_by_bytes", "sha256", "store", "bay"),  # SQLite takes that which fits most columns
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
@@ -98,7 +99,7 @@ class Photo(Table):
     place: Mapped[int] = mapped_column(default=0)  # in the job
     task: Mapped[Task] = mapped_column(String(10))
     name: Mapped[str] = mapped_column(String(255), default="")  # the file's, for people to recognise it by
-    sha256: Mapped[str] = mapped_column(SHA256, index=True)
+    sha256: Mapped[str] = mapped_column(SHA256)
     size: Mapped[int]  # bytes
     width: Mapped[int]
     height: Mapped[int]

@@ -95,7 +95,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("job_id", "place"),
     )
     with op.batch_alter_table("photos", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_photos_sha256"), ["sha256"], unique=False)
+        batch_op.create_index("photos_by_bytes", ["sha256", "store", "bay"], unique=False)
         batch_op.create_index(batch_op.f("ix_photos_taken_at"), ["taken_at"], unique=False)
         batch_op.create_index("photos_by_bay", ["store", "bay", "taken_at"], unique=False)
         batch_op.create_index("photos_by_state", ["state", "received_at"], unique=False)
@@ -186,7 +186,7 @@ def downgrade() -> None:
         batch_op.drop_index("photos_by_state")
         batch_op.drop_index("photos_by_bay")
         batch_op.drop_index(batch_op.f("ix_photos_taken_at"))
-        batch_op.drop_index(batch_op.f("ix_photos_sha256"))
+        batch_op.drop_index("photos_by_bytes")
 
     op.drop_table("photos")
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
