@@ -54,6 +54,16 @@ def test_the_last_photo_ends_the_job_and_calls_back(records):
         assert session.scalars(select(Delivery.url)).all() == ["https://example.com/done"]
 
 
+def test_photos_that_end_in_one_transaction_end_their_job(records):
+    job = add_job(records, 3)
+    with records.write() as session:
+        ended = [photos.give_up(session, photo.id, State.FAILED, "not a photo") for photo in job.photos]
+        times = [photo.answered_at for photo in ended]
+        assert times == sorted(set(times))
+    with records.read() as session:
+        assert session.get_one(Job, job.id).finished_at
+
+
 def test_the_first_answer_stands(records):
     (photo,) = add_job(records).photos
     answers = [0.1 * number for number in range(8)]

@@ -134,16 +134,18 @@ def _end(session: Session, photo: Photo, state: State) -> None:
 
     Nobody sees a photo of a job with an earlier `answered_at` than one seen already, whatever the clocks say.
     """
-    job = session.get_one(Job, photo.job_id, with_for_update=True, populate_existing=True)
+    with session.no_autoflush:  # all that is new of the photo is written once
+        job = session.get_one(Job, photo.job_id, with_for_update=True, populate_existing=True)
+        of_job = Photo.job_id == job.id
+        others = exists().where(of_job, Photo.answered_at.is_(None), Photo.id != photo.id)
+        newest = select(func.max(Photo.answered_at)).where(of_job).scalar_subquery()
+        others_wait, last = session.execute(select(others, newest)).one()
     photo.state = state
     if state == State.DONE:
         photo.error = None
-    session.flush()
-    still = func.count().filter(Photo.state.not_in(OVER))
-    ends = select(still, func.max(Photo.answered_at)).where(Photo.job_id == job.id)
-    waiting, last = session.execute(ends).one()
     photo.answered_at = max(now(), last + TICK) if last else now()
-    if waiting == 0:
+    session.flush()
+    if not others_wait:
         _close(session, job)
 
 

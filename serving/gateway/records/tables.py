@@ -89,6 +89,7 @@ class Photo(Table):
     __tablename__ = "photos"
     __table_args__ = (
         UniqueConstraint("job_id", "place"),
+        Index("photos_by_end", "job_id", "answered_at"),
         Index("photos_by_bay", "store", "bay", "taken_at"),
         Index("photos_by_state", "state", "received_at"),
         Index("photos_by_bytes", "sha256", "store", "bay"),  # SQLite takes that which fits most columns
@@ -114,7 +115,7 @@ class Photo(Table):
     state: Mapped[State] = mapped_column(String(10), default=State.QUEUED)
     attempts: Mapped[int] = mapped_column(default=0)
     error: Mapped[str | None] = mapped_column(Text, default=None)
-    answered_at: Mapped[datetime | None] = mapped_column(default=None)
+    answered_at: Mapped[datetime | None] = mapped_column(default=None)  # when it was over, however it ended
     model: Mapped[str | None] = mapped_column(NAME, default=None)
     model_version: Mapped[str | None] = mapped_column(String(64), default=None)
     report: Mapped[dict[str, Any] | None] = mapped_column(JSON, default=None)  # as the predictor says it

@@ -98,6 +98,7 @@ def upgrade() -> None:
         batch_op.create_index("photos_by_bytes", ["sha256", "store", "bay"], unique=False)
         batch_op.create_index(batch_op.f("ix_photos_taken_at"), ["taken_at"], unique=False)
         batch_op.create_index("photos_by_bay", ["store", "bay", "taken_at"], unique=False)
+        batch_op.create_index("photos_by_end", ["job_id", "answered_at"], unique=False)
         batch_op.create_index("photos_by_state", ["state", "received_at"], unique=False)
 
     op.create_table(
@@ -184,6 +185,7 @@ def downgrade() -> None:
     op.drop_table("alerts")
     with op.batch_alter_table("photos", schema=None) as batch_op:
         batch_op.drop_index("photos_by_state")
+        batch_op.drop_index("photos_by_end")
         batch_op.drop_index("photos_by_bay")
         batch_op.drop_index(batch_op.f("ix_photos_taken_at"))
         batch_op.drop_index("photos_by_bytes")
