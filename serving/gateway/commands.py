@@ -48,7 +48,7 @@ async def _serve(settings: GatewaySettings, args: Namespace) -> None:
 
 def work(settings: GatewaySettings, args: Namespace) -> None:
     """Answer the photos of the queue until a signal comes."""
-    asyncio.run(_work(settings, args))
+    uvloop.run(_work(settings, args))
 
 
 async def _work(settings: GatewaySettings, args: Namespace) -> None:
