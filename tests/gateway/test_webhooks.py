@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import select
 
 from serving.gateway import webhooks
-from serving.gateway.predictors import Answer
+from serving.gateway.model_answers import Answer
 from serving.gateway.records import photos
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Delivery, Job, Photo, State, Task, now

@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from serving.gateway.predictors import Answer
+from serving.gateway.model_answers import Answer
 from serving.gateway.records.tables import OVER, Delivery, Job, Photo, State, Task, now
 
 TICK = timedelta(microseconds=1)
