@@ -4,13 +4,14 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import socket
 import threading
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import select
 
-from serving.gateway import webhooks
+from serving.gateway import remote, webhooks
 from serving.gateway.model_answers import Answer
 from serving.gateway.records import photos
 from serving.gateway.records.database import Records
@@ -50,8 +51,14 @@ def webhooks_of(records: Records, settings: GatewaySettings) -> Webhooks:
 
 
 def deliver(records: Records, receiver: Receiver, **more) -> int:
+    """Make one round of calls; how many those were."""
     settings = load_gateway_settings(**{**receiver.settings, **more})
-    return asyncio.run(webhooks_of(records, settings).deliver())
+
+    async def call() -> int:
+        async with asyncio.TaskGroup() as calling:
+            return await webhooks_of(records, settings).begin(calling)
+
+    return asyncio.run(call())
 
 
 def delivery_of(records: Records, job_id: str) -> Delivery:
@@ -150,8 +157,50 @@ def test_two_workers_do_not_call_at_once(records, receiver):
         thread.start()
     for thread in threads:
         thread.join()
-    taken = [call.delivery_id for call in [*took, *webhooks._take(records)]]
+    while more := webhooks._take(records):
+        took.extend(more)
+    taken = [call.delivery_id for call in took]
     assert len(taken) == len(set(taken)) == 12
+
+
+def test_a_host_that_does_not_answer_keeps_no_other_waiting(records, receiver, monkeypatch):
+    """It takes connections and says nothing; its calls have waited longer, and none of them ends."""
+    monkeypatch.setattr(webhooks, "CALL_S", 600)
+    monkeypatch.setattr(remote, "FETCH_S", 600)
+
+    async def call_until(settings: GatewaySettings, is_so) -> None:
+        calling = asyncio.create_task(webhooks_of(records, settings).run())
+        async with asyncio.timeout(90):
+            while not is_so():
+                await asyncio.sleep(0.02)
+        assert not calling.done()
+        calling.cancel()
+        await asyncio.wait([calling])
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        unheard = [finished_job(records, f"http://{host}/done") for _ in range(2 * webhooks.AT_ONCE)]
+        heard = [finished_job(records, receiver.url) for _ in range(2 * webhooks.AT_ONE_HOST)]
+        settings = {**receiver.settings, "webhook_hosts": f"{receiver.host},{host}"}
+        asyncio.run(
+            call_until(
+                load_gateway_settings(**settings),
+                lambda: all(delivery_of(records, job_id).delivered_at for job_id in heard),
+            )
+        )
+    calls = [delivery_of(records, job_id) for job_id in unheard]
+    assert {call.error for call in calls} == {None}  # nothing came of any yet
+    assert sum(call.attempts for call in calls) == webhooks.AT_ONE_HOST
+    assert set(receiver.told) == set(heard)
+
+
+def test_a_fault_in_one_call_ends_no_other(records, receiver):
+    broken, job_id = finished_job(records, receiver.url), finished_job(records, receiver.url)
+    with records.write() as session:
+        session.scalars(select(Delivery).where(Delivery.job_id == broken)).one().url = "http://xn--a/"
+    assert deliver(records, receiver) == 2
+    assert delivery_of(records, broken).error
+    assert set(receiver.told) == {job_id}
 
 
 def test_a_job_that_is_over_once_more_is_told_of_once_more(records, receiver):
