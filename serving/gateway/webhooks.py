@@ -1,8 +1,7 @@
 """Tells servers that jobs are over: at least once, signed, again until they listen.
 
-Form and signature are those of the Standard Webhooks specification, for which receivers have libraries. The
-table `deliveries` is the truth; several workers share it, each taking what is due while it calls. A host that
-does not answer keeps no call to another one waiting.
+Form and signature are those of the Standard Webhooks specification, for which receivers have libraries. Who
+is to be called, `deliveries` knows.
 """
 
 import asyncio
@@ -10,49 +9,25 @@ import base64
 import contextlib
 import hashlib
 import hmac
-import json
 import logging
-from collections import Counter as Tally
-from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 
 import httpx
 from anyio import to_thread
 from prometheus_client import Counter
-from sqlalchemy import select
 
+from serving.gateway.deliveries import Call, settle, take
 from serving.gateway.errors import Unavailable
-from serving.gateway.records import history
 from serving.gateway.records.database import Records
-from serving.gateway.records.tables import Delivery, Job, now
 from serving.gateway.remote import check_url, locate, open_client
 from serving.gateway.settings import GatewaySettings
-from serving.gateway.views import JobOverview
 from stocktake.errors import BadRequest
 
 LOOK_S = 1.0  # between two looks at what is due
-AT_ONCE = 32  # calls of one worker
-AT_ONE_HOST = 4  # of these
-CALL_S = 15.0  # that a receiver has
-LEASE = timedelta(seconds=4 * CALL_S)  # after which somebody else may call
-FIRST_S, MOST_S = 5.0, 3600.0  # between two calls; twice as much each time
-ATTEMPTS = 24  # over about 15 hours
+CALL_S = 15.0  # that a receiver has; much less than `deliveries.LEASE`
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What is due: the delivery, its how many-th call this is, and when the job that it tells of was over."""
-
-    delivery_id: str
-    attempt: int
-    url: str
-    host: str
-    finished_at: datetime
-    body: bytes
 
 
 def sign(secret: str, webhook_id: str, timestamp: int, body: bytes) -> str:
@@ -96,7 +71,7 @@ class Webhooks:
         Raises:
             Unavailable: the records are away.
         """
-        calls = await to_thread.run_sync(_take, self._records, tuple(self._called))
+        calls = await to_thread.run_sync(take, self._records, tuple(self._called))
         for call in calls:
             self._called.append(call.host)
             calling.create_task(self._deliver(call)).add_done_callback(partial(self._end, call.host))
@@ -110,7 +85,7 @@ class Webhooks:
         try:
             problem = await self._call(call)
             self._calls.labels("failed" if problem else "delivered").inc()
-            await to_thread.run_sync(_settle, self._records, call, problem)
+            await to_thread.run_sync(settle, self._records, call, problem)
         except Unavailable as error:
             logger.warning("webhook %s is called once more: %s", call.delivery_id, error)
 
@@ -149,62 +124,3 @@ class Webhooks:
             "webhook-timestamp": str(timestamp),
             "webhook-signature": sign(secret, call.delivery_id, timestamp, call.body),
         }
-
-
-def _take(records: Records, called: Collection[str] = ()) -> list[Call]:
-    """Some that are due, each promised to us for as long as a lease; `called`: hosts of calls not over."""
-    ids = _find_due(records, Tally(called))
-    if not ids:
-        return []
-    calls = []
-    with records.write() as session:
-        free = select(Delivery).where(Delivery.next_at <= now(), Delivery.id.in_(ids))
-        for delivery in session.scalars(free.with_for_update(skip_locked=True)):
-            delivery.attempts += 1
-            delivery.next_at = now() + LEASE
-            summary = history.find_job(session, delivery.job_id)
-            if summary is None or summary.job.finished_at is None:
-                delivery.next_at = None  # some of its photos are tried again, and then it will be told
-                continue
-            finished_at, body = summary.job.finished_at, _body(JobOverview.of(summary))
-            calls.append(Call(delivery.id, delivery.attempts, delivery.url, delivery.host, finished_at, body))
-    return calls
-
-
-def _find_due(records: Records, called: Tally[str]) -> list[str]:
-    """As many as there is room for, those that have waited longest first; `called` counts them, too."""
-    if (room := AT_ONCE - called.total()) <= 0:
-        return []
-    full = [host for host, count in called.items() if count >= AT_ONE_HOST]
-    due = select(Delivery.id, Delivery.host).where(Delivery.next_at <= now(), Delivery.host.not_in(full))
-    with records.read() as session:
-        found = session.execute(due.order_by(Delivery.next_at).limit(room)).all()
-    ids = []
-    for delivery_id, host in found:
-        if called[host] < AT_ONE_HOST:
-            called[host] += 1
-            ids.append(delivery_id)
-    return ids
-
-
-def _body(job: JobOverview) -> bytes:
-    data = job.model_dump(mode="json")
-    return json.dumps({"type": "job.finished", "timestamp": data["finished_at"], "data": data}).encode()
-
-
-def _settle(records: Records, call: Call, problem: str | None) -> None:
-    """Note how a call went, unless the job was over once more meanwhile: then that is to be told."""
-    with records.write() as session:
-        delivery = session.get(Delivery, call.delivery_id, with_for_update=True)
-        if delivery is None or session.get_one(Job, delivery.job_id).finished_at != call.finished_at:
-            return
-        delivery.error, about = problem, (delivery.id, delivery.host)
-        if problem is None:
-            delivery.delivered_at, delivery.next_at = now(), None
-        elif call.attempt >= ATTEMPTS:
-            delivery.next_at = None
-            logger.warning("webhook %s of %s is given up after %d calls: %s", *about, ATTEMPTS, problem)
-        else:
-            wait_s = min(MOST_S, FIRST_S * 2.0 ** (call.attempt - 1))
-            delivery.next_at = now() + timedelta(seconds=wait_s)
-            logger.info("webhook %s of %s is called again in %.0f s: %s", *about, wait_s, problem)

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import select
 
-from serving.gateway import remote, webhooks
+from serving.gateway import deliveries, remote, webhooks
 from serving.gateway.model_answers import Answer
 from serving.gateway.records import photos
 from serving.gateway.records.database import Records
@@ -89,7 +89,7 @@ def test_a_receiver_that_fails_is_called_again(records, receiver):
     assert deliver(records, receiver) == 1
     delivery = delivery_of(records, job_id)
     assert delivery.error == "its host answers 500"
-    assert 3 < (delivery.next_at - now()).total_seconds() <= webhooks.FIRST_S
+    assert 3 < (delivery.next_at - now()).total_seconds() <= deliveries.FIRST_S
     assert deliver(records, receiver) == 0
     receiver.status = 204
     make_due(records)
@@ -102,14 +102,14 @@ def test_a_receiver_that_fails_is_called_again(records, receiver):
 def test_waits_become_longer_and_end(records, receiver):
     job_id, receiver.status = finished_job(records, receiver.url), 500
     waits = []
-    for _ in range(webhooks.ATTEMPTS):
+    for _ in range(deliveries.ATTEMPTS):
         make_due(records)
         assert deliver(records, receiver) == 1
         if next_at := delivery_of(records, job_id).next_at:
             waits.append(round((next_at - now()).total_seconds()))
     assert waits == sorted(waits)
-    assert waits[-1] == webhooks.MOST_S
-    assert len(waits) == webhooks.ATTEMPTS - 1
+    assert waits[-1] == deliveries.MOST_S
+    assert len(waits) == deliveries.ATTEMPTS - 1
     assert delivery_of(records, job_id).next_at is None
 
 
@@ -150,14 +150,14 @@ def test_two_workers_do_not_call_at_once(records, receiver):
 
     def take():
         start.wait()
-        took.extend(webhooks._take(records))
+        took.extend(deliveries.take(records))
 
     threads = [threading.Thread(target=take) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    while more := webhooks._take(records):
+    while more := deliveries.take(records):
         took.extend(more)
     taken = [call.delivery_id for call in took]
     assert len(taken) == len(set(taken)) == 12
@@ -179,8 +179,8 @@ def test_a_host_that_does_not_answer_keeps_no_other_waiting(records, receiver, m
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host = f"127.0.0.1:{silent.getsockname()[1]}"
-        unheard = [finished_job(records, f"http://{host}/done") for _ in range(2 * webhooks.AT_ONCE)]
-        heard = [finished_job(records, receiver.url) for _ in range(2 * webhooks.AT_ONE_HOST)]
+        unheard = [finished_job(records, f"http://{host}/done") for _ in range(2 * deliveries.AT_ONCE)]
+        heard = [finished_job(records, receiver.url) for _ in range(2 * deliveries.AT_ONE_HOST)]
         settings = {**receiver.settings, "webhook_hosts": f"{receiver.host},{host}"}
         asyncio.run(
             call_until(
@@ -190,7 +190,7 @@ def test_a_host_that_does_not_answer_keeps_no_other_waiting(records, receiver, m
         )
     calls = [delivery_of(records, job_id) for job_id in unheard]
     assert {call.error for call in calls} == {None}  # nothing came of any yet
-    assert sum(call.attempts for call in calls) == webhooks.AT_ONE_HOST
+    assert sum(call.attempts for call in calls) == deliveries.AT_ONE_HOST
     assert set(receiver.told) == set(heard)
 
 
@@ -205,14 +205,14 @@ def test_a_fault_in_one_call_ends_no_other(records, receiver):
 
 def test_a_job_that_is_over_once_more_is_told_of_once_more(records, receiver):
     job_id = finished_job(records, receiver.url, State.DEAD)
-    (call,) = webhooks._take(records)
+    (call,) = deliveries.take(records)
     with records.write() as session:
         (photo,) = session.get_one(Job, job_id).photos
         assert photos.revive(session, photo.id)
     with records.write() as session:
         report = {"osa": 1.0, "voids": [], "products": 1, "tiers": 1}
         photos.finish(session, photo.id, Answer(report, [], "shelf-detector", "1"))
-    webhooks._settle(records, call, None)  # of the first end, which nobody has to know of any more
+    deliveries.settle(records, call, None)  # of the first end, which nobody has to know of any more
     assert deliver(records, receiver) == 1
     assert [told["state"] for told in receiver.told[job_id]] == ["done"]
 
