@@ -1,5 +1,6 @@
 """What clients get wrong, and what is away: the right code, clear words, nothing kept by half."""
 
+import re
 import socket
 import threading
 import time
@@ -314,6 +315,9 @@ def test_a_predictor_that_says_what_nobody_understands(start_gateway, redis):
         with start_gateway(bins_url=server.url, redis=redis.url).client() as client:
             answer = client.post("/api/photos", params=BINS, content=grey_photo(50), headers=PNG)
             assert (answer.status_code, answer.json()["state"]) == (202, "queued")
+            metrics = client.get("/metrics").text
+    (waiting_s,) = re.findall(r"^stocktake_gateway_oldest_photo_seconds (.*)$", metrics, re.MULTILINE)
+    assert 0 < float(waiting_s) < 600
 
 
 def test_a_store_that_takes_nothing(start_gateway, tmp_path):
