@@ -18,7 +18,7 @@ from serving.gateway.records.tables import Task
 from serving.gateway.settings import GatewaySettings
 from stocktake.drift.histograms import Histogram
 from stocktake.drift.measures import Measures, measure_bin, measure_photo, measure_shelf
-from stocktake.errors import BadRequest
+from stocktake.errors import UnsupportedImage
 
 CONNECTIONS = 64
 CONNECT_S = 5.0
@@ -103,9 +103,7 @@ class Predictors:
         ):  # the same photo is measured again, or never
             return {}
         try:
-            return await to_thread.run_sync(measure_photo, photo, limiter=self._measuring)
-        except BadRequest:  # the predictor says what is wrong with it
-            return {}
+            return await to_thread.run_sync(_measure, photo, limiter=self._measuring)
         except Exception:  # such as too little memory; the answer is good without
             logger.exception("a photo is not measured: a fault of ours")
             return {}
@@ -134,6 +132,13 @@ class Predictors:
         if answer.status != HTTPStatus.OK:
             raise read_refusal(model, answer.status, answer.headers.get("Retry-After", ""), content)
         return read_answer(model, task, content)
+
+
+def _measure(photo: bytes) -> Measures:
+    try:
+        return measure_photo(photo)
+    except UnsupportedImage:  # the predictor says what is wrong with it
+        return {}
 
 
 def _request(task: Task, photo: bytes, expected_quantity: int | None) -> tuple[bytes, dict[str, str]]:
