@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from serving.gateway.company import Company
 from serving.gateway.errors import Away, Overloaded, Unavailable, text_for_client
-from serving.gateway.predictors import Answer, Predictors
+from serving.gateway.model_answers import Answer
+from serving.gateway.predictors import Predictors
 from serving.gateway.records import photos
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Photo, State

@@ -2,21 +2,23 @@
 
 import asyncio
 import json
+import logging
 import struct
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
 import aiohttp
 from anyio import CapacityLimiter, to_thread
 
-from serving.gateway.errors import Away, DeadlineExceeded, Overloaded, Unavailable
+from serving.gateway.errors import Away, DeadlineExceeded, Unavailable
+from serving.gateway.model_answers import Answer, read_answer, read_refusal
 from serving.gateway.records.tables import Task
 from serving.gateway.settings import GatewaySettings
 from stocktake.drift.histograms import Histogram
 from stocktake.drift.measures import Measures, measure_bin, measure_photo, measure_shelf
-from stocktake.errors import BadRequest, PhotoTooLarge, UnsupportedImage
+from stocktake.errors import UnsupportedImage
 
 CONNECTIONS = 64
 CONNECT_S = 5.0
@@ -26,23 +28,8 @@ READY = aiohttp.ClientTimeout(total=CONNECT_S)
 WAKING = aiohttp.ClientTimeout(total=300)  # a pod that is started for the question, with its model
 OUTPUTS = {Task.SHELVES: ("report", "boxes", "scores"), Task.BINS: ("count", "probabilities")}
 VERIFIED = ("match_probability", "verdict")  # where a quantity is sent, too
-OF_THE_PHOTO: dict[int, type[BadRequest]] = {400: BadRequest, 413: PhotoTooLarge, 415: UnsupportedImage}
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a predictor says of one photo.
-
-    `report` as DESIGN's v2 reports have it, of a shelf or of a bin; `products` of a shelf, px and score
-    0..1 of each as [x0, y0, x1, y1, score], best first; `version` of the model that answered; `measures` of
-    the photo and of this answer, by which drift is told.
-    """
-
-    report: dict[str, Any]
-    products: list[list[float]] | None
-    model: str
-    version: str
-    measures: Measures = field(default_factory=dict)
+logger = logging.getLogger(__name__)
 
 
 class Predictors:
@@ -94,8 +81,8 @@ class Predictors:
             async with self._http.get(f"{url}/v2/models/{model}", timeout=patience) as answer:
                 said = json.loads((await answer.json())["properties"].get("reference", "{}"))
             return {measure: Histogram.model_validate(fields) for measure, fields in said.items()}
-        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError):
-            return {}
+        except (aiohttp.ClientError, TimeoutError, ValueError, LookupError, TypeError, AttributeError):
+            return {}  # the last four: answers of another form
 
     async def ask(self, task: Task, photo: bytes, expected_quantity: int | None = None) -> Answer:
         """What is on a photo, and by which measures drift is told of it; raises as `infer`."""
@@ -115,14 +102,18 @@ class Predictors:
             zlib.crc32(photo[:1024] + photo[-1024:]) % self._measure_every
         ):  # the same photo is measured again, or never
             return {}
-        return await to_thread.run_sync(_measure, photo, limiter=self._measuring)
+        try:
+            return await to_thread.run_sync(_measure, photo, limiter=self._measuring)
+        except Exception:  # such as too little memory; the answer is good without
+            logger.exception("a photo is not measured: a fault of ours")
+            return {}
 
     async def infer(self, task: Task, photo: bytes, expected_quantity: int | None = None) -> Answer:
         """What is on a photo: a whole JPEG, PNG or WebP file. Nothing is measured of it.
 
         Raises:
             UnsupportedImage, PhotoTooLarge, BadRequest: the photo is at fault; it will never be answered.
-            Overloaded, Away: the predictor has not looked at it; it may answer later.
+            Overloaded, Away: the predictor has not looked at it, and would not at another one; it may later.
             DeadlineExceeded, Unavailable: the predictor failed at it; it may answer later.
         """
         url, model = self._places[task]
@@ -139,8 +130,8 @@ class Predictors:
         except aiohttp.ClientError as error:
             raise Unavailable(f"{model} cannot be reached: {type(error).__name__}") from error
         if answer.status != HTTPStatus.OK:
-            raise _refusal(model, answer, content)
-        return _read(task, content)
+            raise read_refusal(model, answer.status, answer.headers.get("Retry-After", ""), content)
+        return read_answer(model, task, content)
 
 
 def _measure(photo: bytes) -> Measures:
@@ -163,41 +154,3 @@ def _request(task: Task, photo: bytes, expected_quantity: int | None) -> tuple[b
         "Inference-Header-Content-Length": str(len(header)),
     }
     return b"".join((header, struct.pack("<I", len(photo)), photo)), headers
-
-
-def _refusal(model: str, answer: aiohttp.ClientResponse, content: bytes) -> Exception:
-    try:
-        said = str(json.loads(content)["error"])[:500]
-    except (ValueError, KeyError, TypeError):
-        said = f"HTTP {answer.status}"
-    if fault := OF_THE_PHOTO.get(answer.status):
-        return fault(said)
-    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-        after = answer.headers.get("Retry-After", "")
-        return Overloaded(f"{model} has too much to do", int(after) if after.isdigit() else 1)
-    if answer.status == HTTPStatus.GATEWAY_TIMEOUT:
-        return DeadlineExceeded(f"{model} did not answer in time")
-    if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        return Away(f"{model} is not ready: {said}")
-    return Unavailable(f"{model} refuses: {said}")
-
-
-def _read(task: Task, body: bytes) -> Answer:
-    said = json.loads(body)
-    found = {output["name"]: output["data"] for output in said["outputs"]}
-    model, version = said["model_name"], said.get("model_version") or ""
-    if task == Task.SHELVES:
-        boxes = [found["boxes"][start : start + 4] for start in range(0, len(found["boxes"]), 4)]
-        products = [
-            [*(round(side, 1) for side in box), round(score, 3)]
-            for box, score in zip(boxes, found["scores"], strict=True)
-        ]
-        return Answer(json.loads(found["report"][0]), products, model, version)
-    report: dict[str, Any] = {
-        "count": found["count"][0],
-        "probabilities": [round(value, 4) for value in found["probabilities"]],
-    }
-    if "verdict" in found:
-        report["match_probability"] = round(found["match_probability"][0], 4)
-        report["verdict"] = found["verdict"][0]
-    return Answer(report, None, model, version)

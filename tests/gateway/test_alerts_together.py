@@ -9,7 +9,7 @@ from sqlalchemy import func, select, text
 
 from serving.gateway import alerts
 from serving.gateway.errors import NotFound
-from serving.gateway.predictors import Answer
+from serving.gateway.model_answers import Answer
 from serving.gateway.records import photos
 from serving.gateway.records.alerts import lock_bay
 from serving.gateway.records.database import Records

@@ -108,7 +108,9 @@ def test_a_photo_over_which_workers_died_is_answered_alone(records, tmp_path):
         await reader.readuntil(b"\r\n\r\n")
         await refused.wait()
         served.append(find(records, suspect).attempts)
-        writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        said = b'{"error": "no photo"}'
+        head = b"HTTP/1.1 400 Bad Request\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(said)
+        writer.write(head + said)
         await writer.drain()
         writer.close()
 

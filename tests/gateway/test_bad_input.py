@@ -1,5 +1,6 @@
 """What clients get wrong, and what is away: the right code, clear words, nothing kept by half."""
 
+import re
 import socket
 import threading
 import time
@@ -13,6 +14,7 @@ from sqlalchemy import event, func, select
 
 from serving.gateway.records.tables import Job, Photo
 from tests.encoded_photos import encode, png, smooth_picture
+from tests.fixed_server import FixedServer
 from tests.gateway_thread import grey_photo, shelf_photo
 
 PNG = {"Content-Type": "image/png"}
@@ -299,6 +301,23 @@ def test_a_predictor_that_is_slow(start_gateway):
             answer = client.post("/api/photos", params=BINS, content=grey_photo(50), headers=PNG)
             assert refused(answer) == (504, "bin-counter did not answer in time")
             assert photos_in(gateway) == 0
+
+
+def test_a_predictor_that_says_what_nobody_understands(start_gateway, redis):
+    """As where a page to sign in at stands before it: a fault of nobody who asks, and the photo can wait."""
+    with FixedServer() as server:
+        with start_gateway(bins_url=server.url).client() as client:
+            answer = client.post("/api/photos", params=BINS, content=grey_photo(50), headers=PNG)
+            code, said = refused(answer)
+            assert code == 503
+            assert said.startswith("bin-counter answers what is not understood: ")
+            assert int(answer.headers["retry-after"]) >= 1
+        with start_gateway(bins_url=server.url, redis=redis.url).client() as client:
+            answer = client.post("/api/photos", params=BINS, content=grey_photo(50), headers=PNG)
+            assert (answer.status_code, answer.json()["state"]) == (202, "queued")
+            metrics = client.get("/metrics").text
+    (waiting_s,) = re.findall(r"^stocktake_gateway_oldest_photo_seconds (.*)$", metrics, re.MULTILINE)
+    assert 0 < float(waiting_s) < 600
 
 
 def test_a_store_that_takes_nothing(start_gateway, tmp_path):

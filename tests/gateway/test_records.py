@@ -12,7 +12,7 @@ from sqlalchemy import event, select, text
 from sqlalchemy.exc import DataError, IntegrityError
 
 from serving.gateway.errors import Unavailable
-from serving.gateway.predictors import Answer
+from serving.gateway.model_answers import Answer
 from serving.gateway.records import photos
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Delivery, Job, Photo, State, Table, Task

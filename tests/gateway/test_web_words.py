@@ -36,6 +36,7 @@ def bin_photo(count: int, expected: int | None, verdict: str | None) -> Photo:
         (bin_photo(3, 1, "reject"), "The record is wrong", "alarm", "The record says 1, the photo shows 3"),
         (bin_photo(2, 2, "ask"), "Count by hand", "warn", UNCLEAR),
         (Photo(state=State.QUEUED), "Waiting", "", ""),
+        (Photo(state=State.QUEUED, error="away"), "Waiting", "", "away"),
         (Photo(state=State.DEAD, attempts=5, error="away"), "No answer after 5 attempts", "alarm", "away"),
     ],
 )  # fmt: skip

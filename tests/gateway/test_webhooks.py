@@ -4,14 +4,15 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import socket
 import threading
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import select
 
-from serving.gateway import webhooks
-from serving.gateway.predictors import Answer
+from serving.gateway import deliveries, remote, webhooks
+from serving.gateway.model_answers import Answer
 from serving.gateway.records import photos
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Delivery, Job, Photo, State, Task, now
@@ -50,8 +51,14 @@ def webhooks_of(records: Records, settings: GatewaySettings) -> Webhooks:
 
 
 def deliver(records: Records, receiver: Receiver, **more) -> int:
+    """Make one round of calls; how many those were."""
     settings = load_gateway_settings(**{**receiver.settings, **more})
-    return asyncio.run(webhooks_of(records, settings).deliver())
+
+    async def call() -> int:
+        async with asyncio.TaskGroup() as calling:
+            return await webhooks_of(records, settings).begin(calling)
+
+    return asyncio.run(call())
 
 
 def delivery_of(records: Records, job_id: str) -> Delivery:
@@ -82,7 +89,7 @@ def test_a_receiver_that_fails_is_called_again(records, receiver):
     assert deliver(records, receiver) == 1
     delivery = delivery_of(records, job_id)
     assert delivery.error == "its host answers 500"
-    assert 3 < (delivery.next_at - now()).total_seconds() <= webhooks.FIRST_S
+    assert 3 < (delivery.next_at - now()).total_seconds() <= deliveries.FIRST_S
     assert deliver(records, receiver) == 0
     receiver.status = 204
     make_due(records)
@@ -95,14 +102,14 @@ def test_a_receiver_that_fails_is_called_again(records, receiver):
 def test_waits_become_longer_and_end(records, receiver):
     job_id, receiver.status = finished_job(records, receiver.url), 500
     waits = []
-    for _ in range(webhooks.ATTEMPTS):
+    for _ in range(deliveries.ATTEMPTS):
         make_due(records)
         assert deliver(records, receiver) == 1
         if next_at := delivery_of(records, job_id).next_at:
             waits.append(round((next_at - now()).total_seconds()))
     assert waits == sorted(waits)
-    assert waits[-1] == webhooks.MOST_S
-    assert len(waits) == webhooks.ATTEMPTS - 1
+    assert waits[-1] == deliveries.MOST_S
+    assert len(waits) == deliveries.ATTEMPTS - 1
     assert delivery_of(records, job_id).next_at is None
 
 
@@ -143,27 +150,69 @@ def test_two_workers_do_not_call_at_once(records, receiver):
 
     def take():
         start.wait()
-        took.extend(webhooks._take(records))
+        took.extend(deliveries.take(records))
 
     threads = [threading.Thread(target=take) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    taken = [call.delivery_id for call in [*took, *webhooks._take(records)]]
+    while more := deliveries.take(records):
+        took.extend(more)
+    taken = [call.delivery_id for call in took]
     assert len(taken) == len(set(taken)) == 12
+
+
+def test_a_host_that_does_not_answer_keeps_no_other_waiting(records, receiver, monkeypatch):
+    """It takes connections and says nothing; its calls have waited longer, and none of them ends."""
+    monkeypatch.setattr(webhooks, "CALL_S", 600)
+    monkeypatch.setattr(remote, "FETCH_S", 600)
+
+    async def call_until(settings: GatewaySettings, is_so) -> None:
+        calling = asyncio.create_task(webhooks_of(records, settings).run())
+        async with asyncio.timeout(90):
+            while not is_so():
+                await asyncio.sleep(0.02)
+        assert not calling.done()
+        calling.cancel()
+        await asyncio.wait([calling])
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        unheard = [finished_job(records, f"http://{host}/done") for _ in range(2 * deliveries.AT_ONCE)]
+        heard = [finished_job(records, receiver.url) for _ in range(2 * deliveries.AT_ONE_HOST)]
+        settings = {**receiver.settings, "webhook_hosts": f"{receiver.host},{host}"}
+        asyncio.run(
+            call_until(
+                load_gateway_settings(**settings),
+                lambda: all(delivery_of(records, job_id).delivered_at for job_id in heard),
+            )
+        )
+    calls = [delivery_of(records, job_id) for job_id in unheard]
+    assert {call.error for call in calls} == {None}  # nothing came of any yet
+    assert sum(call.attempts for call in calls) == deliveries.AT_ONE_HOST
+    assert set(receiver.told) == set(heard)
+
+
+def test_a_fault_in_one_call_ends_no_other(records, receiver):
+    broken, job_id = finished_job(records, receiver.url), finished_job(records, receiver.url)
+    with records.write() as session:
+        session.scalars(select(Delivery).where(Delivery.job_id == broken)).one().url = "http://xn--a/"
+    assert deliver(records, receiver) == 2
+    assert delivery_of(records, broken).error
+    assert set(receiver.told) == {job_id}
 
 
 def test_a_job_that_is_over_once_more_is_told_of_once_more(records, receiver):
     job_id = finished_job(records, receiver.url, State.DEAD)
-    (call,) = webhooks._take(records)
+    (call,) = deliveries.take(records)
     with records.write() as session:
         (photo,) = session.get_one(Job, job_id).photos
         assert photos.revive(session, photo.id)
     with records.write() as session:
         report = {"osa": 1.0, "voids": [], "products": 1, "tiers": 1}
         photos.finish(session, photo.id, Answer(report, [], "shelf-detector", "1"))
-    webhooks._settle(records, call, None)  # of the first end, which nobody has to know of any more
+    deliveries.settle(records, call, None)  # of the first end, which nobody has to know of any more
     assert deliver(records, receiver) == 1
     assert [told["state"] for told in receiver.told[job_id]] == ["done"]
 

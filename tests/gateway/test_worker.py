@@ -19,6 +19,7 @@ from serving.gateway.records.tables import Job, Photo, Priority, State, Task
 from serving.gateway.settings import load_gateway_settings
 from serving.gateway.worker import backoff_s, work
 from stocktake.errors import SettingsError
+from tests.fixed_server import FixedServer
 from tests.gateway_site import Site, encode_png
 from tests.ports import free_port
 from tests.tiny_counter import draw_bin
@@ -120,13 +121,18 @@ def test_what_is_urgent_comes_first(site):
     asyncio.run(check())
 
 
-def test_a_predictor_that_fails_is_asked_as_often_as_allowed(site):
+def test_a_proxy_that_refuses_a_photo_is_asked_as_often_as_allowed(site):
+    """A photo that is too large for it is not lost: once its limit is raised, it can be tried again."""
+
     async def check():
-        async with gateway_of(site, attempts=2, shelves_model="no-such-model") as gateway, worker_of(gateway):
-            await submit(gateway, 2)
-            await until(all_are(gateway, State.DEAD))
-            with gateway.records.read() as session:
-                assert session.scalars(select(Photo.attempts)).all() == [2, 2]
+        with FixedServer(413) as proxy:
+            async with gateway_of(site, attempts=2, shelves_url=proxy.url) as gateway, worker_of(gateway):
+                await submit(gateway, 2)
+                await until(all_are(gateway, State.DEAD))
+                assert attempts(gateway) == [2, 2]
+                assert set(errors(gateway)) == {
+                    "what stands before shelf-detector refuses the photo: HTTP 413"
+                }
 
     asyncio.run(check())
 
@@ -142,6 +148,25 @@ def test_a_predictor_that_is_away_costs_no_photo(site):
             async with gateway_of(site, attempts=1) as again, worker_of(again):
                 await until(all_are(again, State.DONE))
             assert len(photo_ids) == 2
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_wrong_token_model_or_address_costs_no_photo(site, status):
+    """However often it is asked meanwhile; why nothing moves is said of each photo."""
+
+    async def check():
+        with FixedServer(status) as wrong:
+            async with gateway_of(site, attempts=1, shelves_url=wrong.url) as gateway:
+                await submit(gateway, 2)
+                async with worker_of(gateway):
+                    await until(lambda: wrong.asked >= 4)
+                    await until(all_are(gateway, State.QUEUED))
+                assert set(errors(gateway)) == {f"shelf-detector cannot be asked: HTTP {status}"}
+                assert attempts(gateway) == [0, 0]
+            async with gateway_of(site, attempts=1) as again, worker_of(again):
+                await until(all_are(again, State.DONE))
 
     asyncio.run(check())
 

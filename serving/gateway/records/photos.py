@@ -3,10 +3,11 @@
 from collections.abc import Collection
 from datetime import timedelta
 
+import httpx
 from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from serving.gateway.predictors import Answer
+from serving.gateway.model_answers import Answer
 from serving.gateway.records.tables import OVER, Delivery, Job, Photo, State, Task, now
 
 TICK = timedelta(microseconds=1)
@@ -156,6 +157,7 @@ def _close(session: Session, job: Job) -> None:
         return
     delivery = session.scalar(select(Delivery).where(Delivery.job_id == job.id).with_for_update())
     if delivery is None:
-        session.add(Delivery(job_id=job.id, url=job.webhook))
+        host = httpx.URL(job.webhook).netloc.decode()
+        session.add(Delivery(job_id=job.id, url=job.webhook, host=host))
     else:
         delivery.next_at, delivery.attempts, delivery.delivered_at = now(), 0, None

@@ -210,6 +210,7 @@ class Delivery(Table):
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), unique=True)
     url: Mapped[str] = mapped_column(Text)
+    host: Mapped[str] = mapped_column(Text)  # of the URL, with its port
     attempts: Mapped[int] = mapped_column(default=0)
     next_at: Mapped[datetime | None] = mapped_column(default=now, index=True)  # None = delivered or given up
     delivered_at: Mapped[datetime | None] = mapped_column(default=None)

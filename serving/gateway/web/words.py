@@ -86,6 +86,8 @@ def of_photo(photo: Photo) -> Said:
         return Said("This file cannot be read", "alarm", photo.error or "")
     if photo.state == State.DEAD:
         return Said(f"No answer after {count(photo.attempts, 'attempt')}", "alarm", photo.error or "")
+    if photo.state == State.QUEUED:
+        return Said(STATES[photo.state], more=photo.error or "")  # why it waits, where it was tried
     if photo.state != State.DONE or photo.report is None:
         return Said(STATES[photo.state])
     return _of_shelf(photo) if photo.task == Task.SHELVES else _of_bin(photo)
