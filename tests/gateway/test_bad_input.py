@@ -1,5 +1,6 @@
 """What clients get wrong, and what is away: the right code, clear words, nothing kept by half."""
 
+import base64
 import socket
 import threading
 import time
@@ -11,7 +12,9 @@ import httpx
 import pytest
 from sqlalchemy import event, func, select
 
+from serving.gateway.records.cursors import read_cursor, row_id
 from serving.gateway.records.tables import Job, Photo
+from stocktake.errors import BadRequest
 from tests.encoded_photos import encode, png, smooth_picture
 from tests.gateway_thread import grey_photo, shelf_photo
 
@@ -110,6 +113,7 @@ def test_too_many_bytes(start_gateway):
         (b"[" * 60_000, JSON, 400, "no JSON"),
         (b"[]", JSON, 400, "no object"),
         (b'{"task": "bins"}', JSON, 400, "url: Field required"),
+        (b'{"task": "bins", "url": "http://xn--a/"}', JSON, 400, "url: is no URL"),
         (b"", {"Content-Type": "text/html"}, 415, "Content-Type"),
         (b"", {**PNG, "Content-Encoding": "gzip"}, 415, "Content-Encoding"),
         (b"", {**PNG, "Idempotency-Key": "x" * 201}, 400, "idempotency-key"),
@@ -160,9 +164,23 @@ def test_the_ends_of_the_calendar(client):
         assert client.get("/api/photos", params={"since": moment}).status_code == 400
 
 
-@pytest.mark.parametrize("cursor", ["x", "AAAA", "MjAyNi0wMS0wMSBcMA==", "é"])
-def test_cursors_that_nobody_gave_out(client, cursor):
-    assert client.get("/api/photos", params={"cursor": cursor}).status_code == 400
+def packed(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "cursor", ["x", "AAAA", "MjAyNi0wMS0wMSBcMA==", "é", packed("[" * 800), packed("[" * 5000)]
+)
+@pytest.mark.parametrize("path", ["photos", "jobs", "alerts", "bays", "mismatches"])
+def test_cursors_that_nobody_gave_out(client, path, cursor):
+    code, said = refused(client.get(f"/api/{path}", params={"cursor": cursor}))
+    assert code == 400
+    assert said.startswith("cursor: ")
+
+
+def test_a_cursor_that_is_nested_too_deep():
+    with pytest.raises(BadRequest, match="cursor: not one that was given out"):
+        read_cursor(packed("[" * 5000), row_id)
 
 
 def test_file_names_are_only_names(gateway, client):
