@@ -159,6 +159,20 @@ def test_fields_that_are_wrong(client, query, words):
     assert words in said
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/api/photos", "GET, POST"),
+        ("PATCH", f"/api/photos/{'0' * 32}", "GET, DELETE"),
+        ("DELETE", "/history", "GET"),
+        ("POST", "/static/upload.js", "GET, HEAD"),
+    ],
+)
+def test_methods_that_a_path_does_not_know(client, method, path, allowed):
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
 def test_the_ends_of_the_calendar(client):
     for moment in ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"):
         assert client.get("/api/photos", params={"since": moment}).status_code == 400
