@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DataError
 from starlette.exceptions import HTTPException
-from starlette.routing import Match, Route
+from starlette.routing import Match, Mount
 
 from serving.gateway.errors import Unavailable, status_of, text_for_client
 from serving.gateway.submission import explain
@@ -15,6 +15,7 @@ from serving.gateway.web.pages import error_page, is_page
 from stocktake.errors import StocktakeError
 
 FAULT = "something went wrong here"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def add_error_handlers(app: FastAPI) -> None:
     async def _(request: Request, error: HTTPException) -> Response:
         headers = dict(error.headers or {})
         if error.status_code == 405:  # the router names the methods of the first route of this path only
-            headers["Allow"] = ", ".join(sorted(_methods(app, request)))
+            headers["Allow"] = ", ".join(_methods(request))
         return answer_error(request, error.status_code, str(error.detail).lower(), headers)
 
 
@@ -58,10 +59,9 @@ def answer_error(request: Request, status: int, said: str, headers: dict[str, st
     return JSONResponse({"error": said}, status, headers)
 
 
-def _methods(app: FastAPI, request: Request) -> set[str]:
-    """Of all routes of a path."""
-    found: set[str] = set()
-    for route in app.routes:
-        if isinstance(route, Route) and route.matches(request.scope)[0] != Match.NONE:
-            found |= route.methods or set()
-    return found
+def _methods(request: Request) -> list[str]:
+    """Of all routes of a path; a mount takes every method, and has files only."""
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]
+    scopes = {method: {**request.scope, "method": method} for method in METHODS}
+    found = [name for name in METHODS if any(r.matches(scopes[name])[0] is Match.FULL for r in routes)]
+    return found or ["GET", "HEAD"]

@@ -7,12 +7,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.gateway.http_errors import FAULT, answer_error
+from serving.gateway.http_errors import FAULT, METHODS, answer_error
 from serving.gateway.metrics import REQUEST_SECONDS, REQUESTS
 from serving.logs import REQUEST_ID_HEADER, begin_request, bind_request
 
 QUIET = ("/healthz", "/readyz", "/metrics")  # asked every few seconds
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",

@@ -39,11 +39,11 @@ def check_url(url: str, hosts: frozenset[str], field: str) -> httpx.URL:
     """
     try:
         parsed = httpx.URL(url)
+        host = parsed.host.lower().rstrip(".")  # decodes punycode only now
     except (httpx.InvalidURL, ValueError):
         raise BadRequest(f"{field}: is no URL") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo or parsed.fragment:
+    if parsed.scheme not in ("http", "https") or not host or parsed.userinfo or parsed.fragment:
         raise BadRequest(f"{field}: give http(s)://host/path, without a name or password in it")
-    host = parsed.host.lower().rstrip(".")
     wanted = host if parsed.port is None else f"{host}:{parsed.port}"
     if wanted not in hosts:
         raise BadRequest(f"{field}: its host is not one of those that the gateway may ask")

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
+import httpx
 from fastapi import Header, Request
 from pydantic import AfterValidator, BaseModel, StringConstraints, ValidationError
 
@@ -11,7 +13,7 @@ from serving.gateway.bodies import MAX_JSON, read_body, read_form
 from serving.gateway.errors import UnsupportedMedia
 from serving.gateway.fields import check_text
 from serving.gateway.intake import About
-from serving.gateway.remote import check_url, fetch_photo
+from serving.gateway.remote import check_url
 from serving.gateway.settings import GatewaySettings
 from stocktake.errors import BadRequest
 
@@ -26,6 +28,15 @@ class ByUrl(About):
     """A photo that the gateway fetches."""
 
     url: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One photo as a request has it: what is said of it, its file or where that is, and its name."""
+
+    about: About
+    file: bytes | httpx.URL
+    name: str
 
 
 def parse(model: type[Model], fields: Mapping[str, Any], where: str = "") -> Model:
@@ -76,8 +87,8 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def read_photo(request: Request, settings: GatewaySettings) -> tuple[About, bytes, str]:
-    """One photo: what is said of it, its file, its name; from a form, a raw body or a URL.
+async def read_photo(request: Request, settings: GatewaySettings) -> Sent:
+    """One photo, from a form, a raw body or JSON with a URL, which is not fetched yet.
 
     Raises:
         BadRequest: and its subclasses, for what is wrong with it.
@@ -88,18 +99,18 @@ async def read_photo(request: Request, settings: GatewaySettings) -> tuple[About
     if kind == "application/json":
         by_url = await read_json(request, ByUrl)
         url = check_url(by_url.url, settings.photo_hosts, "url")
-        return by_url, await fetch_photo(url, settings), url.path
+        return Sent(by_url, url, url.path)
     if kind.startswith("image/") or kind == "application/octet-stream":
         fields = dict(request.query_params)
         name = fields.pop("name", "")
         about = parse(About, fields)
-        return about, await read_body(request, max_bytes), name
+        return Sent(about, await read_body(request, max_bytes), name)
     raise UnsupportedMedia(
         "Content-Type: send multipart/form-data with a `photo`, image/jpeg, or application/json with a url"
     )
 
 
-async def _read_form(request: Request, max_bytes: int) -> tuple[About, bytes, str]:
+async def _read_form(request: Request, max_bytes: int) -> Sent:
     fields: dict[str, str] = dict(request.query_params)
     data, name = None, ""
     async for part in read_form(request, 1, max_bytes):
@@ -111,4 +122,4 @@ async def _read_form(request: Request, max_bytes: int) -> tuple[About, bytes, st
             raise BadRequest("the form has a file of another name; the photo is field `photo`")
     if data is None:
         raise BadRequest("photo: the form has no such file")
-    return parse(About, fields), data, name
+    return Sent(parse(About, fields), data, name)

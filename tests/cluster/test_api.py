@@ -79,6 +79,16 @@ def test_what_is_deleted_is_gone(cluster):
     assert cluster.get(CONFIG_MAP, "colours") is None
 
 
+def test_another_one_of_the_same_name_is_not_deleted(cluster):
+    first = cluster.create(config_map({}))["metadata"]["uid"]
+    cluster.delete(CONFIG_MAP, "colours")
+    second = cluster.create(config_map({}))["metadata"]["uid"]
+    assert cluster.delete(CONFIG_MAP, "colours", first) is False
+    assert cluster.get(CONFIG_MAP, "colours")["metadata"]["uid"] == second
+    assert cluster.delete(CONFIG_MAP, "colours", second) is True
+    assert cluster.get(CONFIG_MAP, "colours") is None
+
+
 def test_a_namespace_that_is_not_there(cluster):
     with pytest.raises(ClusterError, match='namespaces "nowhere" not found'):
         Cluster(cluster._client, "nowhere").create(config_map({}))

@@ -20,8 +20,11 @@ from PIL import Image
 from pipelines.__main__ import main
 from stocktake.cluster.api import INFERENCE_SERVICE, SERVING_RUNTIME, Cluster, ClusterError, Conflict
 from stocktake.cluster.deploy import DeploySettings, deploy, promote, roll_back
-from stocktake.cluster.lease import LEASE, DeployLease, read_record
+from stocktake.cluster.deployment import Deployment
+from stocktake.cluster.lease import LEASE, DeployLease, LeaseLost, read_record
 from stocktake.cluster.predictor_client import PredictorClient
+from stocktake.cluster.rehearsal import rehearsal_service
+from stocktake.cluster.rollout import Served
 from stocktake.cluster.target import Target
 from stocktake.cluster.trial import Terms, Trial
 from stocktake.cluster.watching import Limits
@@ -481,6 +484,34 @@ def test_somebody_elses_service_is_no_rehearsal(cluster, start, models, quick):
     report = deploy(cluster, models.versions[1], quick)
     assert "shelf-detector-candidate is none of ours" in report.reason
     assert cluster.get(INFERENCE_SERVICE, f"{NAME}-candidate")
+
+
+class Overtaken(Target):
+    """In the hands of a deploy that is silent for too long, so that another one comes to its rehearsal."""
+
+    def pause(self):
+        expire(self.cluster)
+        lease = DeployLease(self.cluster, self.live())
+        lease.acquire()
+        Deployment(Target(self.cluster, NAME, lease, "direct", 0.01), 60, print).clear_rehearsal()
+        self.cluster.apply(rehearsal_service(self.live(), OTHER), "stocktake-deploy")
+        super().pause()
+
+
+OTHER = Served("s3://models/store/other/", f"models:/{NAME}/3")
+
+
+def test_a_rehearsal_of_the_deploy_that_has_taken_over_stays(cluster):
+    live = cluster.apply(service("Standard"), "kubectl")
+    cluster.apply(runtime(), "kubectl")
+    lease = DeployLease(cluster, live, seconds=1)
+    lease.acquire()
+    target = Overtaken(cluster, NAME, lease, "direct", 0.3)  # seconds, after which it is renewed
+    trial = Trial(target, Terms(Path(), [], Limits(0, 0), 0, 10, 60), print)
+    with pytest.raises(LeaseLost):
+        trial.rehearse(Served("s3://models/store/ours/", f"models:/{NAME}/2"))
+    kept = cluster.get(INFERENCE_SERVICE, f"{NAME}-candidate")
+    assert kept["spec"]["predictor"]["model"]["storageUri"] == OTHER.uri
 
 
 def test_asking_a_predictor_keeps_the_lease(cluster, models):

@@ -1,5 +1,6 @@
 """What clients get wrong, and what is away: the right code, clear words, nothing kept by half."""
 
+import base64
 import re
 import socket
 import threading
@@ -12,7 +13,9 @@ import httpx
 import pytest
 from sqlalchemy import event, func, select
 
+from serving.gateway.records.cursors import read_cursor, row_id
 from serving.gateway.records.tables import Job, Photo
+from stocktake.errors import BadRequest
 from tests.encoded_photos import encode, png, smooth_picture
 from tests.fixed_server import FixedServer
 from tests.gateway_thread import grey_photo, shelf_photo
@@ -112,6 +115,7 @@ def test_too_many_bytes(start_gateway):
         (b"[" * 60_000, JSON, 400, "no JSON"),
         (b"[]", JSON, 400, "no object"),
         (b'{"task": "bins"}', JSON, 400, "url: Field required"),
+        (b'{"task": "bins", "url": "http://xn--a/"}', JSON, 400, "url: is no URL"),
         (b"", {"Content-Type": "text/html"}, 415, "Content-Type"),
         (b"", {**PNG, "Content-Encoding": "gzip"}, 415, "Content-Encoding"),
         (b"", {**PNG, "Idempotency-Key": "x" * 201}, 400, "idempotency-key"),
@@ -157,14 +161,42 @@ def test_fields_that_are_wrong(client, query, words):
     assert words in said
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/api/photos", "GET, POST"),
+        ("PATCH", f"/api/photos/{'0' * 32}", "GET, DELETE"),
+        ("DELETE", "/history", "GET"),
+        ("POST", "/static/upload.js", "GET, HEAD"),
+    ],
+)
+def test_methods_that_a_path_does_not_know(client, method, path, allowed):
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
 def test_the_ends_of_the_calendar(client):
     for moment in ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"):
         assert client.get("/api/photos", params={"since": moment}).status_code == 400
 
 
-@pytest.mark.parametrize("cursor", ["x", "AAAA", "MjAyNi0wMS0wMSBcMA==", "é"])
-def test_cursors_that_nobody_gave_out(client, cursor):
-    assert client.get("/api/photos", params={"cursor": cursor}).status_code == 400
+def packed(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "cursor", ["x", "AAAA", "MjAyNi0wMS0wMSBcMA==", "é", packed("[" * 800), packed("[" * 5000)]
+)
+@pytest.mark.parametrize("path", ["photos", "jobs", "alerts", "bays", "mismatches"])
+def test_cursors_that_nobody_gave_out(client, path, cursor):
+    code, said = refused(client.get(f"/api/{path}", params={"cursor": cursor}))
+    assert code == 400
+    assert said.startswith("cursor: ")
+
+
+def test_a_cursor_that_is_nested_too_deep():
+    with pytest.raises(BadRequest, match="cursor: not one that was given out"):
+        read_cursor(packed("[" * 5000), row_id)
 
 
 def test_file_names_are_only_names(gateway, client):

@@ -3,9 +3,12 @@
 from datetime import timedelta
 
 import pytest
+from pydantic import TypeAdapter
 
+from serving.gateway.fields import LONGEST_NAME
 from serving.gateway.records import feedback
 from serving.gateway.records.bays import find_bays, find_mismatches
+from serving.gateway.records.cursors import Cursor
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Task
 from stocktake.errors import BadRequest
@@ -57,6 +60,17 @@ def test_bays_come_page_by_page(records):
         for nonsense in ("x", "bnVsbA==", "WzEsMl0="):
             with pytest.raises(BadRequest, match="cursor"):
                 find_bays(session, until, cursor=nonsense)
+
+
+def test_the_longest_names_fit_into_a_cursor(records):
+    long = "\N{CANNED FOOD}" * LONGEST_NAME
+    for store in (long, f"{long[:-1]}z"):
+        show(records, 0, ONE, store=store, bay=long)
+    with records.read() as session:
+        page = find_bays(session, START + timedelta(hours=1), limit=1)
+        assert page.next is not None
+        follows = find_bays(session, START, cursor=TypeAdapter(Cursor).validate_python(page.next))
+        assert len(follows.items) == 1
 
 
 def bin_photo(records, hour, verdict, probability, bay, **fields):

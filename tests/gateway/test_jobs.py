@@ -29,12 +29,18 @@ def redis(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """A web server with a photo, and something that is none."""
+def picture_folder(tmp_path_factory):
+    """A photo, and something that is none."""
     folder = tmp_path_factory.mktemp("pictures")
     (folder / "bin.png").write_bytes(grey_photo(100))
     (folder / "page.html").write_text("<html>")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(picture_folder):
+    """A web server with them."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=picture_folder))
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"localhost:{server.server_port}"
@@ -163,12 +169,29 @@ def test_one_photo_by_url(client, pictures, redis):
     assert answer.json()["id"] in held(redis.url)
 
 
+def test_a_snapshot_is_known_by_its_url(client, picture_folder, pictures):
+    """By the time that the answer was lost, the camera has another photo, or is off."""
+    snapshot = picture_folder / "snapshot.png"
+    snapshot.write_bytes(grey_photo(60))
+    said = {"task": "bins", "url": f"http://{pictures}/snapshot.png"}
+    key = {"Idempotency-Key": "snapshot"}
+    first = client.post("/api/photos", json=said, headers=key)
+    assert first.status_code == 202, first.text
+    for change in (lambda: snapshot.write_bytes(grey_photo(61)), snapshot.unlink):
+        change()
+        again = client.post("/api/photos", json=said, headers=key)
+        assert (again.status_code, again.json()) == (202, first.json())
+    for other in (said | {"url": f"http://{pictures}/bin.png"}, said | {"store": "dc"}):
+        assert client.post("/api/photos", json=other, headers=key).status_code == 409
+
+
 @pytest.mark.parametrize(
     ("said", "words"),
     [
         ({"task": "bins", "photos": []}, "photos: List should have at least 1 item"),
         ({"task": "bins", "photos": [{"url": "http://evil.example/x"}]}, "url: its host is not one"),
         ({"task": "bins", "photos": [{"url": "http://169.254.169.254/"}]}, "url: its host is not one"),
+        ({"task": "bins", "photos": [{"url": "http://xn--a/"}]}, "url: is no URL"),
         ({"task": "bins", "photos": [{"url": "x", "taken_at": 1}] * 101}, "photos: List should have at most"),
         (
             {"task": "bins", "photos": [{"url": "http://a/b", "expected_quantity": "x"}]},
@@ -183,7 +206,9 @@ def test_urls_that_are_refused(client, said, words):
 
 
 def test_webhooks_go_to_allowed_hosts(client):
-    for url in ("http://localhost/", "http://169.254.169.254/", "https://evil.example/", "nonsense"):
+    for url in (
+        "http://localhost/", "http://169.254.169.254/", "https://evil.example/", "nonsense", "http://xn--a/",
+    ):  # fmt: skip
         answer = client.post(
             "/api/jobs", data={"task": "bins", "webhook": url}, files=files_of(grey_photo(50))
         )
@@ -223,8 +248,19 @@ def test_dead_photos_are_tried_again(gateway, client, redis):
     assert photo["id"] in held(redis.url)
 
 
-def test_redis_that_is_away(gateway, client, redis):
+def test_redis_that_is_away(gateway, client, redis, pictures):
+    known = [
+        {"data": {"task": "bins"}, "files": files_of(grey_photo(50)), "headers": {"Idempotency-Key": "away"}},
+        {
+            "json": {"task": "bins", "photos": [{"url": f"http://{pictures}/bin.png"}]},
+            "headers": {"Idempotency-Key": "away by URL"},
+        },
+    ]
+    taken = [client.post("/api/jobs", **send).json()["id"] for send in known]
     redis.kill()
+    for send, job in zip(known, taken, strict=True):
+        again = client.post("/api/jobs", **send)
+        assert (again.status_code, again.json()["id"]) == (202, job), "what was taken needs no queue"
     answer = client.post("/api/jobs", data={"task": "bins"}, files=files_of(grey_photo(50)))
     assert answer.status_code == 503
     assert answer.json()["error"] == "the queue cannot be reached: Redis does not answer"

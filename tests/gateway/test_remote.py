@@ -114,6 +114,7 @@ def test_a_name_that_changes_its_address_gains_nothing(server, monkeypatch):
         "http://evil.example/", "http://a.example.evil.example/", "http://a.example:22/", "http://127.0.0.1/",
         "http://[::1]/", "http://2130706433/", "http://a.example\\@evil.example/", "nonsense", "http://a b/",
         "http://\0a.example/", "http://user:pass@a.example/", "http://a.example/#x",
+        "http://xn--/", "http://xn--a/", "HTTP://XN--99999999999/x", "http://a.xn--a/",
     ],
 )  # fmt: skip
 def test_urls_that_are_not_asked(url):

@@ -1,15 +1,19 @@
 """The pages as they come from the server, without a browser."""
 
+import base64
 import html
+import io
 import re
 from html.parser import HTMLParser
 
 import httpx
 import pytest
+from PIL import Image
 from sqlalchemy import event
 
 from serving.gateway.access import Role
 from serving.gateway.records.tables import Job, Photo, State, Task
+from serving.gateway.web.marking import Sides
 from tests.gateway_pages import Visitor
 from tests.gateway_thread import grey_photo, shelf_photo
 
@@ -261,6 +265,27 @@ def test_a_place_that_is_none(visitor, shelf, changed, words):
     assert answer.status_code == 400
     assert words.lower() in text_of(answer.text).lower()
     assert "Marked by" not in visitor.page(shelf)
+
+
+def test_a_place_at_the_edge(visitor):
+    shelf = Image.open(io.BytesIO(shelf_photo())).crop((0, 0, 110, 110))
+    encoded = io.BytesIO()
+    shelf.save(encoded, "PNG")
+    path = visitor.checked(encoded.getvalue())
+    kept = visitor.post(f"{path}/missed", left="0", right="100", top="0", bottom="100")
+    assert (kept.status_code, kept.headers["location"]) == (303, f"{path}#missed")
+    whole = Sides(left=0, right=100, top=0, bottom=100)
+    for size in range(1, 10_001):
+        assert whole.box(Photo(width=size, height=size)) == (0, 0, size, size)
+
+
+@pytest.mark.parametrize("page", ["/history", "/alerts", "/bays", "/bins", "/jobs"])
+def test_a_cursor_that_nobody_gave_out(visitor, page):
+    for depth in (800, 5000):
+        cursor = base64.urlsafe_b64encode(b"[" * depth).decode()
+        answer = visitor.http.get(page, params={"cursor": cursor})
+        assert answer.status_code == 400
+        assert "Cursor: " in text_of(answer.text)
 
 
 def test_who_may_mark_a_place(gateway, visitor, shelf):

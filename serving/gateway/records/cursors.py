@@ -5,11 +5,14 @@ import binascii
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import StringConstraints
 
 from serving.gateway.fields import check_text
 from stocktake.errors import BadRequest
 
+Cursor = Annotated[str, StringConstraints(max_length=1100)]  # two names of 100 letters of 4 bytes, in base64
 ROW_ID = re.compile("[0-9a-f]{32}")
 
 
@@ -29,7 +32,7 @@ def read_cursor(cursor: str, *kinds: Callable[[Any], Any]) -> tuple[Any, ...]:
         if not isinstance(last, list):
             raise ValueError
         return tuple(kind(each) for kind, each in zip(kinds, last, strict=True))
-    except (ValueError, TypeError, OverflowError, binascii.Error) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error) as error:
         raise BadRequest("cursor: not one that was given out; leave it away to begin anew") from error
 
 

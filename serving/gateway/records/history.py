@@ -156,6 +156,11 @@ def find_job(session: Session, job_id: str, stores: frozenset[str] | None = None
     return JobSummary(job, count_states(session, [job_id]).get(job_id, {}))
 
 
+def is_key_known(session: Session, owner: str, key: str | None) -> bool:
+    """Whether an owner has a job of an idempotency key."""
+    return bool(session.scalar(select(exists().where(Job.owner == owner, Job.idempotency_key == key))))
+
+
 def find_job_photos(session: Session, job_id: str, begin: int, limit: int = LIMIT) -> Sequence[Photo]:
     """Photos of a job in their order, without the first `begin` ones."""
     query = select(Photo).where(Photo.job_id == job_id).order_by(Photo.place)

@@ -17,6 +17,7 @@ from serving.gateway.dependencies import GatewayOf, Operator, Viewer
 from serving.gateway.errors import NotFound
 from serving.gateway.fields import Name, RecordTime
 from serving.gateway.records import alerts as records
+from serving.gateway.records.cursors import Cursor
 from serving.gateway.records.history import MAX_LIMIT
 from serving.gateway.records.tables import AlertState, now
 from serving.gateway.routes.results import Id
@@ -44,7 +45,7 @@ class AlertSearch(BaseModel):
 class AlertPageSearch(AlertSearch):
     """The same, a page at a time."""
 
-    cursor: Annotated[str, Field(max_length=200)] | None = None
+    cursor: Cursor | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = records.LIMIT
 
 

@@ -10,6 +10,7 @@ from serving.gateway.alert_views import BayList, BayView, MismatchList
 from serving.gateway.dependencies import GatewayOf, Viewer
 from serving.gateway.fields import Name
 from serving.gateway.records import bays as records
+from serving.gateway.records.cursors import Cursor
 from serving.gateway.records.tables import now
 from serving.gateway.views import PhotoSummary
 
@@ -24,7 +25,7 @@ class MismatchSearch(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     store: Name | None = None
-    cursor: Annotated[str, Field(max_length=1000)] | None = None
+    cursor: Cursor | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = 50
 
 

@@ -14,6 +14,7 @@ from serving.gateway.gateway import Gateway
 from serving.gateway.intake import enqueue, keep
 from serving.gateway.queue import Queue
 from serving.gateway.records import history, photos
+from serving.gateway.records.cursors import Cursor
 from serving.gateway.records.tables import Job, Photo, State
 from serving.gateway.routes.results import Id
 from serving.gateway.settings import FETCHED_AT_ONCE
@@ -28,7 +29,7 @@ class Page(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    cursor: Annotated[str, Field(max_length=200)] | None = None
+    cursor: Cursor | None = None
     limit: Annotated[int, Field(ge=1, le=history.MAX_LIMIT)] = history.LIMIT
 
 
@@ -41,7 +42,8 @@ async def submit_job(
     A file that is no photo is a failed photo of the job, which says why; the others are answered.
     """
     queue = queue_of(gateway)
-    await queue.admit(1)  # before megabytes are sent in vain
+    if not await _is_known(gateway, user, idempotency_key):  # such a job was admitted already
+        await queue.admit(1)  # before megabytes are sent in vain
     job = await read_job(request, gateway, user, idempotency_key)
     if job.id is None:
         job = await submit(gateway, queue, job)
@@ -118,6 +120,16 @@ async def submit(gateway: Gateway, queue: Queue, job: Job) -> Job:
     job = await keep(gateway, job, {})
     await enqueue(queue, job, [photo for photo in job.photos if photo.state == State.QUEUED])
     return job
+
+
+async def _is_known(gateway: Gateway, user: User, key: str | None) -> bool:
+    """Whether a user has a job of an idempotency key."""
+
+    def find() -> bool:
+        with gateway.records.read() as session:
+            return history.is_key_known(session, user.name, key)
+
+    return key is not None and await to_thread.run_sync(find)
 
 
 async def check_job(gateway: Gateway, user: User, job_id: str) -> None:

@@ -19,6 +19,7 @@ from serving.gateway.errors import NotFound
 from serving.gateway.fields import Name, RecordTime
 from serving.gateway.gateway import Gateway
 from serving.gateway.records import history
+from serving.gateway.records.cursors import Cursor
 from serving.gateway.records.tables import Photo, State, Task
 from serving.gateway.views import PhotoList, PhotoSummary, PhotoView
 from stocktake.bins.verification import Verdict
@@ -61,7 +62,7 @@ class PhotoSearch(BaseModel):
 class PhotoPageSearch(PhotoSearch):
     """The same, a page at a time."""
 
-    cursor: Annotated[str, Field(max_length=200)] | None = None
+    cursor: Cursor | None = None
     limit: Annotated[int, Field(ge=1, le=history.MAX_LIMIT)] = history.LIMIT
 
 

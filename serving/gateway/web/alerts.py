@@ -14,6 +14,7 @@ from serving.gateway.errors import NotFound
 from serving.gateway.fields import Name
 from serving.gateway.records.alerts import TOLD, AlertFilter, find_alerts
 from serving.gateway.records.bays import find_bays
+from serving.gateway.records.cursors import Cursor
 from serving.gateway.records.history import PhotoFilter, find_photos
 from serving.gateway.records.places import find_stores
 from serving.gateway.records.tables import Task, now
@@ -42,7 +43,7 @@ class Asked(BaseModel):
     store: Name = ""
     bay: Name = ""
     which: Literal["", "over"] = ""
-    cursor: str = ""
+    cursor: Cursor = ""
 
 
 class Change(BaseModel):
@@ -93,7 +94,7 @@ def bays_page(
     gateway: GatewayOf,
     who: Reader,
     store: Name = "",
-    cursor: Annotated[str, Query(max_length=500)] = "",
+    cursor: Cursor = "",
 ) -> Response:
     """All bays, how full each is now, and where it goes."""
     with gateway.records.read() as session:

@@ -1,15 +1,16 @@
 """The first page and the page of bins: photos are handed in here, with script or without."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from anyio import to_thread
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from serving.gateway.dependencies import GatewayOf, upload
 from serving.gateway.fields import Name, clean_file_name
 from serving.gateway.gateway import Gateway
 from serving.gateway.records.bays import find_mismatches
+from serving.gateway.records.cursors import Cursor
 from serving.gateway.records.history import PhotoFilter, find_photos
 from serving.gateway.records.places import find_bay_names, find_stores
 from serving.gateway.records.tables import Task
@@ -59,7 +60,7 @@ def bins_page(
     gateway: GatewayOf,
     who: Reader,
     store: Name = "",
-    cursor: Annotated[str, Query(max_length=200)] = "",
+    cursor: Cursor = "",
 ) -> Response:
     """Verify bins, and those whose record is doubted."""
     stores = who.user.stores

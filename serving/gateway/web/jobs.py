@@ -7,6 +7,7 @@ from fastapi.responses import RedirectResponse
 
 from serving.gateway.dependencies import GatewayOf
 from serving.gateway.errors import NotFound
+from serving.gateway.records.cursors import Cursor
 from serving.gateway.records.history import find_first_photos, find_job, find_job_photos, find_jobs
 from serving.gateway.routes.jobs import retry
 from serving.gateway.web.pages import render
@@ -23,7 +24,7 @@ def jobs_page(
     request: Request,
     gateway: GatewayOf,
     who: Reader,
-    cursor: Annotated[str, Query(max_length=200)] = "",
+    cursor: Cursor = "",
 ) -> Response:
     """All jobs, newest first."""
     with gateway.records.read() as session:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from serving.gateway.dependencies import GatewayOf
 from serving.gateway.fields import Blank, Name
 from serving.gateway.gateway import Gateway
+from serving.gateway.records.cursors import Cursor
 from serving.gateway.records.feedback import of_photo
 from serving.gateway.records.history import PhotoFilter, find_photos
 from serving.gateway.records.places import find_bay_names, find_stores
@@ -42,7 +43,7 @@ class Asked(BaseModel):
     verdict: Annotated[Verdict | None, Blank] = None
     since: Annotated[date | None, Blank] = None
     until: Annotated[date | None, Blank] = None  # this day, too
-    cursor: str = ""
+    cursor: Cursor = ""
 
     @property
     def query(self) -> str:

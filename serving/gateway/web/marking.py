@@ -42,9 +42,9 @@ class Sides(BaseModel):
         return self
 
     def box(self, photo: Photo) -> tuple[float, float, float, float]:
-        """The same as xyxy px of a photo."""
-        across, down = photo.width / 100, photo.height / 100
-        return self.left * across, self.top * down, self.right * across, self.bottom * down
+        """The same as xyxy px of a photo. Divided last, which makes 100 % its edge and never more."""
+        x0, x1 = self.left * photo.width / 100, self.right * photo.width / 100
+        return x0, self.top * photo.height / 100, x1, self.bottom * photo.height / 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,13 +151,20 @@ class Cluster:
             )
             return applied.to_dict()
 
-    def delete(self, kind: Kind, name: str) -> bool:
-        """Delete an object and what it owns; False where there is none."""
+    def delete(self, kind: Kind, name: str, uid: str | None = None) -> bool:
+        """Delete an object and what it owns; False where there is none, or only one of another `uid`."""
         resource = self._resource(kind)
+        options: Object = {"propagationPolicy": "Background"}
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
         try:
             with explained(f"{kind.kind} {name}"):
-                resource.delete(name=name, propagation_policy="Background", **self._where(resource))
+                resource.delete(name=name, body=options, **self._where(resource))
         except NotFound:
+            return False
+        except Conflict:
+            if uid is None:
+                raise
             return False
         return True
 

@@ -46,7 +46,7 @@ class Deployment:
         if found is None or not is_rehearsal(found):
             return
         self._log(f"{name} is deleted, which a deploy before has left")
-        cluster.delete(INFERENCE_SERVICE, name)
+        cluster.delete(INFERENCE_SERVICE, name, found["metadata"]["uid"])
         still = f"InferenceService {name} is still there"
         try:
             self._target.wait(lambda: still if cluster.get(INFERENCE_SERVICE, name) else "", self._timeout_s)

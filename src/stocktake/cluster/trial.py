@@ -92,7 +92,7 @@ class Trial:
             )
         if cluster.get(INFERENCE_SERVICE, name):
             raise Refused(f"rehearsal on CPU: InferenceService {name} is none of ours; give it another name")
-        cluster.apply(rehearsal_service(self._target.live(), candidate), MANAGER, force=True)
+        made = cluster.apply(rehearsal_service(self._target.live(), candidate), MANAGER, force=True)
         workload = deployment_workload(cluster, deployment_name(name, ""), candidate)
 
         def problem() -> str:
@@ -104,7 +104,8 @@ class Trial:
         except NotReady as error:
             raise Refused(f"rehearsal on CPU: {error}") from error
         finally:
-            cluster.delete(INFERENCE_SERVICE, name)
+            # The deploy that has taken over may rehearse under the same name by now.
+            cluster.delete(INFERENCE_SERVICE, name, made["metadata"]["uid"])
         self._log(f"rehearsal on CPU: {compared}")
 
     def _compare(self, selector: str, name: str, candidate: Served) -> str:
