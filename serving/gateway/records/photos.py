@@ -26,7 +26,7 @@ def add(session: Session, job: Job) -> None:
     session.add(job)
     session.flush()
     if is_over and job.webhook is not None:
-        session.add(Delivery(job_id=job.id, url=job.webhook))
+        session.add(_delivery(job.id, job.webhook))
 
 
 class Suspected(Exception):
@@ -157,7 +157,10 @@ def _close(session: Session, job: Job) -> None:
         return
     delivery = session.scalar(select(Delivery).where(Delivery.job_id == job.id).with_for_update())
     if delivery is None:
-        host = httpx.URL(job.webhook).netloc.decode()
-        session.add(Delivery(job_id=job.id, url=job.webhook, host=host))
+        session.add(_delivery(job.id, job.webhook))
     else:
         delivery.next_at, delivery.attempts, delivery.delivered_at = now(), 0, None
+
+
+def _delivery(job_id: str, url: str) -> Delivery:
+    return Delivery(job_id=job_id, url=url, host=httpx.URL(url).netloc.decode())
