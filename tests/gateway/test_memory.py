@@ -151,10 +151,11 @@ def test_photos_are_unpacked_together_as_far_as_they_fit():
 
 def request_of(body: bytes, content_type: str) -> Request:
     """A request whose body comes in blocks."""
-    blocks = [body[start : start + 65536] for start in range(0, len(body), 65536)]
+    starts = list(range(0, len(body), 65536))
 
     async def receive():
-        return {"type": "http.request", "body": blocks.pop(0), "more_body": bool(blocks)}
+        start = starts.pop(0)
+        return {"type": "http.request", "body": body[start : start + 65536], "more_body": bool(starts)}
 
     headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
     return Request({"type": "http", "headers": headers}, receive)
