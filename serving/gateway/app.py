@@ -30,7 +30,7 @@ from serving.gateway.web.routes import add_pages
 
 GRACE_S = 30  # that requests have to end after SIGTERM
 KEEP_ALIVE_S = 75  # for cameras that send a photo every minute
-PICTURES_AT_ONCE = 8  # whose photos are read from the store and held
+PICTURES_AT_ONCE = 4  # whose photos are read from the store and held
 DRAWN_AT_ONCE = 2  # of them; each takes a core
 
 

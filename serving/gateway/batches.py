@@ -6,17 +6,23 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import httpx
-from anyio import to_thread
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from serving.gateway.access import User
-from serving.gateway.answering import photo_key
 from serving.gateway.bodies import MAX_URLS_JSON, read_form
 from serving.gateway.errors import UnsupportedMedia
 from serving.gateway.fields import Blank, Name, clean_file_name
 from serving.gateway.gateway import Gateway
-from serving.gateway.intake import About, check_store, describe, digest_of, examine, find_earlier
+from serving.gateway.intake import (
+    About,
+    check_store,
+    describe,
+    digest_of,
+    examine,
+    find_earlier,
+    store_bytes,
+)
 from serving.gateway.records.tables import Job, Photo, Priority, State, Task, now
 from serving.gateway.remote import check_url, fetch_photo
 from serving.gateway.settings import FETCHED_AT_ONCE
@@ -165,7 +171,7 @@ async def store_file(gateway: Gateway, data: bytes, name: str) -> Photo:
         photo, kept = await examine(gateway, data, name)
     except BadRequest as error:
         return _refused(name, data, error)
-    await to_thread.run_sync(gateway.store.put, photo_key(photo.sha256), kept, photo.sha256)
+    await store_bytes(gateway, photo.sha256, kept)
     return photo
 
 

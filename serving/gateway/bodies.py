@@ -1,6 +1,7 @@
 """Bodies of requests: read once, into memory, and no further than their limits."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -27,13 +28,17 @@ class Part:
 
     name: str
     filename: str | None
-    blocks: list[bytes] = field(default_factory=list)
-    size: int = 0
+    file: io.BytesIO = field(default_factory=io.BytesIO)
+
+    @property
+    def size(self) -> int:
+        """Bytes that are in it."""
+        return self.file.tell()
 
     @property
     def data(self) -> bytes:
-        """What is in it."""
-        return b"".join(self.blocks)
+        """What is in it; no copy is made."""
+        return self.file.getvalue()
 
     @property
     def text(self) -> str:
@@ -56,13 +61,12 @@ async def read_body(request: Request, limit: int) -> bytes:
         SlowBody, ClientGone: it does not come.
     """
     _check_length(request, limit)
-    blocks, size = [], 0
+    body = io.BytesIO()
     async for block in _stream(request):
-        size += len(block)
-        if size > limit:
+        if body.tell() + len(block) > limit:
             raise _too_large(limit)
-        blocks.append(block)
-    return b"".join(blocks)
+        body.write(block)
+    return body.getvalue()  # no copy, as a join of blocks would be
 
 
 async def read_form(request: Request, max_files: int, max_file: int) -> AsyncIterator[Part]:
@@ -142,11 +146,10 @@ class _FormParser:
 
     def _add(self, data: bytes, start: int, end: int) -> None:
         part = self._part
-        part.size += end - start
         limit = MAX_FIELD if part.filename is None else self._max_file
-        if part.size > limit:
+        if part.size + end - start > limit:
             raise BodyTooLarge(f"field {part.name[:40]!r} is larger than {limit:,} bytes")
-        part.blocks.append(data[start:end])
+        part.file.write(data[start:end])
 
     def _finish(self) -> None:
         self._ended = True

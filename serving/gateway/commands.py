@@ -12,7 +12,7 @@ from sqlalchemy.orm import joinedload
 
 from serving.gateway import access, feedback_export, intake, labelling, retention
 from serving.gateway.app import create_app, create_server
-from serving.gateway.gateway import open_gateway
+from serving.gateway.gateway import open_gateway, open_photos
 from serving.gateway.queue import open_queue
 from serving.gateway.records import photos
 from serving.gateway.records.database import Records
@@ -20,7 +20,6 @@ from serving.gateway.records.tables import Photo, State
 from serving.gateway.settings import GatewaySettings
 from serving.gateway.worker import work as work_on
 from stocktake.errors import SettingsError
-from stocktake.storage import open_store
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +51,7 @@ def work(settings: GatewaySettings, args: Namespace) -> None:
 
 
 async def _work(settings: GatewaySettings, args: Namespace) -> None:
-    async with open_gateway(settings) as gateway:
+    async with open_gateway(settings, patient=True) as gateway:
         await work_on(gateway, args.host, args.port)
 
 
@@ -65,9 +64,7 @@ def migrate(settings: GatewaySettings, _args: Namespace) -> None:
 def expire(settings: GatewaySettings, _args: Namespace) -> None:
     """Delete what is old, and say how much."""
     with closing(Records(settings.database)) as records:
-        done = retention.expire(
-            records, open_store(settings.photos), settings.retention_days, settings.record_days
-        )
+        done = retention.expire(records, open_photos(settings), settings.retention_days, settings.record_days)
     print(
         f"deleted {done.files} files of {done.photos} photos older than {settings.retention_days} days, "
         f"{done.records} photos and {done.jobs} jobs older than {settings.record_days} days, and "

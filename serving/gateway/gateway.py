@@ -15,8 +15,12 @@ from serving.gateway.predictors import Predictors
 from serving.gateway.queue import Queue, open_queue
 from serving.gateway.records.database import Records
 from serving.gateway.settings import GatewaySettings
+from serving.gateway.unpacking import Unpacking
 from stocktake.alerts.rules import AlertRules
+from stocktake.settings import load_settings
 from stocktake.storage import Store, open_store
+
+STORED_AT_ONCE = 40  # requests to the store: those with photos, and a few that show or look for some
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +36,15 @@ class Gateway:
     queue: Queue | None  # None: photos are answered at once or not at all
     blur: Blur | None  # each photo goes through it before it is kept or answered
     blurring: CapacityLimiter  # of threads that do so, each of which takes a core
+    storing: CapacityLimiter  # of threads that wait for the store: those that need the records have others
+    unpacking: Unpacking
 
 
 @asynccontextmanager
-async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
+async def open_gateway(settings: GatewaySettings, patient: bool = False) -> AsyncIterator[Gateway]:
     """Open the parts and bring the records' schema up to date; close them at the end.
+
+    `patient`: nobody waits while the store is away, so that it is tried again for as long as S3_RETRIES says.
 
     Raises:
         SettingsError, Unavailable: a part cannot be opened; says which.
@@ -46,12 +54,24 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
         records = Records(settings.database)
         parts.callback(records.close)
         await to_thread.run_sync(records.migrate)
-        predictors = Predictors(settings)
+        unpacking = Unpacking()
+        predictors = Predictors(settings, unpacking)
         parts.push_async_callback(predictors.close)
-        store = open_store(settings.photos)
+        store = open_store(settings.photos) if patient else open_photos(settings)
         rules = AlertRules(settings.alert_open_after, settings.alert_close_after)
         observe: Observer = partial(alerts.observe, rules=rules)
         answering = Answering(records, store, predictors, settings.attempts, observe)
         queue = await parts.enter_async_context(open_queue(settings)) if settings.redis else None
         blurring = CapacityLimiter(len(os.sched_getaffinity(0)))
-        yield Gateway(settings, records, store, predictors, answering, observe, queue, blur, blurring)
+        storing = CapacityLimiter(STORED_AT_ONCE)
+        yield Gateway(
+            settings, records, store, predictors, answering, observe, queue,
+            blur, blurring, storing, unpacking,
+        )  # fmt: skip
+
+
+def open_photos(settings: GatewaySettings) -> Store:
+    """The store of photos for who cannot wait: it fails within a little more than twice `store_s`."""
+    if not settings.photos.startswith("s3://"):
+        return open_store(settings.photos)
+    return open_store(settings.photos, load_settings(s3_retries=1, s3_answer_s=settings.store_s))

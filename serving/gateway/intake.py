@@ -26,6 +26,7 @@ from serving.gateway.records.tables import Job, Photo, State, Task, now
 from stocktake.errors import StoreError
 from stocktake.parallel import map_in_order
 from stocktake.photo_header import read_info
+from stocktake.small_photos import check_memory
 
 GONE = "its file was deleted while it came in, with an older photo of the same bytes; send it again"
 LOOKED_AT_ONCE = 8  # files of one job, whose sender waits; each may be a request to the store
@@ -78,6 +79,7 @@ def _examine(data: bytes, name: str, blur: Blur | None) -> tuple[Photo, bytes]:
     if blur is not None:
         data = blur_photo(blur, data)
     info = read_info(data)
+    check_memory(info)
     photo = Photo(
         name=clean_file_name(name),
         sha256=hashlib.sha256(data).hexdigest(),
@@ -128,7 +130,7 @@ async def answer_at_once(gateway: Gateway, job: Job, data: bytes) -> Photo:
         Clash: see `find_earlier`.
     """
     (photo,) = job.photos
-    put = to_thread.run_sync(gateway.store.put, photo_key(photo.sha256), data, photo.sha256)
+    put = store_bytes(gateway, photo.sha256, data)
     ask = gateway.predictors.ask(photo.task, data, photo.expected_quantity)
     kept, answer = await asyncio.gather(put, ask, return_exceptions=True)
     if isinstance(kept, BaseException):
@@ -144,6 +146,12 @@ async def answer_at_once(gateway: Gateway, job: Job, data: bytes) -> Photo:
     photo.state, photo.attempts = State.DONE, 1
     photo.answered_at = now()
     return (await keep(gateway, job, {photo.sha256: data})).photos[0]
+
+
+async def store_bytes(gateway: Gateway, sha256: str, data: bytes) -> None:
+    """Put the file of a photo into the store; raises StoreError."""
+    key, limiter = photo_key(sha256), gateway.storing
+    await to_thread.run_sync(gateway.store.put, key, data, sha256, limiter=limiter)
 
 
 async def _admit(queue: Queue) -> None:
@@ -173,10 +181,16 @@ async def keep(gateway: Gateway, job: Job, data: dict[str, bytes]) -> Job:
         Clash: see `find_earlier`.
         Unavailable: it is not written down.
     """
-    return await to_thread.run_sync(_keep, gateway, job, data)
+    kept = await to_thread.run_sync(_keep, gateway, job)
+    if kept is job:
+        try:
+            await to_thread.run_sync(_restore, gateway, job, data, limiter=gateway.storing)
+        except StoreError as error:
+            logger.warning("job %s is kept, and its files are not looked for: %s", job.id, error)
+    return kept
 
 
-def _keep(gateway: Gateway, job: Job, data: dict[str, bytes]) -> Job:
+def _keep(gateway: Gateway, job: Job) -> Job:
     owner, key, digest = job.owner, job.idempotency_key, job.request_digest
     try:
         with gateway.records.write() as session:
@@ -191,10 +205,6 @@ def _keep(gateway: Gateway, job: Job, data: dict[str, bytes]) -> Job:
         return earlier
     for photo in job.photos:
         PHOTOS_TAKEN.labels(photo.task, "at_once" if photo.state == State.DONE else "job").inc()
-    try:
-        _restore(gateway, job, data)
-    except StoreError as error:
-        logger.warning("job %s is kept, and its files are not looked for: %s", job.id, error)
     return job
 
 

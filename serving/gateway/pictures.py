@@ -1,5 +1,6 @@
 """Pictures of a photo, made when somebody asks: smaller, painted, or a void cut out."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,11 +8,13 @@ from PIL import Image
 
 from serving.gateway.errors import NotFound
 from serving.gateway.records.tables import Photo, Task
+from stocktake.photo_header import read_info
 from stocktake.shelf.drawing import draw_report
 from stocktake.shelf.report import ShelfReport
-from stocktake.small_photos import encode_small, open_small
+from stocktake.small_photos import encode_small, memory_of, open_small
 
 MAX_WIDTH = 4096
+MAX_PIXELS = 8_000_000  # of a picture; up to four times as many are unpacked for it
 MARGIN = 0.25  # of a void's box that a crop shows on each side
 CROP_SIDE = 480  # px of a crop's longer side, at most
 SMALLER = Image.Resampling.HAMMING  # as sharp as means of squares, without their steps
@@ -19,14 +22,14 @@ Box = tuple[float, float, float, float]
 
 
 def draw(data: bytes, photo: Photo, width: int | None, annotated: bool) -> bytes:
-    """A JPEG of a photo, upright and without its EXIF; not larger than the photo.
+    """A JPEG of a photo, upright and without its EXIF; not larger than the photo or MAX_PIXELS.
 
     Raises:
         NotFound: there is nothing to paint on it.
     """
-    wanted = min(width or photo.width, photo.width)
-    size = wanted, max(1, round(photo.height * wanted / photo.width))
-    report = _scaled(photo, wanted / photo.width) if annotated else None
+    scale = min(_most(photo.width, photo.height), (width or photo.width) / photo.width)
+    size = max(1, round(photo.width * scale)), max(1, round(photo.height * scale))
+    report = _scaled(photo, size[0] / photo.width) if annotated else None
     picture = open_small(data, max(size)).resize(size, SMALLER)
     if report is not None:
         picture = Image.fromarray(draw_report(np.asarray(picture), report))
@@ -41,10 +44,23 @@ def crop(data: bytes, photo: Photo, number: int) -> bytes:
     box = _widened(voids[number]["box"], photo.width, photo.height)
     sides = box[2] - box[0], box[3] - box[1]
     scale = min(1, CROP_SIDE / max(sides))
-    reduced = open_small(data, round(max(photo.width, photo.height) * scale))
+    least = min(scale, _most(photo.width, photo.height))
+    reduced = open_small(data, round(max(photo.width, photo.height) * least))
+    scale = min(scale, reduced.width / photo.width)
     place = _times(box, reduced.width / photo.width, reduced.height / photo.height)
     size = max(1, round(sides[0] * scale)), max(1, round(sides[1] * scale))
     return encode_small(reduced.resize(size, SMALLER, box=place))
+
+
+def memory_to_draw(data: bytes) -> int:
+    """Bytes that `draw` or `crop` takes at most for a photo; raises as `read_info`."""
+    info = read_info(data)
+    return memory_of(info, math.ceil(max(info.stored_size) * _most(*info.stored_size)))
+
+
+def _most(width: int, height: int) -> float:
+    """Of a photo of so many px, by how much its sides are multiplied at most."""
+    return min(1, math.sqrt(MAX_PIXELS / (width * height)))
 
 
 def _widened(box: Box, width: int, height: int) -> Box:

@@ -5,6 +5,7 @@ import json
 import logging
 import struct
 import zlib
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
@@ -16,13 +17,15 @@ from serving.gateway.errors import Away, DeadlineExceeded, Unavailable
 from serving.gateway.model_answers import Answer, read_answer, read_refusal
 from serving.gateway.records.tables import Task
 from serving.gateway.settings import GatewaySettings
+from serving.gateway.unpacking import Unpacking
 from stocktake.drift.histograms import Histogram
-from stocktake.drift.measures import Measures, measure_bin, measure_photo, measure_shelf
-from stocktake.errors import UnsupportedImage
+from stocktake.drift.measures import Measures, measure_bin, measure_photo, measure_shelf, memory_to_measure
+from stocktake.errors import BadRequest
 
 CONNECTIONS = 64
 CONNECT_S = 5.0
-MEASURED = 2  # photos at a time, since each is unpacked for it
+MEASURED = 2  # photos at a time, each of which takes a core
+BLOCK = 1 << 20  # bytes of a photo that are sent before the next are looked at
 IDLE_S = 3.0  # that a connection is kept; predictors close theirs after five
 READY = aiohttp.ClientTimeout(total=CONNECT_S)
 WAKING = aiohttp.ClientTimeout(total=300)  # a pod that is started for the question, with its model
@@ -35,12 +38,14 @@ logger = logging.getLogger(__name__)
 class Predictors:
     """Both predictors; belongs to one event loop."""
 
-    def __init__(self, settings: GatewaySettings):
+    def __init__(self, settings: GatewaySettings, unpacking: Unpacking | None = None):
+        """`unpacking`: shared with others who unpack photos, since they are measured here."""
         self._places = {
             Task.SHELVES: (settings.shelves_url.rstrip("/"), settings.shelves_model),
             Task.BINS: (settings.bins_url.rstrip("/"), settings.bins_model),
         }
         self._measuring, self._measure_every = CapacityLimiter(MEASURED), settings.measure_every
+        self._unpacking = unpacking or Unpacking()
         token = settings.predictor_token
         self._http = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=settings.deadline_s, sock_connect=CONNECT_S),
@@ -103,7 +108,7 @@ class Predictors:
         ):  # the same photo is measured again, or never
             return {}
         try:
-            return await to_thread.run_sync(_measure, photo, limiter=self._measuring)
+            return await to_thread.run_sync(_measure, photo, self._unpacking, limiter=self._measuring)
         except Exception:  # such as too little memory; the answer is good without
             logger.exception("a photo is not measured: a fault of ours")
             return {}
@@ -117,10 +122,13 @@ class Predictors:
             DeadlineExceeded, Unavailable: the predictor failed at it; it may answer later.
         """
         url, model = self._places[task]
-        body, headers = _request(task, photo, expected_quantity)
+        before, headers = _request(task, photo, expected_quantity)
         try:
             async with self._http.post(
-                f"{url}/v2/models/{model}/infer", data=body, headers=headers, allow_redirects=False
+                f"{url}/v2/models/{model}/infer",
+                data=_blocks(before, photo),
+                headers=headers,
+                allow_redirects=False,
             ) as answer:
                 content = await answer.read()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -134,14 +142,16 @@ class Predictors:
         return read_answer(model, task, content)
 
 
-def _measure(photo: bytes) -> Measures:
+def _measure(photo: bytes, unpacking: Unpacking) -> Measures:
     try:
-        return measure_photo(photo)
-    except UnsupportedImage:  # the predictor says what is wrong with it
+        with unpacking.hold(memory_to_measure(photo)):
+            return measure_photo(photo)
+    except BadRequest:  # the predictor says what is wrong with it
         return {}
 
 
 def _request(task: Task, photo: bytes, expected_quantity: int | None) -> tuple[bytes, dict[str, str]]:
+    """What comes before the bytes of the photo, and the headers of it all."""
     wanted = OUTPUTS[task] + (VERIFIED if expected_quantity is not None else ())
     tensor = {"name": "image", "shape": [1], "datatype": "BYTES"}
     inputs: list[dict[str, Any]] = [{**tensor, "parameters": {"binary_data_size": len(photo) + 4}}]
@@ -151,6 +161,14 @@ def _request(task: Task, photo: bytes, expected_quantity: int | None) -> tuple[b
     header = json.dumps({"inputs": inputs, "outputs": [{"name": name} for name in wanted]}).encode()
     headers = {
         "Content-Type": "application/octet-stream",
+        "Content-Length": str(len(header) + 4 + len(photo)),
         "Inference-Header-Content-Length": str(len(header)),
     }
-    return b"".join((header, struct.pack("<I", len(photo)), photo)), headers
+    return header + struct.pack("<I", len(photo)), headers
+
+
+async def _blocks(before: bytes, photo: bytes) -> AsyncIterator[bytes | memoryview]:
+    """A body, without a second copy of the photo."""
+    yield before
+    for start in range(0, len(photo), BLOCK):
+        yield memoryview(photo)[start : start + BLOCK]

@@ -15,7 +15,7 @@ from serving.gateway.records.photos import end_jobs
 from serving.gateway.records.tables import OVER, Job, Photo, now
 from stocktake.storage import Store
 
-AT_ONCE = 20  # photos in one transaction, for which others wait
+AT_ONCE = 20  # records in one transaction, for which others wait
 LOOKED_UP = 500  # files whose photos are looked for in one query
 COMES_IN = timedelta(days=1)  # that a request has from its first file to its record
 
@@ -37,6 +37,8 @@ def expire(records: Records, store: Store, retention_days: int, record_days: int
     Also files that no record names, a day after they came. While there is no record at all they stay: the
     records may be those of another store.
 
+    `store`: one that soon fails, since nobody adds a photo while it deletes one; `gateway.open_photos`.
+
     Photos that are not answered yet are left alone. May be run at any time, as often as one likes, and beside
     gateways and workers.
 
@@ -47,9 +49,9 @@ def expire(records: Records, store: Store, retention_days: int, record_days: int
     old = Photo.received_at < now() - timedelta(days=retention_days)
     unneeded = Photo.received_at < now() - timedelta(days=record_days)
     while True:
-        with records.write() as session:
+        with records.write() as session:  # for each file, since others wait for the store, too
             _keep_others_out(session, records)
-            found = select(Photo).where(old, Photo.expired_at.is_(None), Photo.state.in_(OVER)).limit(AT_ONCE)
+            found = select(Photo).where(old, Photo.expired_at.is_(None), Photo.state.in_(OVER)).limit(1)
             photos = session.scalars(found).all()
             files = forget_files(session, store, photos)
         if not photos:
@@ -97,10 +99,10 @@ def _forget_strays(records: Records, store: Store) -> int:
     """Delete files that no photo needs; returns how many."""
     before, deleted = datetime.now(UTC) - COMES_IN, 0
     found = _find_strays(records, store, before)
-    while digests := set(islice(found, AT_ONCE)):
+    for digest in found:
         with records.write() as session:
             _keep_others_out(session, records)
-            for key in map(photo_key, _unneeded(session, digests)):
+            for key in map(photo_key, _unneeded(session, {digest})):
                 stray = store.stat(key)
                 if stray and stray.put_at < before:  # not put again meanwhile
                     store.delete(key)

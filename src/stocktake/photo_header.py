@@ -13,7 +13,7 @@ from stocktake.jpeg_scans import count_scans, has_short_header
 from stocktake.png_chunks import find_fault
 
 MAX_BYTES = 64 << 20
-MAX_PIXELS = 80_000_000  # 240 MB once decoded; below the number at which Pillow begins to warn
+MAX_PIXELS = 80_000_000  # 240 MB once decoded, 320 by Pillow, which begins to warn a little later
 MAX_SCANS = 32  # of a JPEG, each a pass over all of its pixels; encoders write up to a dozen
 FORMATS = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp"}  # MPO: a JPEG with a second view
 EXIF_ORIENTATION = 0x0112
@@ -31,6 +31,7 @@ class PhotoInfo:
     mode: str  # Pillow's name for the pixels as stored: RGB, L, CMYK, I;16, RGBA, P …
     exif_orientation: int  # 1..8, 1 = upright as stored
     progressive: bool = False  # a JPEG in scans that refine each other
+    scans: int = 1  # of a JPEG; where there are more, its decoder keeps all coefficients
 
     @property
     def stored_size(self) -> tuple[int, int]:
@@ -60,11 +61,12 @@ def read_info(data: bytes | memoryview, max_pixels: int = MAX_PIXELS) -> PhotoIn
         raise UnsupportedImage(f"{len(data):,} bytes that are not a JPEG, PNG or WebP we can read") from error
     if width * height > max_pixels:
         raise PhotoTooLarge(f"the photo has {width}x{height} pixels; at most {max_pixels:,} are read")
-    if kind == "jpeg" and count_scans(data, MAX_SCANS + 1) > MAX_SCANS:
+    scans = count_scans(data, MAX_SCANS + 1) if kind == "jpeg" else 1
+    if scans > MAX_SCANS:
         raise UnsupportedImage(f"a jpeg of more than {MAX_SCANS} scans; save it anew")
     if orientation in SIDEWAYS:
         width, height = height, width
-    return PhotoInfo(width, height, kind, mode, orientation, progressive)
+    return PhotoInfo(width, height, kind, mode, orientation, progressive, scans)
 
 
 def _check_markers(data: bytes | memoryview) -> None:

@@ -34,6 +34,7 @@ PART_BYTES = 16 << 20  # larger objects go up in parts of this size
 BLOCK_BYTES = 1 << 20
 PAGE_KEYS = 1000
 LONGEST_PAUSE_S = 15.0
+CONNECT_S = 10.0  # that a connection takes at most, or the sending of one part
 FIRST_CONTACT_RETRIES = 4  # a mistyped endpoint is told in seconds, a server that was there is waited for
 KEYLESS_VARIABLES = (
     "AWS_WEB_IDENTITY_TOKEN_FILE",
@@ -243,7 +244,7 @@ def _client(settings: Settings) -> Minio:
         http_client=urllib3.PoolManager(
             maxsize=max(16, settings.transfer_workers),
             retries=False,
-            timeout=urllib3.Timeout(connect=10, read=60),
+            timeout=urllib3.Timeout(connect=min(CONNECT_S, settings.s3_answer_s), read=settings.s3_answer_s),
             cert_reqs="CERT_REQUIRED",
             ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
         ),

@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     aws_session_token: SecretStr | None = Field(None, validation_alias="AWS_SESSION_TOKEN")
     aws_region: str | None = Field(None, validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"))
     s3_retries: int = Field(8, ge=0, le=100, validation_alias="STOCKTAKE_S3_RETRIES")
+    s3_answer_s: float = Field(60.0, gt=0, validation_alias="STOCKTAKE_S3_ANSWER_S")
     mlflow_tracking_uri: str | None = Field(None, validation_alias="MLFLOW_TRACKING_URI")
 
     @field_validator("s3_endpoint_url")

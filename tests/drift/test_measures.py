@@ -55,11 +55,12 @@ def test_a_photo_on_its_side_measures_the_same():
 
 
 @pytest.mark.parametrize("long_side", [2560, 1920, 1500, 1280, 960])
-def test_a_reduced_decode_measures_what_a_full_one_does(shelf, long_side):
+@pytest.mark.parametrize("options", [{"quality": 90}, {}], ids=["jpeg", "png"])
+def test_a_reduced_decode_measures_what_a_full_one_does(shelf, long_side, options):
     height, width = (round(side * long_side / max(shelf.shape)) for side in shelf.shape[:2])
     photo = cv2.resize(shelf, (width, height), interpolation=cv2.INTER_AREA)
     brightness, sharpness = measure_fully(photo)
-    found = measure(photo, quality=90)
+    found = measure(photo, **options)
     assert found["brightness"] == pytest.approx(brightness, abs=1)
     assert found["sharpness"] == pytest.approx(sharpness, abs=0.15)
 

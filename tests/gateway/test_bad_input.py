@@ -2,11 +2,10 @@
 
 import base64
 import re
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
@@ -19,6 +18,7 @@ from stocktake.errors import BadRequest
 from tests.encoded_photos import encode, png, smooth_picture
 from tests.fixed_server import FixedServer
 from tests.gateway_thread import grey_photo, shelf_photo
+from tests.silent_server import silent_server
 
 PNG = {"Content-Type": "image/png"}
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
@@ -267,27 +267,6 @@ def test_too_many_requests(start_gateway):
         assert other.get("/api/photos").status_code == 200
 
 
-@contextmanager
-def silent_server():
-    """Takes connections and never answers."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        held, stop = [], threading.Event()
-
-        def accept():
-            while not stop.is_set():
-                try:
-                    held.append(server.accept()[0])
-                except OSError:
-                    return
-
-        threading.Thread(target=accept, daemon=True).start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-        stop.set()
-        for each in held:
-            each.close()
-    server.close()
-
-
 def test_a_predictor_that_is_down(start_gateway):
     gateway = start_gateway(bins_url="http://127.0.0.1:9")
     with gateway.client() as client:
@@ -327,7 +306,7 @@ def test_predictors_are_asked_at_the_same_time(start_gateway):
 
 
 def test_a_predictor_that_is_slow(start_gateway):
-    with silent_server() as url:
+    with silent_server() as (url, _):
         gateway = start_gateway(bins_url=url, deadline_s=0.5)
         with gateway.client() as client:
             answer = client.post("/api/photos", params=BINS, content=grey_photo(50), headers=PNG)

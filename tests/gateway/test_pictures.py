@@ -92,3 +92,16 @@ def test_a_void_at_the_edge_and_one_that_is_tiny():
     sizes = [opened(pictures.crop(encode(picture, "JPEG"), photo, number)).shape for number in range(4)]
 
     assert sizes == [(30, 30, 3), (18, 18, 3), (2, 2, 3), (1, 1, 3)]
+
+
+def test_no_picture_is_larger_than_people_need():
+    picture = Image.new("RGB", (6000, 4000), "teal")
+    box = [3000, 2000, 3100, 2100]
+    photo = photo_of(picture, report={"voids": [{"box": box}], "tiers": 1, "osa": 0.5}, products=[])
+    data = encode(picture, "JPEG")
+
+    height, width, _ = opened(pictures.draw(data, photo, None, annotated=False)).shape
+
+    assert width * height == pytest.approx(pictures.MAX_PIXELS, rel=0.01)
+    assert width / height == pytest.approx(1.5, rel=0.01)
+    assert opened(pictures.crop(data, photo, 0)).shape == (151, 151, 3), "a void stays as sharp as its photo"

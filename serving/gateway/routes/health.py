@@ -32,8 +32,12 @@ async def ready(gateway: GatewayOf, response: Response) -> dict[str, bool | None
 
     `queue` is null where there is none.
     """
-    parts: dict[str, bool | None] = {**await to_thread.run_sync(_look, gateway)}
-    is_ready = all(parts.values())
+    records, photos = await asyncio.gather(
+        to_thread.run_sync(_has_records, gateway),
+        to_thread.run_sync(_has_photos, gateway, limiter=gateway.storing),
+    )
+    parts: dict[str, bool | None] = {"records": records, "photos": photos}
+    is_ready = records and photos
     answering = await asyncio.gather(*map(gateway.predictors.is_ready, Task))
     parts |= dict(zip((task.value for task in Task), answering, strict=True))
     parts["queue"] = gateway.queue.problem is None if gateway.queue else None
@@ -54,15 +58,18 @@ async def metrics(gateway: GatewayOf) -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _look(gateway: Gateway) -> dict[str, bool]:
-    parts = {"records": True, "photos": True}
+def _has_records(gateway: Gateway) -> bool:
     try:
         with gateway.records.read() as session:
             session.execute(text("SELECT 1"))
     except Unavailable:
-        parts["records"] = False
+        return False
+    return True
+
+
+def _has_photos(gateway: Gateway) -> bool:
     try:
         gateway.store.stat("photos/none")
     except StoreError:
-        parts["photos"] = False
-    return parts
+        return False
+    return True

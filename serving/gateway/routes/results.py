@@ -121,7 +121,7 @@ async def get_image(
     """The photo as it came; smaller, or with what was found on it, if asked for."""
     photo = await find_photo(gateway, user, photo_id, with_products=how.annotated)
     if not how.annotated and how.width is None:
-        return await _picture(request, gateway, photo, "whole", lambda data: data, photo.format)
+        return await _picture(request, gateway, photo, "whole", None, photo.format)
     kind = f"{how.width}-{photo.answered_at if how.annotated else ''}"
     draw = partial(pictures.draw, photo=photo, width=how.width, annotated=how.annotated)
     return await _picture(request, gateway, photo, kind, draw)
@@ -165,10 +165,10 @@ async def _picture(
     gateway: Gateway,
     photo: Photo,
     kind: str,
-    draw: Callable[[bytes], bytes],
+    draw: Callable[[bytes], bytes] | None,
     format_: str = "jpeg",
 ) -> Response:
-    """Of what is in the store; nothing is read where the browser has it."""
+    """Of what is in the store, or that itself; nothing is read where the browser has it."""
     if photo.expired_at is not None:
         raise NotFound(
             f"the file of this photo was deleted on {photo.expired_at:%Y-%m-%d}; its report is kept"
@@ -187,6 +187,13 @@ async def _picture(
     in_hand: CapacityLimiter = request.app.state.pictures
     drawing: CapacityLimiter = request.app.state.drawing
     async with in_hand:  # before the file is in memory
-        data = await to_thread.run_sync(gateway.store.get, photo_key(photo.sha256))
-        content = await to_thread.run_sync(draw, data, limiter=drawing)
+        key = photo_key(photo.sha256)
+        content = await to_thread.run_sync(gateway.store.get, key, limiter=gateway.storing)
+        if draw is not None:
+            content = await to_thread.run_sync(_draw, gateway, draw, content, limiter=drawing)
     return Response(content, media_type=f"image/{format_}", headers=headers)
+
+
+def _draw(gateway: Gateway, draw: Callable[[bytes], bytes], data: bytes) -> bytes:
+    with gateway.unpacking.hold(pictures.memory_to_draw(data)):
+        return draw(data)

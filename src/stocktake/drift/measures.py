@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stocktake.small_photos import open_small
+from stocktake.photo_header import read_info
+from stocktake.small_photos import memory_of, open_small
 
 SIDE = 480  # px of the longer side at which sharpness is measured; that of another size is another number
 
@@ -29,6 +30,11 @@ def measure_photo(data: bytes) -> Measures:
     levels = np.asarray(grey, np.float32)
     sharpness = float(np.log1p(_laplacian(levels).var()))
     return {"brightness": round(float(levels.mean()), 2), "sharpness": round(sharpness, 4)}
+
+
+def memory_to_measure(data: bytes) -> int:
+    """Bytes that `measure_photo` takes at most; raises as `stocktake.photo_header.read_info`."""
+    return memory_of(read_info(data), SIDE)
 
 
 def measure_shelf(report: Mapping[str, Any], scores: "Sequence[float] | NDArray[np.float32]") -> Measures:

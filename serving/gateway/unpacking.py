@@ -1,0 +1,29 @@
+"""Photos that are unpacked now: bytes that they may take together, in all threads of a process."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+AT_ONCE = 400_000_000  # bytes: as much as the largest photo takes that is let in, by `check_memory`
+
+
+class Unpacking:
+    """How much of `most` bytes is taken. Threads wait for the rest, each in its turn."""
+
+    def __init__(self, most: int = AT_ONCE):
+        self._most, self._held = most, 0
+        self._freed, self._turn = threading.Condition(), threading.Lock()
+
+    @contextmanager
+    def hold(self, size: int) -> Iterator[None]:
+        """Take so many bytes as soon as they are free; more than all of them are all of them."""
+        size = min(size, self._most)
+        with self._turn, self._freed:  # who wants little does not overtake who wants much
+            self._freed.wait_for(lambda: self._held + size <= self._most)
+            self._held += size
+        try:
+            yield
+        finally:
+            with self._freed:
+                self._held -= size
+                self._freed.notify()
