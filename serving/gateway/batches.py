@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from serving.gateway.access import User
 from serving.gateway.bodies import MAX_URLS_JSON, read_form
-from serving.gateway.errors import UnsupportedMedia
+from serving.gateway.errors import Unavailable, UnsupportedMedia
 from serving.gateway.fields import Blank, Name, clean_file_name
 from serving.gateway.gateway import Gateway
 from serving.gateway.intake import (
@@ -71,8 +71,10 @@ class OrderByUrls(Order):
         return parse(About, {name: getattr(self, name) for name in ("task", "store", "bay", "camera")} | said)
 
 
-async def read_job(request: Request, gateway: Gateway, user: User, key: str | None) -> Job:
+async def read_job(request: Request, gateway: Gateway, user: User, key: str | None, is_repeat: bool) -> Job:
     """The job of a request, not written down yet, its photos in the store; or what an earlier one has made.
+
+    `is_repeat`: there is a job of this key, so files of a form are looked at and not kept.
 
     A file that is no photo, or cannot be blurred, becomes a FAILED photo of the job, which says why.
 
@@ -80,13 +82,16 @@ async def read_job(request: Request, gateway: Gateway, user: User, key: str | No
         BadRequest: and its subclasses, for what is wrong with the request.
         Forbidden: the user may not submit for a store.
         Clash: see `find_earlier`.
+        Unavailable: the job of a repeated request was deleted meanwhile.
     """
     kind = media_type(request)
     order: Order
     if kind == "multipart/form-data":
-        order, abouts, found = await _read_files(request, gateway, user)
+        order, abouts, found = await _read_files(request, gateway, user, keep=not is_repeat)
         digest = digest_of(order, abouts, [photo.sha256 for photo in found])
         earlier = await find_earlier(gateway, user.name, key, digest)
+        if is_repeat and earlier is None:
+            raise Unavailable("the job of this Idempotency-Key was deleted just now; send it again")
     elif kind == "application/json":
         order = by_urls = await read_json(request, OrderByUrls, MAX_URLS_JSON)
         abouts = _checked([by_urls.about(photo) for photo in by_urls.photos], order, gateway, user)
@@ -102,7 +107,7 @@ async def read_job(request: Request, gateway: Gateway, user: User, key: str | No
 
 
 async def _read_files(
-    request: Request, gateway: Gateway, user: User
+    request: Request, gateway: Gateway, user: User, keep: bool
 ) -> tuple[Order, list[About], list[Photo]]:
     settings, fields = gateway.settings, dict[str, list[str]]()
     found: list[Photo] = []
@@ -114,7 +119,7 @@ async def _read_files(
         elif part.name != "photos":
             raise BadRequest("the form has a file of another name; photos are fields `photos`")
         elif part.filename or part.size:  # a browser sends an empty part where no file was chosen
-            found.append(await store_file(gateway, part.data, part.filename))
+            found.append(await store_file(gateway, part.data, part.filename, keep))
     if not found:
         raise BadRequest("photos: the form has no such file")
     order = parse(Order, {name: values[-1] for name, values in fields.items() if name not in EACH})
@@ -165,13 +170,14 @@ async def _fetch(gateway: Gateway, urls: Sequence[httpx.URL]) -> list[Photo]:
     return [each.result() for each in fetches]
 
 
-async def store_file(gateway: Gateway, data: bytes, name: str) -> Photo:
-    """The record of a file that came in, and is in the store if it is a photo that is taken."""
+async def store_file(gateway: Gateway, data: bytes, name: str, keep: bool = True) -> Photo:
+    """The record of a file that came in, and is in the store if it is a photo that is taken, to `keep`."""
     try:
         photo, kept = await examine(gateway, data, name)
     except BadRequest as error:
         return _refused(name, data, error)
-    await store_bytes(gateway, photo.sha256, kept)
+    if keep:
+        await store_bytes(gateway, photo.sha256, kept)
     return photo
 
 

@@ -144,8 +144,8 @@ class Predictors:
 
 def _measure(photo: bytes, unpacking: Unpacking) -> Measures:
     try:
-        with unpacking.hold(memory_to_measure(photo)):
-            return measure_photo(photo)
+        with unpacking.hold(memory_to_measure(photo), wait=False) as is_held:
+            return measure_photo(photo) if is_held else {}  # no answer waits for pictures; it is a sample
     except BadRequest:  # the predictor says what is wrong with it
         return {}
 

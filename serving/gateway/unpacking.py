@@ -15,15 +15,28 @@ class Unpacking:
         self._freed, self._turn = threading.Condition(), threading.Lock()
 
     @contextmanager
-    def hold(self, size: int) -> Iterator[None]:
-        """Take so many bytes as soon as they are free; more than all of them are all of them."""
+    def hold(self, size: int, wait: bool = True) -> Iterator[bool]:
+        """Take so many bytes as soon as they are free; more than all of them are all of them.
+
+        Without `wait`, false is given and nothing is taken where they are not free now.
+        """
         size = min(size, self._most)
-        with self._turn, self._freed:  # who wants little does not overtake who wants much
-            self._freed.wait_for(lambda: self._held + size <= self._most)
-            self._held += size
+        is_held = self._take(size, wait)
         try:
-            yield
+            yield is_held
         finally:
+            if is_held:
+                with self._freed:
+                    self._held -= size
+                    self._freed.notify()
+
+    def _take(self, size: int, wait: bool) -> bool:
+        if not self._turn.acquire(blocking=wait):  # who wants little does not overtake who wants much
+            return False
+        try:
             with self._freed:
-                self._held -= size
-                self._freed.notify()
+                is_free = self._freed.wait_for(lambda: self._held + size <= self._most, None if wait else 0)
+                self._held += size if is_free else 0
+                return is_free
+        finally:
+            self._turn.release()

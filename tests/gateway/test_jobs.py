@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import hashlib
 import threading
 from datetime import timedelta
 from functools import partial
@@ -11,6 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from serving.gateway.access import Role
+from serving.gateway.answering import photo_key
 from serving.gateway.records import photos
 from serving.gateway.records.tables import Delivery, Photo, State
 from serving.gateway.retention import expire
@@ -261,6 +263,10 @@ def test_redis_that_is_away(gateway, client, redis, pictures):
     for send, job in zip(known, taken, strict=True):
         again = client.post("/api/jobs", **send)
         assert (again.status_code, again.json()["id"]) == (202, job), "what was taken needs no queue"
+    other = grey_photo(51)
+    answer = client.post("/api/jobs", **{**known[0], "files": files_of(other)})
+    assert answer.status_code == 409
+    assert not gateway.gateway.store.exists(photo_key(hashlib.sha256(other).hexdigest()))
     answer = client.post("/api/jobs", data={"task": "bins"}, files=files_of(grey_photo(50)))
     assert answer.status_code == 503
     assert answer.json()["error"] == "the queue cannot be reached: Redis does not answer"

@@ -149,6 +149,18 @@ def test_photos_are_unpacked_together_as_far_as_they_fit():
         pool.submit(wait_for_all).result(60)
 
 
+def test_what_does_not_wait_gets_nothing_where_it_does_not_fit():
+    unpacking = Unpacking(100)
+    with unpacking.hold(60), unpacking.hold(50, wait=False) as is_held:
+        assert not is_held
+    with unpacking.hold(60), unpacking.hold(40, wait=False) as is_held:
+        assert is_held
+        with unpacking.hold(1, wait=False) as is_more_held:
+            assert not is_more_held
+    with unpacking.hold(100, wait=False) as is_held:
+        assert is_held, "all was given back"
+
+
 def request_of(body: bytes, content_type: str) -> Request:
     """A request whose body comes in blocks."""
     starts = list(range(0, len(body), 65536))

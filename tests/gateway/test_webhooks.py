@@ -194,12 +194,17 @@ def test_a_host_that_does_not_answer_keeps_no_other_waiting(records, receiver, m
     assert set(receiver.told) == set(heard)
 
 
-def test_a_fault_in_one_call_ends_no_other(records, receiver):
-    broken, job_id = finished_job(records, receiver.url), finished_job(records, receiver.url)
-    with records.write() as session:
-        session.scalars(select(Delivery).where(Delivery.job_id == broken)).one().url = "http://xn--a/"
-    assert deliver(records, receiver) == 2
-    assert delivery_of(records, broken).error
+def test_a_fault_in_one_call_ends_no_other(records, receiver, monkeypatch):
+    broken, job_id = finished_job(records, "http://broken.example/"), finished_job(records, receiver.url)
+
+    async def locate(url, *about):
+        if url.host == "broken.example":
+            raise ZeroDivisionError
+        return await remote.locate(url, *about)
+
+    monkeypatch.setattr(webhooks, "locate", locate)
+    assert deliver(records, receiver, webhook_hosts=f"broken.example,{receiver.host}") == 2
+    assert delivery_of(records, broken).error == "a fault of the gateway: ZeroDivisionError"
     assert set(receiver.told) == {job_id}
 
 

@@ -42,9 +42,10 @@ async def submit_job(
     A file that is no photo is a failed photo of the job, which says why; the others are answered.
     """
     queue = queue_of(gateway)
-    if not await _is_known(gateway, user, idempotency_key):  # such a job was admitted already
+    is_repeat = await _is_known(gateway, user, idempotency_key)
+    if not is_repeat:  # or it was admitted already
         await queue.admit(1)  # before megabytes are sent in vain
-    job = await read_job(request, gateway, user, idempotency_key)
+    job = await read_job(request, gateway, user, idempotency_key, is_repeat)
     if job.id is None:
         job = await submit(gateway, queue, job)
     return await show_job(gateway, user, job.id)

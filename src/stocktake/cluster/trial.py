@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
-from stocktake.cluster.api import INFERENCE_SERVICE, SERVING_RUNTIME
-from stocktake.cluster.lease import MANAGER
+from stocktake.cluster.api import INFERENCE_SERVICE, SERVING_RUNTIME, Conflict
 from stocktake.cluster.predictor_client import PredictorClient
 from stocktake.cluster.rehearsal import CPU_RUNTIME, rehearsal_name, rehearsal_service
 from stocktake.cluster.rollout import Served
@@ -90,9 +89,12 @@ class Trial:
             raise Refused(
                 f"rehearsal on CPU: there is no ServingRuntime {CPU_RUNTIME}; apply the overlay again"
             )
-        if cluster.get(INFERENCE_SERVICE, name):
-            raise Refused(f"rehearsal on CPU: InferenceService {name} is none of ours; give it another name")
-        made = cluster.apply(rehearsal_service(self._target.live(), candidate), MANAGER, force=True)
+        try:
+            made = cluster.create(rehearsal_service(self._target.live(), candidate))
+        except Conflict as error:
+            raise Refused(
+                f"rehearsal on CPU: InferenceService {name} is none of ours; give it another name"
+            ) from error
         workload = deployment_workload(cluster, deployment_name(name, ""), candidate)
 
         def problem() -> str:
