@@ -71,7 +71,7 @@ async def open_gateway(settings: GatewaySettings, patient: bool = False) -> Asyn
 
 
 def open_photos(settings: GatewaySettings) -> Store:
-    """The store of photos for who cannot wait: it fails within a little more than twice `store_s`."""
+    """The store of photos for who cannot wait: fails within some 2 × `store_s`, and 2 s per MB of a photo."""
     if not settings.photos.startswith("s3://"):
         return open_store(settings.photos)
     return open_store(settings.photos, load_settings(s3_retries=1, s3_answer_s=settings.store_s))

@@ -34,7 +34,9 @@ PART_BYTES = 16 << 20  # larger objects go up in parts of this size
 BLOCK_BYTES = 1 << 20
 PAGE_KEYS = 1000
 LONGEST_PAUSE_S = 15.0
-CONNECT_S = 10.0  # that a connection takes at most, or the sending of one part
+CONNECT_S = 10.0  # that a connection takes at most, or the sending of one piece
+PIECE_BYTES = 1 << 16  # of a body that is sent
+LEAST_RATE = 1e6  # bytes/s at which what is sent passes buffers on its way, before the server can answer
 FIRST_CONTACT_RETRIES = 4  # a mistyped endpoint is told in seconds, a server that was there is waited for
 KEYLESS_VARIABLES = (
     "AWS_WEB_IDENTITY_TOKEN_FILE",
@@ -228,6 +230,23 @@ class S3Store:
         return f"{self.uri} at {endpoint}: {error}"
 
 
+class _Connections(urllib3.PoolManager):
+    """Gives a body more time, the larger it is: over a slow link it takes longer than a server may be silent.
+
+    Each piece has as long as a connection, where else the whole body would have to be sent in that time.
+    """
+
+    def urlopen(self, method: str, url: str, *args: Any, **kw: Any) -> urllib3.BaseHTTPResponse:
+        if body := kw.get("body"):
+            usual = self.connection_pool_kw["timeout"]
+            read = usual.read_timeout + len(body) / LEAST_RATE
+            kw |= {
+                "body": io.BytesIO(body),
+                "timeout": urllib3.Timeout(connect=usual.connect_timeout, read=read),
+            }
+        return super().urlopen(method, url, *args, **kw)
+
+
 def _client(settings: Settings) -> Minio:
     """A client that leaves retries to `S3Store`, since it can't repeat the reading of a body itself."""
     parts = urlsplit(settings.s3_endpoint_url)
@@ -241,7 +260,8 @@ def _client(settings: Settings) -> Minio:
         credentials=IamAwsProvider() if keyless else None,
         region=settings.aws_region,
         secure=parts.scheme == "https",
-        http_client=urllib3.PoolManager(
+        http_client=_Connections(
+            blocksize=PIECE_BYTES,
             maxsize=max(16, settings.transfer_workers),
             retries=False,
             timeout=urllib3.Timeout(connect=min(CONNECT_S, settings.s3_answer_s), read=settings.s3_answer_s),

@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, insert, select
 
 from serving.gateway import commands, intake
 from serving.gateway.answering import photo_key
@@ -226,6 +226,32 @@ def test_many_at_once(records, store):
     assert files_of(store) == set()
 
 
+def test_what_expired_before_costs_nothing_for_each_file(records, store):
+    if not records.is_sqlite:
+        pytest.skip("SQLite alone says how much it has done")
+    long_ago = now() - timedelta(days=100)
+    with records.write() as session:
+        job = Job(owner="cam", task=Task.SHELVES)
+        session.add(job)
+        session.flush()
+        columns = {
+            "job_id": job.id, "task": Task.SHELVES, "size": 9, "width": 3, "height": 2, "format": "png",
+            "state": State.DONE, "received_at": long_ago, "expired_at": now(),
+        }  # fmt: skip
+        gone = [columns | {"place": place, "sha256": f"{place:064}"} for place in range(5000)]
+        session.execute(insert(Photo), gone)
+    for number in range(40):
+        add_photo(records, store, 91, f"photo {number}")
+    thousands = []
+    event.listen(
+        records.engine,
+        "checkout",
+        lambda connection, *_: connection.set_progress_handler(lambda: thousands.append(1), 1000),
+    )
+    assert expire(records, store, **DAYS).files == 40
+    assert 10 < len(thousands) < 10 * 40, "thousands of steps; they pass by all 5000 records in some 40"
+
+
 class LockedStore(FolderStore):
     """Where nothing can be deleted."""
 
@@ -236,7 +262,7 @@ class LockedStore(FolderStore):
 def test_what_cannot_be_deleted_is_in_the_next_run(records, store):
     add_photo(records, store, 91, "old")
     with pytest.raises(StoreError):
-        expire(records, LockedStore(store.root), **DAYS)
+        expire(records, LockedStore(store.root), **DAYS, failures=1)
     assert expire(records, store, **DAYS) == Expired(photos=1, files=1)
 
 
