@@ -5,7 +5,17 @@ import unicodedata
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, PlainSerializer, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    StringConstraints,
+)
+from pydantic_core import CoreSchema, core_schema
 
 LONGEST_NAME = 100
 LONGEST_FILE_NAME = 255
@@ -58,8 +68,21 @@ def _rfc3339(value: Any) -> Any:
     return value
 
 
+class _Blank:
+    """An empty field of a form is none, where None may be."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_nothing, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        said = handler(schema)
+        return {**said, "anyOf": [*said["anyOf"], {"const": "", "type": "string"}]}
+
+
 def _nothing(value: Any) -> Any:
-    return None if value == "" else value  # an empty field of a form
+    return None if value == "" else value
 
 
 Name = Annotated[
@@ -68,6 +91,6 @@ Name = Annotated[
 Time = Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
 TakenAt = Annotated[Time, AfterValidator(check_taken_at)]
 RecordTime = Annotated[Time, AfterValidator(to_utc)]  # of a query; naive, in UTC
-Blank = BeforeValidator(_nothing)
+Blank = _Blank()
 Quantity = Annotated[int, Field(ge=0, lt=2**31)]
 UtcTime = Annotated[datetime, PlainSerializer(utc_text, return_type=str)]

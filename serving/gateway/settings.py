@@ -27,7 +27,7 @@ class GatewaySettings(BaseSettings):
     database: str = "sqlite:///runs/gateway/records.db"  # or postgresql+psycopg://user:password@host/name
     photos: str = "runs/gateway/photos"  # folder or s3:// of photos
     redis: SecretStr | None = None  # redis://host:6379/0; None = photos are answered at once or not at all
-    store_s: float = Field(4.0, gt=0, le=60)  # that an S3 store has to answer a request, which is made twice
+    store_s: float = Field(4.0, gt=0, le=60)  # that an S3 store may be silent, twice; docs/gateway.md
     tokens: Path = Path("runs/gateway/tokens.yaml")  # of those who may use it; made where there is none
 
     shelves_url: str = "http://127.0.0.1:8080"  # of the predictors

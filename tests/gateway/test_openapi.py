@@ -75,6 +75,12 @@ def test_the_gateway_is_well_after_all_that(gateway):
     assert httpx.get(f"{gateway.url}/readyz").json()["ready"] is True
 
 
+def test_a_field_that_may_be_left_empty_says_so():
+    job = describe_app().openapi()["paths"]["/api/jobs"]["post"]["requestBody"]["content"]
+    webhook = job["multipart/form-data"]["schema"]["properties"]["webhook"]
+    assert [each.get("const", each["type"]) for each in webhook["anyOf"]] == ["string", "null", ""]
+
+
 def test_every_route_says_what_it_needs():
     for path, operations in describe_app().openapi()["paths"].items():
         for method, operation in operations.items():
