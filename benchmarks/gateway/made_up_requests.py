@@ -4,7 +4,7 @@
 
 Starts Redis, a predictor of tiny models, a gateway and a worker, and lets Schemathesis call every route by
 examples, by what its schemas leave open, at random, and in sequences that follow links. Exits with its
-status: 0 where all answers are as described. What is valid by its schema alone is not yet a photo, so those
+status: 0 where all answers are as described, and the gateway is well in the end. What is valid by its schema alone is not yet a photo, so those
 checks that expect an answer of 200 are left out, as in the tests.
 """
 
@@ -34,17 +34,18 @@ def main() -> int:
             for part in (site.redis, site.predictor, site.gateway, site.worker):
                 part.start()
             status = _make_up(site, args.seconds, args.seed)
-            print("ready after all that:", httpx.get(f"{site.url}/readyz", timeout=60).json())
+            found = httpx.get(f"{site.url}/readyz", timeout=60).json()
+            print("ready after all that:", found)
         finally:
             site.stop()
-    return status
+    return status if found["ready"] else 1
 
 
 def _make_up(site: Site, seconds: int, seed: int) -> int:
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{site.url}/api/openapi.json"]
     command += ["--header", f"Authorization: Bearer {site.token}", "--exclude-checks", ",".join(NOT_OURS)]
     command += ["--max-time", str(seconds), "--seed", str(seed), "--continue-on-failure"]
-    return subprocess.run(command, check=False).returncode
+    return subprocess.run(command, cwd=site.folder, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -71,7 +71,10 @@ async def open_gateway(settings: GatewaySettings, patient: bool = False) -> Asyn
 
 
 def open_photos(settings: GatewaySettings) -> Store:
-    """The store of photos for who cannot wait: fails within some 2 × `store_s`, and 2 s per MB of a photo."""
+    """The store of photos for who cannot wait: it fails where it is silent for `store_s`, twice.
+
+    To send may take longer, while 64 KiB go in `store_s`; the answer may then take 1 s more for each MB.
+    """
     if not settings.photos.startswith("s3://"):
         return open_store(settings.photos)
     return open_store(settings.photos, load_settings(s3_retries=1, s3_answer_s=settings.store_s))

@@ -105,7 +105,7 @@ class Predictors:
     async def _measure(self, photo: bytes) -> Measures:
         if (
             zlib.crc32(photo[:1024] + photo[-1024:]) % self._measure_every
-        ):  # the same photo is measured again, or never
+        ):  # a photo that is sent again is measured again, or is not
             return {}
         try:
             return await to_thread.run_sync(_measure, photo, self._unpacking, limiter=self._measuring)

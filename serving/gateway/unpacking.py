@@ -31,12 +31,12 @@ class Unpacking:
                     self._freed.notify()
 
     def _take(self, size: int, wait: bool) -> bool:
-        if not self._turn.acquire(blocking=wait):  # who wants little does not overtake who wants much
-            return False
-        try:
+        if not wait:
             with self._freed:
-                is_free = self._freed.wait_for(lambda: self._held + size <= self._most, None if wait else 0)
+                is_free = not self._turn.locked() and self._held + size <= self._most
                 self._held += size if is_free else 0
-                return is_free
-        finally:
-            self._turn.release()
+            return is_free
+        with self._turn, self._freed:  # who wants little does not overtake who wants much
+            self._freed.wait_for(lambda: self._held + size <= self._most)
+            self._held += size
+        return True

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL.ImageFile import ImageFile
@@ -11,6 +12,7 @@ from serving.gateway.model_answers import Answer
 from serving.gateway.predictors import Predictors
 from serving.gateway.records.tables import Task
 from serving.gateway.settings import load_gateway_settings
+from serving.gateway.unpacking import AT_ONCE, Unpacking
 from stocktake.errors import BadRequest, PhotoTooLarge, UnsupportedImage
 from tests.fixed_server import PAGE, FixedServer
 from tests.gateway_thread import grey_photo
@@ -21,9 +23,10 @@ SHELF = {"report": [json.dumps(REPORT)], "boxes": [1.26, 2, 3, 4], "scores": [0.
 BIN = {"count": [2], "probabilities": [0.1, 0.9]}
 
 
-def ask(url: str, task: Task = Task.SHELVES) -> Answer:
+def ask(url: str, task: Task = Task.SHELVES, unpacking: Unpacking | None = None) -> Answer:
     async def ask_once() -> Answer:
-        predictors = Predictors(load_gateway_settings(shelves_url=url, bins_url=url, measure_every=1))
+        settings = load_gateway_settings(shelves_url=url, bins_url=url, measure_every=1)
+        predictors = Predictors(settings, unpacking)
         try:
             return await predictors.ask(task, grey_photo(50))
         finally:
@@ -121,3 +124,12 @@ def test_a_photo_that_cannot_be_measured_is_answered(monkeypatch, caplog):
     with FixedServer(content=v2(BIN)) as server:
         assert ask(server.url, Task.BINS).measures == {"count": 2, "probability": 0.9}
     assert "a photo is not measured" in caplog.text
+
+
+def test_no_answer_waits_for_memory_to_measure_its_photo():
+    unpacking = Unpacking()
+    with FixedServer(content=v2(BIN)) as server, ThreadPoolExecutor(1) as pool, unpacking.hold(AT_ONCE):
+        asked = pool.submit(ask, server.url, Task.BINS, unpacking)
+        assert asked.result(60).measures == {"count": 2, "probability": 0.9}
+    with FixedServer(content=v2(BIN)) as server:
+        assert "brightness" in ask(server.url, Task.BINS, unpacking).measures

@@ -93,7 +93,8 @@ class Trial:
             made = cluster.create(rehearsal_service(self._target.live(), candidate))
         except Conflict as error:
             raise Refused(
-                f"rehearsal on CPU: InferenceService {name} is none of ours; give it another name"
+                f"rehearsal on CPU: InferenceService {name} is there: another deploy rehearses now, or it is "
+                f"none of ours and has to get another name ({error})"
             ) from error
         workload = deployment_workload(cluster, deployment_name(name, ""), candidate)
 
