@@ -4,8 +4,8 @@
 
 Starts Redis, a predictor of tiny models, a gateway and a worker, and lets Schemathesis call every route by
 examples, by what its schemas leave open, at random, and in sequences that follow links. Exits with its
-status: 0 where all answers are as described, and the gateway is well in the end. What is valid by its schema alone is not yet a photo, so those
-checks that expect an answer of 200 are left out, as in the tests.
+status: 0 where all answers are as described, and the gateway is well in the end. What is valid by its schema
+alone is not yet a photo, so those checks that expect an answer of 200 are left out, as in the tests.
 """
 
 import argparse
