@@ -177,7 +177,7 @@ def test_a_trial_that_gets_on_may_be_interrupted_any_number_of_times(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"space": "bins-demo"}, "parameters.epochs.high was 10, now 3"),
+        ({"space": "bins-demo"}, "parameters.epochs.high was 10, now 2"),
         ({"photos": "0th3r"}, "photos digest was 'd1ge57', now '0th3r'"),
     ],
 )
