@@ -35,6 +35,5 @@ async def list_tokens(request: Request, _user: Admin) -> dict[str, list[TokenVie
 async def remove_photo(gateway: GatewayOf, user: Admin, photo_id: Id) -> Response:
     """Delete a photo with its file, its report, and the feedback on it."""
     await find_photo(gateway, user, photo_id)
-    parts, limiter = (gateway.records, gateway.store), gateway.storing
-    await to_thread.run_sync(delete_photo, *parts, photo_id, limiter=limiter)
+    await to_thread.run_sync(delete_photo, gateway.records, gateway.store, photo_id, limiter=gateway.storing)
     return Response(status_code=204)
