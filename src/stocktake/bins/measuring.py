@@ -1,5 +1,6 @@
 """Batches through a network, and how well it counts over the photos of a split. Imports torch."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,14 @@ from torch import Tensor, nn
 from stocktake.bins.loading import Batch, PhotoSet, make_batch, read_ahead
 from stocktake.bins.network import BinNetwork
 from stocktake.bins.ranks import my_part, sum_over_ranks
+from stocktake.bins.small_maps import SmallMapProducts
 
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Passes:
-    """How batches reach a device, and networks answer there: in channels_last, and in mixed precision.
+    """How batches reach a device, and networks answer there: in channels_last, in mixed precision, and on a
+    CPU with small maps as matrix products.
 
     Attributes:
         device: of networks and batches.
@@ -23,6 +26,7 @@ class Passes:
     def __init__(self, device: str, amp: str = "") -> None:
         self.device = torch.device(device)
         self._type = AMP_TYPES.get(amp)
+        self._products = SmallMapProducts() if self.device.type == "cpu" else nullcontext()
 
     def load(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Images (n, 3, S, S) float32 RGB in 0..1, and targets (n,) int64, on the device."""
@@ -34,7 +38,7 @@ class Passes:
 
     def logits(self, model: nn.Module, images: Tensor) -> Tensor:
         """The model's answer as float32."""
-        with torch.autocast(self.device.type, self._type, enabled=self._type is not None):
+        with self._products, torch.autocast(self.device.type, self._type, enabled=self._type is not None):
             logits: Tensor = model(images)
         return logits.float()
 
