@@ -48,7 +48,7 @@ def experiment(
     Raises:
         SettingsError: something that Katib would refuse or misunderstand; names the field.
     """
-    trials = trials or space.trials
+    trials = space.trials if trials is None else trials
     check_image(pod.image)
     expect_whole("trials", trials, 1, 100_000)
     expect_whole("workers", workers, 1, trials, ", the number of trials")

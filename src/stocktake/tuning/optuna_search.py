@@ -84,7 +84,7 @@ def search(
     from stocktake.tuning.study_store import StudyKeeper
     from stocktake.tuning.trial_runner import TrialRunner, make_slots
 
-    trials = trials or space.trials
+    trials = space.trials if trials is None else trials
     expect_whole("trials", trials, 1, 100_000)
     expect_whole("workers", workers, 1, 1024)
     expect_folder_name("study", study)

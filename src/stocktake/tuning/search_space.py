@@ -34,6 +34,17 @@ from stocktake.files import read_yaml
 from stocktake.tuning.space_checks import PLACE, check_space, setting_types
 
 SUFFIXES = (".yaml", ".yml")
+MESSAGES = {  # for pydantic's kinds of problems
+    "dict_type": "must be names with values",
+    "model_type": "must be names with values",
+    "tuple_type": "must be a list",
+    "too_short": "is empty; give at least one",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "missing": "is missing",
+    "extra_forbidden": "is not known here; leave it out",
+}
 
 
 def _number(value: Any) -> int | float:
@@ -188,7 +199,8 @@ def load(source: str | Path, fixed: Mapping[str, Value] | None = None) -> Search
     try:
         return check_space(space)
     except SettingsError as error:
-        raise SettingsError(f"{path}: {error}") from None
+        with_fixed = "".join(f", with {name}={value}" for name, value in (fixed or {}).items())
+        raise SettingsError(f"{path}{with_fixed}: {error}") from None
 
 
 def load_within(source: str | Path, settings: BinTrainSettings) -> SearchSpace:
@@ -234,7 +246,9 @@ def _describe(problem: Any) -> str:
     parts = [
         part for place, part in enumerate(problem["loc"]) if (place, problem["loc"][0]) != (2, "parameters")
     ]
-    message = problem["msg"].removeprefix("Value error, ")
+    message = MESSAGES.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+    if problem["type"] == "model_type" and problem["loc"][0] == "parameters":
+        message = "must be {low: ..., high: ...} or {choices: [...]}"
     found = (
         ""
         if problem["type"] == "missing" or isinstance(problem["input"], dict)

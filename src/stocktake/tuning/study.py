@@ -4,7 +4,7 @@ Importing this module imports optuna. One process talks to the storage, the one 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,6 +137,17 @@ class TrialStudy:
             self.fail(
                 trial, f"the search was killed {MAX_STUCK} times in one epoch of it; too little memory?"
             )
+
+    def queue_smallest(self, name: str, tried: Iterable[TrialRow]) -> bool:
+        """Have the next trial take the smallest value of a parameter; False where one of `tried` did."""
+        parameter = self._space.parameters.get(name)
+        if parameter is None:
+            return False
+        smallest = min(parameter.values)
+        if any(row.parameters[name] == smallest for row in tried):
+            return False
+        self._study.enqueue_trial({name: smallest})
+        return True
 
     def note_run(self, trial: Trial, run_id: str) -> None:
         """Note the run of MLflow that a trial has."""

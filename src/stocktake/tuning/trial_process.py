@@ -121,7 +121,7 @@ def train_trial(
 
     def on_epoch(metrics: dict[str, float], epoch: int) -> None:
         tracking.log_metrics(metrics, epoch)
-        if should_stop(epoch, _pick(metrics, order.metric)):
+        if should_stop(epoch, _pick(metrics, order.metric)) and epoch < order.settings.epochs:
             raise tracking.RunStopped(f"after epoch {epoch}, worse than the median of the other trials")
 
     name = order.settings.name

@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -17,12 +17,12 @@ from stocktake.errors import SettingsError, StoreError
 from stocktake.mlflow_server import tracking_uri
 from stocktake.setting_checks import split_devices
 from stocktake.tuning.search_space import SearchSpace
-from stocktake.tuning.study import TrialStudy
+from stocktake.tuning.study import TrialRow, TrialStudy
 from stocktake.tuning.trial_process import Begun, Ended, Epoch, Order, TrialProcess
 
 log = logging.getLogger(__name__)
 
-HOPELESS_AFTER = 3  # failed trials while there is none that did not fail
+HOPELESS_AFTER = 3  # failed trials while none has trained
 
 
 @dataclass(slots=True)
@@ -60,6 +60,7 @@ class TrialRunner:
     index_path: Path
     out_dir: Path
     parent_run: str  # of MLflow
+    failed: list[TrialRow] = field(default_factory=list)  # in this process
 
     @property
     def work_dir(self) -> Path:
@@ -70,7 +71,7 @@ class TrialRunner:
         """Run until there are `trials` of them.
 
         Raises:
-            SettingsError: the first trials have all failed.
+            SettingsError: the first trials have all failed, one with the smallest batch among them.
             StoreError: the disk is full, or a store can't be read.
         """
         initial = self._ended()
@@ -92,7 +93,10 @@ class TrialRunner:
 
     def _fill(self, slots: list[Slot], trials: int) -> None:
         for slot in slots:
-            while slot.trial is None and (trial := self.study.next(trials)) is not None:
+            while slot.trial is None and self._may_begin(slots, trials):
+                trial = self.study.next(trials)
+                if trial is None:
+                    break
                 try:
                     order = self._order(trial, slot)
                 except SettingsError as error:
@@ -102,6 +106,24 @@ class TrialRunner:
                 slot.trial = trial
                 with contextlib.suppress(OSError):  # it has died since its last trial; `_listen` finds out
                     slot.process.send(order)
+
+    def _may_begin(self, slots: list[Slot], trials: int) -> bool:
+        """Whether another trial is worth beginning: not while all have failed but those that still run.
+
+        When they have failed too, the next one has the smallest batch, which memory is most likely to hold.
+        """
+        rows = self.study.rows()
+        trained = any(row.curve and row.state != "failed" for row in rows)
+        if len(self.failed) < HOPELESS_AFTER or trained or any(row.state == "waiting" for row in rows):
+            return True
+        if any(slot.trial for slot in slots):
+            return False
+        if len(rows) < trials and self.study.queue_smallest("batch_size", self.failed):
+            return True
+        raise SettingsError(
+            f"the first {len(self.failed)} trials have all failed, the last one so: {self.failed[-1].reason}."
+            f" Their logs are in {self.out_dir / 'logs'}"
+        )
 
     def _order(self, trial: Trial, slot: Slot) -> Order:
         row = self.study.row(trial.number)
@@ -157,12 +179,7 @@ class TrialRunner:
         log.warning("trial %d failed: %s", trial.number, ended.reason)
         if ended.hopeless:
             raise StoreError(ended.reason)
-        states = [row.state for row in self.study.rows()]
-        if states.count("failed") >= HOPELESS_AFTER and not {"complete", "pruned"} & set(states):
-            raise SettingsError(
-                f"the first {states.count('failed')} trials have all failed, the last one so: {ended.reason}."
-                f" Their logs are in {self.out_dir / 'logs'}"
-            )
+        self.failed.append(self.study.row(trial.number))
 
     def _drop_checkpoints(self, best: str) -> None:
         """Keep those of the best trial, which may be the refit, and of what runs."""

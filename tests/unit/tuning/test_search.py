@@ -212,9 +212,42 @@ def test_a_search_whose_trials_all_fail_ends_and_says_why(tracked, bins_index, w
     assert states == [TrialState.FAIL] * 3
 
 
+BATCHES = {  # of which the train photos fill the first alone
+    "parameters": {"batch_size": {"choices": [16, 64, 128, 256]}},
+    "fixed": {"weights": "none", "img": 32, "epochs": 1, "test_batch_size": 8},
+}
+
+
+@pytest.mark.parametrize(
+    ("seed", "workers", "batches"),
+    [
+        (3, 1, [64, 64, 256, 16]),  # the last would be 128 where the smallest were not tried
+        (6, 2, [16, 64, 256, 256]),  # the first still trains when the others have failed
+    ],
+)
+def test_failed_trials_end_no_search_that_can_still_train(
+    seed, workers, batches, tracked, bins_index, write_space, tmp_path
+):
+    space = load(write_space(**BATCHES))
+    found = search(
+        bins_index,
+        tmp_path / "out",
+        space,
+        trials=4,
+        workers=workers,
+        device="cpu",
+        refit=False,
+        seed=seed,
+    )
+    assert [row.parameters["batch_size"] for row in found.rows] == batches
+    assert [row.state for row in found.rows if row.parameters["batch_size"] == 16] == ["complete"]
+    assert sum(row.state == "failed" for row in found.rows) == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        ({"trials": 0}, "trials is 0"),
         ({"trials": -1}, "trials is -1"),
         ({"workers": 0}, "workers is 0"),
         ({"study": "a/b"}, "study is 'a/b'"),

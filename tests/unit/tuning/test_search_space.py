@@ -75,9 +75,9 @@ def test_the_identity_leaves_out_what_does_not_change_a_trial(space_file):
         ({"parameters": {"lr": {"low": 1, "high": 2, "step": 0}}}, "parameters.lr: step is 0; it must be"),
         ({"parameters": {"lr": {"low": "x", "high": 1}}}, "parameters.lr.low: must be a number, found 'x'"),
         ({"parameters": {"lr": {"low": float("nan"), "high": 1}}}, "parameters.lr.low: must be a number"),
-        ({"parameters": {"lr": {"low": 0.1}}}, "parameters.lr.high: Field required"),
-        ({"parameters": {"lr": {**LR, "lg": 1}}}, "parameters.lr.lg: Extra inputs are not permitted"),
-        ({"parameters": {"lr": 0.1}}, "parameters.lr: Input should be a valid dictionary"),
+        ({"parameters": {"lr": {"low": 0.1}}}, "parameters.lr.high: is missing"),
+        ({"parameters": {"lr": {**LR, "lg": 1}}}, "parameters.lr.lg: is not known here; leave it out"),
+        ({"parameters": {"lr": 0.1}}, "parameters.lr: must be {low: ..., high: ...} or {choices: [...]}"),
         (
             {"parameters": {"epochs": {"low": 1.5, "high": 9}}},
             "parameters.epochs: found 1.5; epochs takes int",
@@ -101,13 +101,13 @@ def test_the_identity_leaves_out_what_does_not_change_a_trial(space_file):
         ({"parameters": {"learning_rate": LR}}, "parameters.learning_rate: no setting that can stand here"),
         ({"parameters": {"name": {"choices": ["a"]}}}, "parameters.name: no setting that can stand here"),
         ({"parameters": {"test_batch_size": {"choices": [1]}}}, "parameters.test_batch_size: no setting"),
-        ({"parameters": {}}, "parameters: Dictionary should have at least 1 item"),
-        ({"parameters": ["lr"]}, "parameters: Input should be a valid dictionary"),
+        ({"parameters": {}}, "parameters: is empty; give at least one"),
+        ({"parameters": ["lr"]}, "parameters: must be names with values"),
         ({"fixed": {"lr": 0.1}}, "fixed.lr: it is searched, too"),
         ({"fixed": {"device": "cpu"}}, "fixed.device: no setting that can stand here"),
         ({"fixed": {"img": 7}}, "fixed: img is 7; it must be"),
         ({"fixed": {"freeze": True, "weights": "none"}}, "fixed: freeze is True; it must be"),
-        ({"fixed": 3}, "fixed: Input should be a valid dictionary, found 3"),
+        ({"fixed": 3}, "fixed: must be names with values, found 3"),
         ({"refit": {"epochs": 0}}, "refit: epochs is 0; it must be"),
         ({"metric": "accuracy"}, "metric: 'accuracy' is not measured; take one of val/accuracy"),
         ({"metric": "val/rmse"}, "goal: it is maximize, but of val/rmse one wants to minimize"),
@@ -115,7 +115,7 @@ def test_the_identity_leaves_out_what_does_not_change_a_trial(space_file):
         ({"trials": 0}, "trials: Input should be greater than or equal to 1, found 0"),
         ({"photos": 0}, "photos: Input should be greater than or equal to 1, found 0"),
         ({"pruning": {"warmup_epochs": -1}}, "pruning.warmup_epochs: Input should be greater"),
-        ({"budget": 3}, "budget: Extra inputs are not permitted, found 3"),
+        ({"budget": 3}, "budget: is not known here; leave it out, found 3"),
     ],
 )
 def test_an_impossible_space_is_one_error_that_names_file_and_field(sections, said, space_file):
@@ -124,6 +124,11 @@ def test_an_impossible_space_is_one_error_that_names_file_and_field(sections, sa
         load(path)
     assert str(error.value).startswith(f"{path}: {said}")
     assert str(error.value).count(str(path)) == 1
+
+
+def test_a_setting_given_beside_the_file_is_named_as_such():
+    with pytest.raises(SettingsError, match=r"bins-demo.yaml, with img=abc: fixed.img: found 'abc'"):
+        load("bins-demo", {"img": "abc"})
 
 
 @pytest.mark.parametrize(
