@@ -1,15 +1,26 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from stocktake.errors import SettingsError
 from stocktake.settings import Settings, load_settings
 
 
+PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
+ALIASES = [field.validation_alias for field in Settings.model_fields.values()]
+VARIABLES = [name for alias in ALIASES for name in getattr(alias, "choices", [alias])]
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch):
-    for field in Settings.model_fields.values():
-        alias = field.validation_alias
-        for name in getattr(alias, "choices", [alias]):
-            monkeypatch.delenv(name, raising=False)
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_the_page_has_every_variable_and_no_other():
+    rows = re.findall(r"^\| (`.+?) \|", PAGE.read_text(), re.MULTILINE)
+    assert sorted(name for row in rows for name in re.findall(r"`(\w+)`", row)) == sorted(VARIABLES)
 
 
 def test_a_laptop_needs_no_variable():
