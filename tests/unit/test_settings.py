@@ -6,7 +6,6 @@ import pytest
 from stocktake.errors import SettingsError
 from stocktake.settings import Settings, load_settings
 
-
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 ALIASES = [field.validation_alias for field in Settings.model_fields.values()]
 VARIABLES = [name for alias in ALIASES for name in getattr(alias, "choices", [alias])]
