@@ -16,7 +16,7 @@ from serving.gateway.gateway import open_gateway, open_photos
 from serving.gateway.queue import open_queue
 from serving.gateway.records import photos
 from serving.gateway.records.database import Records
-from serving.gateway.records.tables import Photo, State
+from serving.gateway.records.tables import Job, Photo, State
 from serving.gateway.settings import GatewaySettings
 from serving.gateway.worker import work as work_on
 from stocktake.errors import SettingsError
@@ -119,6 +119,9 @@ def dead(settings: GatewaySettings, args: Namespace) -> None:
 
 
 async def _enqueue(settings: GatewaySettings, revived: Sequence[Photo]) -> None:
+    jobs: dict[Job, list[Photo]] = {}
+    for photo in revived:
+        jobs.setdefault(photo.job, []).append(photo)
     async with open_queue(settings) as queue:
-        for job in {photo.job for photo in revived}:
-            await intake.enqueue(queue, job, [photo for photo in revived if photo.job is job])
+        for job, waiting in jobs.items():
+            await intake.enqueue(queue, job, waiting)

@@ -2,21 +2,19 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from operator import add
 
-from sqlalchemy import ColumnElement, delete, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, select
 
 from serving.gateway.answering import PHOTOS, digest_at, photo_key
-from serving.gateway.records import alerts
+from serving.gateway.deleting import by_turns, delete_records, forget_files, unneeded
 from serving.gateway.records.database import Records
-from serving.gateway.records.photos import end_jobs
-from serving.gateway.records.tables import OVER, Job, Photo, now
+from serving.gateway.records.tables import OVER, Photo, now
 from stocktake.errors import StoreError
 from stocktake.storage import Store
 
@@ -24,7 +22,6 @@ logger = logging.getLogger(__name__)
 
 AT_ONCE = 20  # records in one transaction, for which others wait
 LOOKED_UP = 500  # photos, or files whose photos, are looked for in one query
-LONGEST_PAUSE_S = 0.2  # for others, after a transaction: who waits for SQLite looks every .1 s
 FAILURES = 6  # of the store in a row, with pauses of 1, 2, 4, … s between them, and a run ends
 COMES_IN = timedelta(days=1)  # that a request has from its first file to its record
 
@@ -53,7 +50,8 @@ def expire(
 
     `store`: one that soon fails, since nobody adds a photo while it deletes one; `gateway.open_photos`. While
     it is away others have the records to themselves, and it is asked again until it has failed `failures`
-    times in a row.
+    times in a row. A file that it does not delete, since it is locked perhaps, is passed over, and tried once
+    more when the others are gone.
 
     Photos that are not answered yet are left alone. May be run at any time, as often as one likes, and beside
     gateways and workers.
@@ -61,12 +59,33 @@ def expire(
     Raises:
         StoreError, Unavailable: something cannot be deleted now; what was not deleted is in the next run.
     """
-    done, failed = Expired(), 0
+    done = Expired()
+    for _ in (1, 2):
+        passed: dict[str, StoreError] = {}
+        for step in _ride_over(records, store, retention_days, record_days, failures, passed):
+            done += step
+        if not passed:
+            return done
+    last = list(passed.values())[-1]
+    raise StoreError(f"{len(passed)} files cannot be deleted, the last one so: {last}") from last
+
+
+def _ride_over(
+    records: Records,
+    store: Store,
+    retention_days: int,
+    record_days: int,
+    failures: int,
+    passed: dict[str, StoreError],
+) -> Iterator[Expired]:
+    """Delete what is left to be deleted but for what is `passed`, and go on after failures of the store."""
+    failed = 0
     while True:
         try:
-            for step in _expire(records, store, retention_days, record_days):
-                done, failed = done + step, 0
-            return done
+            for step in _expire(records, store, retention_days, record_days, passed):
+                yield step
+                failed = 0
+            return
         except StoreError as error:
             failed += 1
             if failed >= failures:
@@ -76,73 +95,72 @@ def expire(
             time.sleep(pause)
 
 
-def _expire(records: Records, store: Store, retention_days: int, record_days: int) -> Iterator[Expired]:
-    """Delete what is left to be deleted; yields what each transaction has deleted."""
+def _expire(
+    records: Records, store: Store, retention_days: int, record_days: int, passed: dict[str, StoreError]
+) -> Iterator[Expired]:
+    """Delete what is left to be deleted; yields what each transaction has deleted.
+
+    `passed`: photos and digests whose files could not be deleted, which are left out; gets what cannot now.
+    """
     old = Photo.received_at < now() - timedelta(days=retention_days)
     unneeded = Photo.received_at < now() - timedelta(days=record_days)
-    yield from _expire_files(records, store, old)
+    yield from _expire_files(records, store, old, passed)
     while True:
-        with _by_turns(records) as session:
+        with by_turns(records) as session:
             found = select(Photo).where(unneeded, Photo.state.in_(OVER)).limit(AT_ONCE)
             photos = session.scalars(found).all()
             jobs = delete_records(session, photos)
         if not photos:
             break
         yield Expired(records=len(photos), jobs=jobs)
-    yield from _forget_strays(records, store)
+    yield from _forget_strays(records, store, passed)
 
 
-def _expire_files(records: Records, store: Store, old: ColumnElement[bool]) -> Iterator[Expired]:
+def _expire_files(
+    records: Records, store: Store, old: ColumnElement[bool], passed: dict[str, StoreError]
+) -> Iterator[Expired]:
     """Delete files of photos that are `old`: all that are to go are found before others are kept out.
 
-    The query goes through all photos that have lost their files, up to `record_days` of them.
+    The queries go through all photos that have lost their files, up to `record_days` of them.
     """
     due = (old, Photo.expired_at.is_(None), Photo.state.in_(OVER))
+    after = ""
     while True:
+        page = select(Photo.id).where(*due, Photo.id > after).order_by(Photo.id).limit(LOOKED_UP)
         with records.read() as session:
-            found = session.scalars(select(Photo.id).where(*due).limit(LOOKED_UP)).all()
+            found = session.scalars(page).all()
         if not found:
             return
+        after = found[-1]
         for photo_id in found:
-            with _by_turns(records) as session:  # for each file, since others wait for the store, too
+            if photo_id in passed:
+                continue
+            # for each file, since others wait for the store, too
+            with _passing_over(photo_id, passed), by_turns(records) as session:
                 photos = session.scalars(select(Photo).where(Photo.id == photo_id, *due)).all()
                 files = forget_files(session, store, photos)
             yield Expired(photos=len(photos), files=files)
 
 
-def delete_photo(records: Records, store: Store, photo_id: str) -> None:
-    """Delete a photo, its file and all that was found on it or said about it, whatever its age."""
-    with records.write() as session:
-        _keep_others_out(session, records)
-        photos = session.scalars(select(Photo).where(Photo.id == photo_id)).all()
-        forget_files(session, store, photos)
-        delete_records(session, photos)
+@contextmanager
+def _passing_over(name: str, passed: dict[str, StoreError]) -> Iterator[None]:
+    """Note what the store fails at, so that it is not the first thing to be tried again."""
+    try:
+        yield
+    except StoreError as error:
+        passed[name] = error
+        raise
 
 
-def forget_files(session: Session, store: Store, photos: Sequence[Photo]) -> int:
-    """Delete the files of photos that no other photo needs; returns how many."""
-    for photo in photos:
-        photo.expired_at = photo.expired_at or now()
-    session.flush()
-    digests = _unneeded(session, {photo.sha256 for photo in photos})
-    for digest in digests:
-        store.delete(photo_key(digest))
-    return len(digests)
-
-
-def _unneeded(session: Session, digests: set[str]) -> set[str]:
-    """Those of which no photo needs the file."""
-    needed = select(Photo.sha256).where(Photo.sha256.in_(digests), Photo.expired_at.is_(None))
-    return digests - set(session.scalars(needed))
-
-
-def _forget_strays(records: Records, store: Store) -> Iterator[Expired]:
+def _forget_strays(records: Records, store: Store, passed: dict[str, StoreError]) -> Iterator[Expired]:
     """Delete files that no photo needs."""
     before = datetime.now(UTC) - COMES_IN
     for digest in _find_strays(records, store, before):
+        if digest in passed:
+            continue
         deleted = 0
-        with _by_turns(records) as session:
-            for key in map(photo_key, _unneeded(session, {digest})):
+        with _passing_over(digest, passed), by_turns(records) as session:
+            for key in map(photo_key, unneeded(session, {digest})):
                 stray = store.stat(key)
                 if stray and stray.put_at < before:  # not put again meanwhile
                     store.delete(key)
@@ -159,35 +177,5 @@ def _find_strays(records: Records, store: Store, before: datetime) -> Iterator[s
     digests = filter(None, old)
     while some := set(islice(digests, LOOKED_UP)):
         with records.read() as session:
-            strays = _unneeded(session, some)
+            strays = unneeded(session, some)
         yield from strays
-
-
-def delete_records(session: Session, photos: Sequence[Photo]) -> int:
-    """Delete photos, and jobs that have none left; returns how many; others may be over by that."""
-    jobs = {photo.job_id for photo in photos}
-    alerts.forget_photos(session, [photo.id for photo in photos])
-    session.execute(delete(Photo).where(Photo.id.in_([photo.id for photo in photos])))
-    left = set(session.scalars(select(Photo.job_id).where(Photo.job_id.in_(jobs))))
-    session.execute(delete(Job).where(Job.id.in_(jobs - left)))
-    end_jobs(session, left)
-    return len(jobs - left)
-
-
-@contextmanager
-def _by_turns(records: Records) -> Iterator[Session]:
-    """A transaction that keeps others out, and then a pause as long, in which one who waits gets in."""
-    with records.write() as session:
-        _keep_others_out(session, records)
-        began = time.monotonic()
-        yield session
-    time.sleep(min(time.monotonic() - began, LONGEST_PAUSE_S))
-
-
-def _keep_others_out(session: Session, records: Records) -> None:
-    """Nobody adds a photo while files are deleted, or its file could be one of them. In SQLite that is so.
-
-    Nor may anybody lock one: who has, and then waits for this lock to write, could hold what is needed here.
-    """
-    if not records.is_sqlite:
-        session.execute(text("LOCK TABLE photos IN EXCLUSIVE MODE"))

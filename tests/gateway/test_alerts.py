@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event, func, select
 
-from serving.gateway import alerts, retention
+from serving.gateway import alerts, deleting
 from serving.gateway.errors import Clash, NotFound
 from serving.gateway.records import alerts as records_of
 from serving.gateway.records.alerts import AlertFilter, find_alerts
@@ -117,9 +117,9 @@ def test_a_late_photo_is_no_news(records):
 def test_an_alert_outlives_the_deletion_of_its_last_photo(records, tmp_path):
     photos = [show(records, hour, ONE) for hour in range(3)]
     for photo, left in zip(photos[::-1], (photos[1].id, photos[0].id), strict=False):
-        retention.delete_photo(records, FolderStore(tmp_path), photo.id)
+        deleting.delete_photo(records, FolderStore(tmp_path), photo.id)
         assert [alert.last_photo_id for alert in kept(records)] == [left]
-    retention.delete_photo(records, FolderStore(tmp_path), photos[0].id)
+    deleting.delete_photo(records, FolderStore(tmp_path), photos[0].id)
     assert kept(records) == []
 
 

@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import func, select, text
 
 from serving.gateway import alerts
+from serving.gateway.deleting import delete_records, forget_files
 from serving.gateway.errors import NotFound
 from serving.gateway.model_answers import Answer
 from serving.gateway.records import photos
 from serving.gateway.records.alerts import lock_bay
 from serving.gateway.records.database import Records
 from serving.gateway.records.tables import Alert, AlertState, Feedback, Job, Photo, Sighting, Task
-from serving.gateway.retention import delete_records, forget_files
 from tests.gateway.bay_photos import ONE, new_photo, shelf_report, show
 
 PHOTOS = 12

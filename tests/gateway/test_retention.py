@@ -15,11 +15,12 @@ from sqlalchemy import event, insert, select
 
 from serving.gateway import commands, intake
 from serving.gateway.answering import photo_key
+from serving.gateway.deleting import delete_photo
 from serving.gateway.events import is_over
 from serving.gateway.gateway import open_gateway
 from serving.gateway.records import history, photos
 from serving.gateway.records.tables import Delivery, Feedback, Job, Photo, State, Task, now
-from serving.gateway.retention import Expired, delete_photo, expire
+from serving.gateway.retention import Expired, expire
 from serving.gateway.settings import load_gateway_settings
 from stocktake.errors import StoreError
 from stocktake.folder_store import FolderStore
@@ -264,6 +265,30 @@ def test_what_cannot_be_deleted_is_in_the_next_run(records, store):
     with pytest.raises(StoreError):
         expire(records, LockedStore(store.root), **DAYS, failures=1)
     assert expire(records, store, **DAYS) == Expired(photos=1, files=1)
+
+
+class HeldStore(FolderStore):
+    """Where one file is under a legal hold."""
+
+    def delete(self, key):
+        if self.get(key) == b"held":
+            raise StoreError("AccessDenied")
+        super().delete(key)
+
+
+@pytest.mark.parametrize("kind", ["photo", "stray"])
+def test_a_file_that_is_never_deleted_keeps_no_other_one(records, store, kind):
+    add_photo(records, store, 1, "kept")
+    for name in ("before", "held", "behind"):
+        if kind == "photo":
+            add_photo(records, store, 91, name)
+        else:
+            put_stray(store, name, 2)
+    with pytest.raises(StoreError, match="1 files cannot be deleted, the last one so: AccessDenied"):
+        expire(records, HeldStore(store.root), **DAYS)
+    assert files_of(store) == {b"kept", b"held"}
+    left = expire(records, store, **DAYS)
+    assert (left.files, left.strays) == ((1, 0) if kind == "photo" else (0, 1))
 
 
 def test_the_command(records, store, monkeypatch, capsys):

@@ -8,9 +8,10 @@ import httpx
 import pytest
 from sqlalchemy import select
 
+from serving.gateway.deleting import delete_photo
 from serving.gateway.gateway import STORED_AT_ONCE, open_photos
 from serving.gateway.records.tables import Job, Photo, Task
-from serving.gateway.retention import Expired, delete_photo, expire
+from serving.gateway.retention import Expired, expire
 from serving.gateway.settings import load_gateway_settings
 from stocktake.errors import StoreError
 from stocktake.folder_store import FolderStore

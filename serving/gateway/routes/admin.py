@@ -5,8 +5,8 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
 from serving.gateway.access import Access, Role
+from serving.gateway.deleting import delete_photo
 from serving.gateway.dependencies import Admin, GatewayOf
-from serving.gateway.retention import delete_photo
 from serving.gateway.routes.results import Id, find_photo
 
 router = APIRouter(tags=["administration"])
