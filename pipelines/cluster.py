@@ -28,6 +28,8 @@ def place(task: PipelineTask, cpu: Text, memory: Text, hours: int) -> PipelineTa
     give_variables(task, [*environment(), {"name": "STOCKTAKE_WORK_DIR", "value": f"{SCRATCH}/work"}])
     kubernetes.empty_dir_mount(task, volume_name="scratch", mount_path=SCRATCH)
     kubernetes.set_timeout(task, seconds=hours * HOUR_S)
+    # Restricted pods must say that they are not root, and Kubeflow leaves it open. The image names the user.
+    kubernetes.set_security_context(task, run_as_non_root=True)
     return task
 
 

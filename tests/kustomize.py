@@ -11,7 +11,7 @@ import yaml
 from tests.programs import ROOT, need
 
 MANIFESTS = ROOT / "manifests"
-OVERLAYS = ("local", "gpu", "knative")
+OVERLAYS = ("local", "gpu", "knative", "knative-gpu")
 
 Objects = list[dict[str, Any]]
 

@@ -17,6 +17,7 @@ from stocktake.tuning.katib_search import FOUND_FILE, search_on_katib
 from stocktake.tuning.search_space import load
 from tests.cluster.controllers import between_looks, set_status
 from tests.kube_api import KubeApi
+from tests.pipeline_role import as_pipelines
 
 POD = TrialPod(image="registry.example.org/stocktake-train@sha256:" + "0" * 64)
 SPACE = load("bins")
@@ -119,10 +120,11 @@ def search(cluster, index_path, name="night", **changes):
 
 
 def test_a_search_ends_with_the_best_trial_and_its_run_is_above_the_others(
-    katib, index_path, monkeypatch, caplog
+    katib, kube_api, index_path, monkeypatch, caplog
 ):
     import mlflow
 
+    runner = as_pipelines(kube_api, katib)
     stored = index_path.parent / "store/indexes" / DatasetIndex.read(index_path).digest / "index.parquet"
     name = f"bins-{search_digest(SPACE, replace(POD, data=str(stored)), 0)[:10]}"
     between_looks(
@@ -131,7 +133,7 @@ def test_a_search_ends_with_the_best_trial_and_its_run_is_above_the_others(
         lambda: end_search(katib, name, 4),
     )
     with caplog.at_level("INFO", "stocktake.cluster.following"):
-        found = search(katib, index_path, name=None)
+        found = search(runner, index_path, name=None)
     assert caplog.messages == [
         f"Experiment {name}: 0 of 4 trials begun",
         f"Experiment {name}: 2 of 4 trials begun (2 running)",
@@ -153,7 +155,7 @@ def test_a_search_ends_with_the_best_trial_and_its_run_is_above_the_others(
     assert DatasetIndex.read(Path(data)).digest == DatasetIndex.read(index_path).digest
     assert mlflow.MlflowClient().get_run(found.run_id).data.tags["best.lr"] == "0.002"
 
-    again = search(katib, index_path, name=None)  # it has ended: it is read, and its run goes on
+    again = search(runner, index_path, name=None)  # it has ended: it is read, and its run goes on
     assert (again.run_id, again.best.number) == (found.run_id, 1)
     assert len(katib.list(EXPERIMENT)) == 1
 

@@ -10,7 +10,10 @@ from tests.kustomize import MANIFESTS, OVERLAYS, Objects, render_with
 from tests.pods import pod_specs
 
 UNKNOWN = ("ClusterStorageContainer",)  # its definition is not among those of STOCKTAKE_CRDS
-COMPONENTS = {"local": [], "gpu": ["components/gateway-route", "components/quota"], "knative": []}
+COMPONENTS = {
+    "gpu": ["components/gateway-route", "components/quota"],
+    "knative-gpu": ["components/predictor-token"],
+}
 
 
 @pytest.fixture(params=OVERLAYS)
@@ -19,7 +22,7 @@ def site(request, kube_api: KubeApi, tmp_path) -> tuple[Cluster, Objects]:
     namespace = f"overlay-{request.param}"
     path = shutil.copytree(MANIFESTS, tmp_path / "manifests") / "namespace/kustomization.yaml"
     path.write_text(path.read_text().replace("namespace: stocktake\n", f"namespace: {namespace}\n"))
-    components = [f"manifests/{each}" for each in COMPONENTS[request.param]]
+    components = [f"manifests/{each}" for each in COMPONENTS.get(request.param, [])]
     objects = render_with(tmp_path, [f"manifests/overlays/{request.param}"], components)
     cluster = kube_api.connect(namespace)
     return cluster, [made for made in objects if made["kind"] not in UNKNOWN]

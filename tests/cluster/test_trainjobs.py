@@ -17,6 +17,7 @@ from stocktake.errors import SettingsError
 from stocktake.model_card import verify_sums
 from stocktake.node_training import Order, place_order
 from tests.cluster.controllers import between_looks, set_status
+from tests.pipeline_role import as_pipelines
 from tests.tiny_model import write_model_dir
 
 IMAGE = "registry.example.org/stocktake-train@sha256:" + "0" * 64
@@ -47,16 +48,17 @@ def put_result(folder: Path) -> None:
     (folder / "result.json").write_text(json.dumps(about))
 
 
-def test_a_job_is_started_and_followed_to_its_end(cluster, monkeypatch):
+def test_a_job_is_started_and_followed_to_its_end(cluster, kube_api, monkeypatch):
+    runner = as_pipelines(kube_api, cluster)
     between_looks(monkeypatch, lambda: end_job(cluster, "night"))
-    found = run_job(cluster, documents(), poll_s=0.01)
+    found = run_job(runner, documents(), poll_s=0.01)
     assert describe(found) == "Complete"
     assert found["spec"]["trainer"]["numNodes"] == 2
     assert cluster.get(RUNTIME_KIND, RUNTIME)
     # one that has ended without a result is started anew
     between_looks(monkeypatch, lambda: end_job(cluster, "night", "Failed"))
     with pytest.raises(ClusterError, match=r"night failed: jobset has ended; look at `kubectl -n test-"):
-        run_job(cluster, documents(), poll_s=0.01)
+        run_job(runner, documents(), poll_s=0.01)
     assert cluster.get(TRAIN_JOB, "night")["metadata"]["uid"] != found["metadata"]["uid"]
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from serving.gateway.__main__ import _parser
 from serving.gateway.app import GRACE_S
-from serving.gateway.predictors import CONNECT_S
+from serving.gateway.predictors import CONNECT_S, WAKING
 from serving.gateway.records.database import MORE, POOL
 from serving.gateway.records.tables import Task
 from serving.gateway.settings import GatewaySettings, load_gateway_settings
@@ -158,6 +158,15 @@ def test_pods_have_the_time_that_they_need(objects):
     assert found["Deployment/gateway-worker"]["terminationGracePeriodSeconds"] > at_work
     probe = found["Deployment/gateway"]["containers"][0]["readinessProbe"]
     assert probe["timeoutSeconds"] > CONNECT_S * len(Task), "predictors are asked one after the other"
+
+
+def test_nobody_waits_longer_for_a_predictor_that_wakes_than_knative_does():
+    made = overlay("knative")
+    waiting = {entry["name"]: entry.get("value") for entry in containers(made)["worker"]["env"]}
+    for service in of_kind(made, "InferenceService").values():
+        timeout = service["spec"]["predictor"]["timeout"]
+        assert timeout > float(waiting[f"{PREFIX}DEADLINE_S"])
+        assert timeout >= WAKING.total
 
 
 def test_nothing_wakes_a_predictor_that_sleeps():

@@ -19,6 +19,7 @@ from serving.predictors.__main__ import _parser
 from serving.predictors.settings import ServerSettings
 from stocktake.cluster import namespace
 from stocktake.cluster.lint import containers, lint
+from stocktake.cluster.rehearsal import rehearsal_name
 from tests.kubernetes_schemas import is_builtin, validate
 from tests.kustomize import MANIFESTS, OVERLAYS, Objects, of_kind, overlay, render, render_with
 from tests.pods import pod_specs, predictor_pod, violations
@@ -52,13 +53,8 @@ def identities(folder: Path) -> Objects:
     return render_with(folder, ["overlays/gpu"], ["components/pod-identity"])
 
 
-def knative_on_gpus(folder: Path) -> Objects:
-    copied = shutil.copytree(MANIFESTS, folder / "manifests") / "overlays/knative"
-    path = copied / "kustomization.yaml"
-    added = yaml.safe_load(path.read_text())
-    added["components"].append("../../components/gpu")
-    path.write_text(yaml.safe_dump(added))
-    return render(copied)
+def tokens(folder: Path) -> Objects:
+    return render_with(folder, ["overlays/gpu"], ["components/predictor-token"])
 
 
 def pipelines_in_kubeflow(folder: Path) -> Objects:
@@ -70,7 +66,7 @@ def pipelines_in_kubeflow(folder: Path) -> Objects:
 VARIANTS = {
     "mig": slices,
     "pod identity": identities,
-    "knative on gpus": knative_on_gpus,
+    "predictor token": tokens,
     "kubeflow": pipelines_in_kubeflow,
 }
 
@@ -194,8 +190,15 @@ def test_a_predictor_has_the_time_that_it_needs(objects):
         pause = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         given = timeout if is_knative(service) else pod["terminationGracePeriodSeconds"]
         assert given > pause + seconds["drain_seconds"] + seconds["grace_seconds"]
-        startup = container["startupProbe"]
-        assert startup["periodSeconds"] * startup["failureThreshold"] >= 300
+        start_s = start_seconds(container)
+        assert start_s >= 300
+        assert timeout >= start_s or not is_knative(service), "Knative counts what a request waits for a pod"
+        assert timeout <= 600, "Knative's max-revision-timeout-seconds"
+
+
+def start_seconds(container: dict) -> int:
+    """How long a predictor may take to start."""
+    return container["startupProbe"]["periodSeconds"] * container["startupProbe"]["failureThreshold"]
 
 
 def test_the_container_is_the_predictor_as_it_is(objects):
@@ -244,11 +247,30 @@ def test_pods_find_what_they_look_for_under_its_name(objects):
 
 def test_selectors_find_predictors(objects):
     labels = [made["spec"]["labels"] for made in of_kind(objects, "ServingRuntime").values()]
-    for kind in ("NetworkPolicy", "PodDisruptionBudget", "PodMonitor"):
+    for kind in ("NetworkPolicy", "PodMonitor"):
         for made in of_kind(objects, kind).values():
             selector = made["spec"].get("podSelector") or made["spec"]["selector"]
             if made["metadata"]["name"] == "predictors":
                 assert all(selector["matchLabels"].items() <= each.items() for each in labels)
+
+
+def test_each_model_has_a_budget_of_its_own(objects):
+    """Pods that do not work count: in one for all, a model without any keeps the nodes of others."""
+    budgets = of_kind(objects, "PodDisruptionBudget").values()
+    labels = [made["spec"]["labels"] for made in of_kind(objects, "ServingRuntime").values()]
+    for name in of_kind(objects, "InferenceService"):
+        for pod in ({**each, "serving.kserve.io/inferenceservice": name} for each in labels):
+            found = [made for made in budgets if selects(made, pod)]
+            assert [made["metadata"]["name"] for made in found] == [name], "two of them would let no pod go"
+            rehearsed = pod | {"serving.kserve.io/inferenceservice": rehearsal_name(name)}
+            assert not any(selects(made, rehearsed) for made in budgets)
+    for made in budgets:
+        rest = {key: value for key, value in made["spec"].items() if key != "selector"}
+        assert rest == {"maxUnavailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow"}
+
+
+def selects(budget: dict, labels: dict) -> bool:
+    return budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
 
 
 def test_everybody_may_reach_the_store(objects):
@@ -336,8 +358,9 @@ def test_the_list_of_images_is_one():
     assert holders == [MANIFESTS / "base/kustomization.yaml"]
 
 
-def test_gpus_are_asked_for_and_found():
-    for _, pod in predictors(overlay("gpu")):
+@pytest.mark.parametrize("name", ["gpu", "knative-gpu"])
+def test_gpus_are_asked_for_and_found(name):
+    for _, pod in predictors(overlay(name)):
         (container,) = pod["containers"]
         assert container["image"] in {image for image in IMAGES if "gpu" in image}
         assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
@@ -384,11 +407,12 @@ def test_keda_asks_for_the_photos_of_each_model():
         assert asked["serverAddress"] == of_kind(objects, "ConfigMap")["endpoints"]["data"]["PROMETHEUS_URL"]
 
 
-def test_knative_scales_to_zero():
-    for service, _ in predictors(overlay("knative")):
+@pytest.mark.parametrize(("name", "target"), [("knative", 1), ("knative-gpu", 2)])
+def test_knative_scales_to_zero(name, target):
+    for service, _ in predictors(overlay(name)):
         predictor = service["spec"]["predictor"]
         assert (predictor["minReplicas"], predictor["scaleMetric"]) == (0, "concurrency")
-        assert predictor["scaleTarget"] > 0
+        assert predictor["scaleTarget"] == target
 
 
 def test_kubeflow_pipelines_names_no_mlflow(rendered):

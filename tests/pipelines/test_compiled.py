@@ -17,6 +17,7 @@ from stocktake.cluster.pod_size import BIN_TRAINING, SEARCH, SHELF_TRAINING
 from stocktake.code_version import code_version
 from stocktake.errors import SettingsError
 from tests.kubernetes_schemas import validate
+from tests.pods import violations
 
 ROOT = Path(__file__).parents[2]
 COMPONENTS = sorted(
@@ -99,6 +100,16 @@ def test_every_step_has_resources_retries_timeout_and_the_services(documents):
         assert environment["STOCKTAKE_CHECKPOINT_MINUTES"] == "5", name
         assert all(entry["configMapName"] == "endpoints" for entry in kubernetes[name]["configMapAsEnv"])
         assert all(entry["optional"] for entry in kubernetes[name]["secretAsEnv"])
+
+
+def test_every_step_may_run_where_pods_are_restricted(documents):
+    """With what Kubeflow Pipelines says itself of the pod and the container of a step."""
+    spec, kubernetes = documents
+    shared = {"seccompProfile": {"type": "RuntimeDefault"}}
+    own = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    for name in containers(spec):
+        step = {"name": name, "securityContext": {**own, **kubernetes[name].get("securityContext", {})}}
+        assert violations({"securityContext": shared, "containers": [step]}) == []
 
 
 def test_the_source_is_read_in_as_many_pods_as_are_asked_for(documents):

@@ -5,7 +5,7 @@ from typing import Any
 
 from stocktake.cluster.api import EXPERIMENT, TRIAL, Cluster, ClusterError, Kind, Object
 from stocktake.cluster.following import OUTAGE_S, POLL_S, condition, follow
-from stocktake.cluster.rights import TO_SEARCH, Right, may, require
+from stocktake.cluster.rights import TO_SEARCH, TO_SEE_LABELS, may, require
 
 NAMESPACE = Kind("v1", "Namespace")
 COLLECTOR_LABEL = "katib.kubeflow.org/metrics-collector-injection"
@@ -95,7 +95,7 @@ def describe(found: Mapping[str, Any]) -> str:
 
 def _check_namespace(cluster: Cluster) -> None:
     require(cluster, TO_SEARCH)
-    if not may(cluster, Right("get", "", "namespaces")):
+    if not may(cluster, TO_SEE_LABELS):
         return  # its label can't be looked at; a namespace without it shows as trials without figures
     labels = (cluster.get(NAMESPACE, cluster.namespace) or {}).get("metadata", {}).get("labels") or {}
     if labels.get(COLLECTOR_LABEL) != "enabled":

@@ -46,8 +46,9 @@ TO_SEARCH = (
 )
 TO_TRAIN = (
     *_rights(TRAIN_JOB.group, "trainjobs", "get", "create", "patch", "delete"),
-    *_rights(TRAIN_JOB.group, "trainingruntimes", "get", "create", "patch"),
+    *_rights(TRAIN_JOB.group, "trainingruntimes", "create", "patch"),
 )
+TO_SEE_LABELS = Right("get", "", "namespaces")  # of the namespace; a search does without
 
 
 def lacking(cluster: Cluster, wanted: Iterable[Right], account: str | None = None) -> str:
