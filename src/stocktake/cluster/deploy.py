@@ -15,9 +15,16 @@ from stocktake.cluster.api import Cluster, ClusterError
 from stocktake.cluster.deploy_settings import DeployReport, DeploySettings, Outcome
 from stocktake.cluster.deployment import Deployment
 from stocktake.cluster.lease import DeployLease
-from stocktake.cluster.preflight import check_runtime, check_version, choose_way, find_service
+from stocktake.cluster.preflight import (
+    check_previous,
+    check_runtime,
+    check_version,
+    choose_way,
+    find_service,
+)
+from stocktake.cluster.rights import TO_DEPLOY, require
 from stocktake.cluster.rollout import Rollout, Served
-from stocktake.cluster.smoke import smoke_photos
+from stocktake.cluster.smoke import check_photos, smoke_photos
 from stocktake.cluster.target import Target
 from stocktake.cluster.trial import Log, Refused, Terms, Trial
 from stocktake.cluster.watching import Limits
@@ -35,11 +42,13 @@ def deploy(
     The report is kept in the cluster, and as tags `deploy` and `deploy.reason` of the version.
 
     Raises:
-        ClusterError: the cluster is not fit for it, another deploy runs, or Kubernetes refuses.
+        ClusterError: this account lacks a right, the cluster is not fit for it, another deploy runs, or
+            Kubernetes refuses.
         ModelError, StoreError, DataError, SettingsError: model, photos or settings are not fit for it; in all
             of these cases nothing was changed, except by an error of Kubernetes midway, after which the same
             call goes on.
     """
+    require(cluster, TO_DEPLOY)
     live = find_service(cluster, version.name)
     with TemporaryDirectory(prefix="stocktake-deploy-") as folder:
         model_dir = Path(folder)
@@ -47,6 +56,7 @@ def deploy(
         check_runtime(cluster, live, card)
         limits = Limits(settings.max_error_rate, settings.max_p99_s)
         photos = smoke_photos(settings.smoke, card.task)
+        check_photos(model_dir, photos)
         terms = Terms(
             model_dir, photos, limits, settings.watch_s, settings.canary, settings.ready_s, settings.url,
             settings.token,
@@ -67,7 +77,7 @@ def promote(
     Raises:
         ClusterError: there is no candidate, its pods are not ready, or as `deploy`.
     """
-    find_service(cluster, name)
+    require(cluster, TO_DEPLOY)
     with _held(cluster, name, settings or DeploySettings(), log) as (target, deployment):
         rollout = deployment.settle()
         if rollout.candidate is None:
@@ -85,26 +95,32 @@ def roll_back(
 ) -> DeployReport:
     """Take the candidate of an InferenceService away; where there is none, go back to the model before.
 
+    The model before is fetched and checked first, and where its pods do not become ready, what served comes
+    back.
+
     Raises:
-        ClusterError: there is neither, the pods of the model before are not ready, or as `deploy`.
+        ClusterError: there is neither, the files of the model before are not what they were or can't be read,
+            its pods are not ready in time, or as `deploy`.
     """
-    find_service(cluster, name)
+    require(cluster, TO_DEPLOY)
     with _held(cluster, name, settings or DeploySettings(), log) as (target, deployment):
         rollout, previous = deployment.settle(), target.record.previous
         if rollout.candidate and not target.record.back:
             deployment.withdraw(rollout)
             return _reported(target, "rolled back", f"{rollout.candidate.label} was withdrawn by hand")
+        left = _label(rollout)
         if previous is None or previous == rollout.serving:
-            raise ClusterError(f"{name} serves {_label(rollout)}; no candidate or model before it is known")
+            raise ClusterError(f"{name} serves {left}; no candidate or model before it is known")
         try:
-            begun = rollout if rollout.candidate else deployment.begin(rollout, previous, back=True)
-            deployment.await_candidate(begun)
-            deployment.promote(begun)
+            if rollout.candidate is None:
+                check_previous(cluster, target.live(), previous)
+                rollout = deployment.begin(rollout, previous, back=True)
+            deployment.await_candidate(rollout)
+            deployment.promote(rollout)
         except Refused as error:
-            raise ClusterError(
-                f"{previous.label} can't come back: {error}; run the same command again"
-            ) from error
-        left = rollout.serving.label if rollout.serving else "no model"
+            log(f"{previous.label} can't come back: {error}")
+            _withdraw(target, deployment)
+            raise ClusterError(f"{previous.label} can't come back: {error}; {left} serves") from error
         return _reported(target, "rolled back", f"by hand from {left} to {previous.label}")
 
 
@@ -129,12 +145,17 @@ def _deploy(
             return DeployReport("held", target.name, f"{share}: {seen}; promote it or roll it back")
         deployment.promote(rollout)
     except Refused as error:
-        before = rollout.serving.label if rollout.serving else "no model"
-        rollout = target.rollout()
-        if rollout.candidate:
-            deployment.withdraw(rollout)
+        before = _label(rollout)
+        _withdraw(target, deployment)
         return DeployReport("rolled back", target.name, f"{candidate.label}: {error}; {before} serves")
     return DeployReport("deployed", target.name, f"{candidate.label} in place of {_label(rollout)}: {seen}")
+
+
+def _withdraw(target: Target, deployment: Deployment) -> None:
+    """Take the candidate away, wherever it has come to."""
+    rollout = target.rollout()
+    if rollout.candidate:
+        deployment.withdraw(rollout)
 
 
 @contextmanager

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from stocktake.cluster.api import INFERENCE_SERVICE, SERVING_RUNTIME, Cluster, ClusterError, Object
 from stocktake.cluster.images import moves
 from stocktake.cluster.rollout import Served, Way
 from stocktake.cluster.workload import CONTAINER, HTTP_ROUTE, MODE, deployment_name, is_knative
-from stocktake.errors import ModelError
+from stocktake.errors import ModelError, StoreError
 from stocktake.model_card import ModelCard
 from stocktake.model_versions import ModelVersion
 from stocktake.registry import fetch_model
@@ -17,6 +18,7 @@ from stocktake.registry import fetch_model
 MODES = ("Standard", "Knative")
 STOP = "serving.kserve.io/stop"  # KServe's annotation
 LONGEST_LABEL = 63  # characters of a label's value in Kubernetes
+DIGEST = re.compile(r"[0-9a-f]{64}")  # what `register` calls the folder of a model dir
 
 
 def check_version(version: ModelVersion, model_dir: Path) -> Served:
@@ -38,15 +40,31 @@ def check_version(version: ModelVersion, model_dir: Path) -> Served:
             f"{version.uri}: its files are in {version.model_uri}, which no cluster can read; register it "
             "with STOCKTAKE_STORE=s3://bucket/prefix"
         )
-    if not re.fullmatch(r"[0-9a-f]{64}", version.digest) or not version.model_uri.endswith(
-        f"/{version.digest}"
-    ):
+    if not DIGEST.fullmatch(version.digest) or not version.model_uri.endswith(f"/{version.digest}"):
         raise ModelError(
             f"{version.uri}: its files are in {version.model_uri}, which is not called after their digest "
             f"{version.digest[:12]}…; register the model dir again"
         )
-    fetch_model(version.uri, model_dir)
-    return Served(f"{version.model_uri}/", version.uri)
+    candidate = Served(f"{version.model_uri}/", version.uri)
+    check_files(candidate, model_dir)
+    return candidate
+
+
+def check_files(served: Served, model_dir: Path) -> None:
+    """Fetch the model dir that a cluster serves, or served, and check it.
+
+    Args:
+        served: as the cluster names it.
+        model_dir: an empty folder for its files.
+
+    Raises:
+        ModelError: its files are not those that its folder is called after, or one is damaged.
+        StoreError: the store can't be reached, or lacks them.
+    """
+    source = served.uri.rstrip("/")
+    digest = fetch_model(source, model_dir)
+    if DIGEST.fullmatch(served.digest) and digest != served.digest:  # by hand a folder gets any name
+        raise ModelError(f"{source}: its files are not those of {served.label}; register the model again")
 
 
 def find_service(cluster: Cluster, name: str) -> Object:
@@ -60,7 +78,7 @@ def find_service(cluster: Cluster, name: str) -> Object:
     if live is None:
         raise ClusterError(
             f"there is no InferenceService {name} in namespace {cluster.namespace}; apply an overlay first: "
-            f"kubectl apply -k manifests/overlays/local, and choose the namespace with --namespace"
+            "kubectl apply --server-side -k manifests/overlays/local, or give another one with --namespace"
         )
     longest = f"isvc.{deployment_name(name, 'm01234567')}"
     if len(longest) > LONGEST_LABEL:
@@ -125,6 +143,24 @@ def check_runtime(cluster: Cluster, live: Object, card: ModelCard) -> None:
             f"ServingRuntime {name} asks for precision {precision}, but the model's card allows "
             f"{', '.join(card.precisions)} only; its precision_gate says why"
         )
+
+
+def check_previous(cluster: Cluster, live: Object, previous: Served) -> None:
+    """See that the model before can be fetched, and run by the runtime of today.
+
+    Raises:
+        ClusterError: it cannot; says what to do in its place.
+    """
+    try:
+        with TemporaryDirectory(prefix="stocktake-rollback-") as folder:
+            check_files(previous, Path(folder))
+            check_runtime(cluster, live, ModelCard.read(Path(folder)))
+    except (ModelError, StoreError) as error:
+        name = live["metadata"]["name"]
+        raise ClusterError(
+            f"{previous.label} can't come back, and nothing was changed: {error}; `python -m pipelines "
+            f"deploy {name} --version N` brings another one in"
+        ) from error
 
 
 def choose_way(cluster: Cluster, live: Object, in_place: bool = False) -> tuple[Way, str]:
