@@ -75,7 +75,7 @@ def test_an_unknown_mode(cluster, mode):
         find_service(cluster, NAME)
 
 
-@pytest.mark.parametrize("begin", [promote, roll_back, find_service])  # `deploy` begins with the last
+@pytest.mark.parametrize("begin", [promote, find_service])  # `deploy` begins with the last
 def test_a_service_that_is_stopped_is_left_as_it_is(cluster, begin):
     stopped = service()
     stopped["metadata"]["annotations"]["serving.kserve.io/stop"] = "true"

@@ -7,7 +7,9 @@ import pytest
 from stocktake.cluster.api import INFERENCE_SERVICE, SERVING_RUNTIME, ClusterError
 from stocktake.cluster.deploy import deploy, roll_back
 from stocktake.cluster.lease import DeployLease
+from stocktake.cluster.preflight import STOP
 from stocktake.cluster.rollout import Served
+from stocktake.cluster.workload import DEPLOYMENT, HTTP_ROUTE, POD
 from stocktake.registry import register
 from stocktake.storage import open_store
 from tests.cluster.deploys import (
@@ -108,6 +110,48 @@ def test_what_served_comes_back_where_the_model_before_does_not_start(
     assert roll_back(cluster, NAME, quick).outcome == "rolled back"
     assert controllers.settle()[0][:2] == (100, models.uris[0])
     check_that_requests_were_answered(controllers)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_service_that_was_stopped_goes_back_without_serving_the_bad_model_again(
+    way, cluster, start, models, quick
+):
+    controllers = start(**WAYS[way])
+    deploy(cluster, models.versions[1], quick)
+    stop(cluster, controllers)
+    report = roll_back(cluster, NAME, replace(quick, ready_s=0))
+    assert report.outcome == "rolled back"
+    assert report.reason.endswith(f"annotate inferenceservice {NAME} serving.kserve.io/stop-")
+    spec = cluster.get(INFERENCE_SERVICE, NAME)["spec"]
+    assert spec["predictor"]["model"]["storageUri"] == models.uris[0]
+    assert "canary" not in spec
+    assert "canaryTrafficPercent" not in spec["predictor"]
+    remembered = record(cluster)
+    assert (remembered.serving.uri, remembered.previous, remembered.candidate) == (models.uris[0], None, None)
+
+
+@pytest.mark.parametrize("way", ["canary", "revisions"])
+def test_a_candidate_of_a_service_that_was_stopped_is_withdrawn(way, cluster, start, models, quick):
+    controllers = start(**WAYS[way])
+    assert deploy(cluster, models.versions[1], replace(quick, hold=True)).outcome == "held"
+    stop(cluster, controllers)
+    report = roll_back(cluster, NAME, replace(quick, ready_s=0))
+    assert "was withdrawn by hand; it is stopped" in report.reason
+    spec = cluster.get(INFERENCE_SERVICE, NAME)["spec"]
+    assert spec["predictor"]["model"]["storageUri"] == models.uris[0]
+    assert "canary" not in spec
+    assert "canaryTrafficPercent" not in spec["predictor"]
+    assert record(cluster).candidate is None
+
+
+def stop(cluster, controllers) -> None:
+    """What KServe does for somebody who has stopped a service: pods and routes go away."""
+    controllers.close()
+    for kind in (DEPLOYMENT, POD, HTTP_ROUTE):
+        for each in cluster.list(kind):
+            cluster.delete(kind, each["metadata"]["name"])
+    head = {"apiVersion": INFERENCE_SERVICE.api_version, "kind": INFERENCE_SERVICE.kind}
+    cluster.apply({**head, "metadata": {"name": NAME, "annotations": {STOP: "true"}}}, "somebody")
 
 
 def remember_as_previous(cluster, previous: Served) -> None:

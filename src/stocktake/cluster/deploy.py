@@ -21,6 +21,8 @@ from stocktake.cluster.preflight import (
     check_version,
     choose_way,
     find_service,
+    is_stopped,
+    start_command,
 )
 from stocktake.cluster.rights import TO_DEPLOY, require
 from stocktake.cluster.rollout import Rollout, Served
@@ -96,14 +98,14 @@ def roll_back(
     """Take the candidate of an InferenceService away; where there is none, go back to the model before.
 
     The model before is fetched and checked first, and where its pods do not become ready, what served comes
-    back.
+    back. A service that is stopped has no pods to wait for: it serves that model once it is started.
 
     Raises:
         ClusterError: there is neither, the files of the model before are not what they were or can't be read,
             its pods are not ready in time, or as `deploy`.
     """
     require(cluster, TO_DEPLOY)
-    with _held(cluster, name, settings or DeploySettings(), log) as (target, deployment):
+    with _held(cluster, name, settings or DeploySettings(), log, may_be_stopped=True) as (target, deployment):
         rollout, previous = deployment.settle(), target.record.previous
         if rollout.candidate and not target.record.back:
             deployment.withdraw(rollout)
@@ -118,7 +120,7 @@ def roll_back(
             deployment.await_candidate(rollout)
             deployment.promote(rollout)
         except Refused as error:
-            log(f"{previous.label} can't come back: {error}")
+            log(f"{previous.label} can't come back: {error}")  # to take it away takes time, and may fail
             _withdraw(target, deployment)
             raise ClusterError(f"{previous.label} can't come back: {error}; {left} serves") from error
         return _reported(target, "rolled back", f"by hand from {left} to {previous.label}")
@@ -153,23 +155,22 @@ def _deploy(
 
 def _withdraw(target: Target, deployment: Deployment) -> None:
     """Take the candidate away, wherever it has come to."""
-    rollout = target.rollout()
-    if rollout.candidate:
+    if (rollout := target.rollout()).candidate:
         deployment.withdraw(rollout)
 
 
 @contextmanager
 def _held(
-    cluster: Cluster, name: str, settings: DeploySettings, log: Log
+    cluster: Cluster, name: str, settings: DeploySettings, log: Log, may_be_stopped: bool = False
 ) -> Iterator[tuple[Target, Deployment]]:
     """The service in our hands alone, for the block."""
-    live = find_service(cluster, name)
+    live = find_service(cluster, name, may_be_stopped)
     lease = DeployLease(cluster, live)
     lease.acquire()
     try:
         way, why = choose_way(cluster, live, settings.in_place)
         log(f"{name} in {cluster.namespace} of {cluster.address}: {why}")
-        target = Target(cluster, name, lease, way, settings.poll_s)
+        target = Target(cluster, name, lease, way, settings.poll_s, is_stopped(live))
         deployment = Deployment(target, settings.ready_s, log)
         deployment.clear_rehearsal()
         yield target, deployment
@@ -179,6 +180,8 @@ def _held(
 
 
 def _reported(target: Target, outcome: Outcome, reason: str) -> DeployReport:
+    if target.stopped:
+        reason += f"; it is stopped, start it: {start_command(target.cluster.namespace, target.name)}"
     report = DeployReport(outcome, target.name, reason)
     target.remember(replace(target.record, report=report.sentence))
     return report

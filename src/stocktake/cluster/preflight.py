@@ -67,8 +67,8 @@ def check_files(served: Served, model_dir: Path) -> None:
         raise ModelError(f"{source}: its files are not those of {served.label}; register the model again")
 
 
-def find_service(cluster: Cluster, name: str) -> Object:
-    """The InferenceService of a model, fit to be deployed to.
+def find_service(cluster: Cluster, name: str, may_be_stopped: bool = False) -> Object:
+    """The InferenceService of a model, fit to be deployed to; `may_be_stopped` where no pod has to start.
 
     Raises:
         ClusterError: KServe is not installed, there is no such InferenceService, it is stopped, or a name or
@@ -86,7 +86,7 @@ def find_service(cluster: Cluster, name: str) -> Object:
             f"InferenceService {name}: KServe labels its pods {longest}, over {LONGEST_LABEL} characters; "
             f"use a name that is {len(longest) - LONGEST_LABEL} shorter"
         )
-    if is_stopped(live):
+    if is_stopped(live) and not may_be_stopped:
         raise ClusterError(
             f"InferenceService {name} is stopped (annotation {STOP}), so no pod of it starts; start it "
             f"first: {start_command(cluster.namespace, name)}"
@@ -165,6 +165,8 @@ def check_previous(cluster: Cluster, live: Object, previous: Served) -> None:
 
 def choose_way(cluster: Cluster, live: Object, in_place: bool = False) -> tuple[Way, str]:
     """How a candidate is brought in, and why; `in_place` where somebody knows of no room for two."""
+    if is_stopped(live):
+        return "direct", "it is stopped, so there are no requests to divide"
     if is_knative(live):
         return "revisions", "Knative divides the requests"
     predictor = live["spec"]["predictor"]
