@@ -165,10 +165,10 @@ def check_previous(cluster: Cluster, live: Object, previous: Served) -> None:
 
 def choose_way(cluster: Cluster, live: Object, in_place: bool = False) -> tuple[Way, str]:
     """How a candidate is brought in, and why; `in_place` where somebody knows of no room for two."""
-    if is_stopped(live):
-        return "direct", "it is stopped, so there are no requests to divide"
     if is_knative(live):
         return "revisions", "Knative divides the requests"
+    if is_stopped(live):
+        return "direct", "it is stopped, so there are no requests to divide"
     predictor = live["spec"]["predictor"]
     replicas = predictor.get("minReplicas", 1)
     if in_place:
