@@ -61,6 +61,14 @@ def test_a_healthy_cluster(site):
     assert "192.0.2.7" in found["gateway"].found
 
 
+def test_nothing_fails_without_the_gateway_api(site):
+    """Which overlays/local does not need."""
+    healthy.settings(site.cluster, "Standard", "false")
+    found = all_checks(site)
+    assert [name for name, finding in found.items() if finding.status is Status.FAIL] == []
+    assert {found["kserve mode"].status, found["gateway"].status} == {Status.WARN}
+
+
 def test_the_command_line(site, capsys):
     site.cluster.delete(Kind("v1", "ConfigMap"), "endpoints")
     assert main(["doctor", "--cluster", "--context", "test", "--timeout", "300"]) == 1
