@@ -16,14 +16,12 @@ IMAGE = "kserve/kserve-controller:v0.21.0"
 def healthy(cluster: Cluster) -> Site:
     """Make, or make well again, all that the checks look at; return it as they see it."""
     _define_storage_containers(cluster)
-    for namespace in (KSERVE, "kubeflow"):
-        put(cluster, "v1", "Namespace", namespace)
+    searches = {"katib.kubeflow.org/metrics-collector-injection": "enabled"}
+    put(cluster, "v1", "Namespace", KSERVE)
+    put(cluster, "v1", "Namespace", "kubeflow", labels=searches)
     put(
         cluster, "v1", "Namespace", cluster.namespace,
-        labels={
-            "pod-security.kubernetes.io/enforce": "restricted",
-            "katib.kubeflow.org/metrics-collector-injection": "enabled",
-        },
+        labels={"pod-security.kubernetes.io/enforce": "restricted", **searches},
     )  # fmt: skip
     kserve = Cluster(cluster._client, KSERVE)
     deployment(kserve, "kserve-controller-manager", IMAGE, {"control-plane": "kserve-controller-manager"})

@@ -5,12 +5,15 @@ import time
 import pytest
 
 from stocktake.cluster.api import INFERENCE_SERVICE, SERVING_RUNTIME, ClusterError
-from stocktake.cluster.deploy import promote, roll_back
+from stocktake.cluster.deploy import deploy, promote, roll_back
+from stocktake.cluster.deploy_settings import DeploySettings
 from stocktake.cluster.lease import LEASE, DeployLease, LeaseLost
 from stocktake.cluster.preflight import check_runtime, check_version, choose_way, find_service
+from stocktake.cluster.rights import TO_DEPLOY
 from stocktake.cluster.rollout import Record, Served
 from stocktake.errors import ModelError
 from stocktake.model_versions import ModelVersion
+from tests.cluster.roles import allow
 from tests.tiny_model import card
 
 NAME = "shelf-detector"
@@ -43,8 +46,25 @@ def version(model_uri: str) -> ModelVersion:
     return ModelVersion(NAME, 3, model_uri, "a" * 64, "m-1", NAME)
 
 
+@pytest.mark.parametrize("verb", ["deploy", "promote", "rollback"])
+@pytest.mark.parametrize("missing", ["deployments", "pods", "leases"])
+def test_a_right_that_is_missing_is_named_before_anything_is_changed(cluster, kube_api, verb, missing):
+    start = {
+        "deploy": lambda by: deploy(by, version(f"s3://models/{'a' * 64}"), DeploySettings()),
+        "promote": lambda by: promote(by, NAME),
+        "rollback": lambda by: roll_back(by, NAME),
+    }[verb]
+    rights = [right for right in TO_DEPLOY if right.resource != missing]
+    allow(cluster, {"kind": "User", "name": "nobody", "apiGroup": "rbac.authorization.k8s.io"}, rights)
+    before = cluster.apply(service(), "kubectl")
+    with pytest.raises(ClusterError, match=f"this account may not .*{missing}.*; bind a Role to it"):
+        start(kube_api.connect(cluster.namespace, "nobody"))
+    assert cluster.get(INFERENCE_SERVICE, NAME) == before
+    assert cluster.list(LEASE) == []
+
+
 def test_no_service(cluster):
-    with pytest.raises(ClusterError, match=r"no InferenceService shelf-detector .*; apply an overlay first"):
+    with pytest.raises(ClusterError, match=r"no InferenceService shelf-.*: kubectl apply --server-side -k"):
         find_service(cluster, NAME)
 
 
@@ -55,7 +75,7 @@ def test_an_unknown_mode(cluster, mode):
         find_service(cluster, NAME)
 
 
-@pytest.mark.parametrize("begin", [promote, roll_back, find_service])  # `deploy` begins with the last
+@pytest.mark.parametrize("begin", [promote, find_service])  # `deploy` begins with the last
 def test_a_service_that_is_stopped_is_left_as_it_is(cluster, begin):
     stopped = service()
     stopped["metadata"]["annotations"]["serving.kserve.io/stop"] = "true"

@@ -7,13 +7,13 @@ import pytest
 from pipelines.__main__ import main
 from stocktake.cluster.api import Cluster, Kind
 from stocktake.cluster.connection import connect
-from stocktake.cluster.rights import TO_DEPLOY, TO_SEARCH, TO_TRAIN
 from stocktake.doctor import bucket, kubeflow, kubernetes_checks, nodes, predictors, services, serving
 from stocktake.doctor.checks import CLUSTER, cluster_checks
 from stocktake.doctor.examination import examine
 from stocktake.doctor.finding import Finding, Status, Unseen
 from stocktake.doctor.site import Site
 from tests import healthy_site as healthy
+from tests.cluster.roles import allow
 from tests.kube_api import DEFINITION
 
 NEED_SERVERS = {"s3 store", "mlflow", "champions", "prometheus"}  # which this cluster has no pods for
@@ -61,6 +61,14 @@ def test_a_healthy_cluster(site):
     assert "192.0.2.7" in found["gateway"].found
 
 
+def test_nothing_fails_without_the_gateway_api(site):
+    """Which overlays/local does not need."""
+    healthy.settings(site.cluster, "Standard", "false")
+    found = all_checks(site)
+    assert [name for name, finding in found.items() if finding.status is Status.FAIL] == []
+    assert {found["kserve mode"].status, found["gateway"].status} == {Status.WARN}
+
+
 def test_the_command_line(site, capsys):
     site.cluster.delete(Kind("v1", "ConfigMap"), "endpoints")
     assert main(["doctor", "--cluster", "--context", "test", "--timeout", "300"]) == 1
@@ -92,7 +100,8 @@ def test_somebody_without_rights(site, kube_api, monkeypatch):
 
 
 def test_rights_that_are_given_are_seen(site, kube_api):
-    allow(site.cluster, {"kind": "User", "name": "nobody", "apiGroup": "rbac.authorization.k8s.io"})
+    somebody = {"kind": "User", "name": "nobody", "apiGroup": "rbac.authorization.k8s.io"}
+    allow(site.cluster, somebody)
     nobody = Site(kube_api.connect(site.namespace, "nobody"))
     for name in ("may deploy", "may search", "may train"):
         assert CLUSTER[name](nobody).status is Status.OK
@@ -102,7 +111,8 @@ def test_steps_that_may_not_deploy(site):
     warns(kubernetes_checks.runner_rights, site, "no service account pipeline-runner")
     healthy.put(Cluster(site.cluster._client, "kubeflow"), "v1", "ServiceAccount", "pipeline-runner")
     fails(kubernetes_checks.runner_rights, site, "pipeline-runner of kubeflow", "patch inferenceservices")
-    allow(site.cluster, {"kind": "ServiceAccount", "name": "pipeline-runner", "namespace": "kubeflow"})
+    runner = {"kind": "ServiceAccount", "name": "pipeline-runner", "namespace": "kubeflow"}
+    allow(site.cluster, runner)
     assert kubernetes_checks.runner_rights(site).status is Status.OK
     site.cluster._client.request("delete", "/api/v1/namespaces/kubeflow/serviceaccounts/pipeline-runner")
 
@@ -134,9 +144,12 @@ def test_a_definition_that_is_taken_away(site):
 
 
 def test_labels_of_the_namespace(site):
-    def label(**labels):
-        healthy.put(site.cluster, "v1", "Namespace", site.namespace, labels=labels)
+    def label(namespace=site.namespace, **labels):
+        healthy.put(site.cluster, "v1", "Namespace", namespace, labels=labels)
 
+    assert kubernetes_checks.collector_label(site).status is Status.OK
+    label("kubeflow")
+    warns(kubernetes_checks.collector_label, site, "label namespace kubeflow --overwrite", "kubeflow has no")
     label()
     warns(kubernetes_checks.namespace, site, "of no level", "enforce=restricted")
     warns(kubernetes_checks.collector_label, site, "metrics-collector-injection=enabled")
@@ -157,7 +170,7 @@ def test_a_kserve_that_is_too_old_or_does_not_run(site):
 
 def test_a_kserve_of_the_wrong_mode(site):
     healthy.settings(site.cluster, "Serverless", "false")
-    fails(
+    warns(
         serving.mode,
         site,
         "shelf-detector are in mode Standard without the Gateway API",
@@ -320,22 +333,4 @@ def serve_scaled_objects(site: Site, served: bool) -> None:
     change = [{"op": "replace", "path": "/spec/versions/0/served", "value": served}]
     site.cluster._client.request("patch", path, change, content_type="application/json-patch+json")
     while bool(kubernetes_checks.missing(site, serving.SCALED_OBJECT)) is served:
-        time.sleep(0.02)
-
-
-def allow(cluster: Cluster, subject: dict[str, str]) -> None:
-    """Give somebody all that the checks ask for, in this namespace."""
-    wanted = (*TO_DEPLOY, *TO_SEARCH, *TO_TRAIN)
-    rules = [{"apiGroups": [group], "resources": [thing], "verbs": [verb]} for verb, group, thing in wanted]
-    api = "rbac.authorization.k8s.io"
-    healthy.put(cluster, f"{api}/v1", "Role", "all", rules=rules)
-    role = {"apiGroup": api, "kind": "Role", "name": "all"}
-    healthy.put(cluster, f"{api}/v1", "RoleBinding", subject["name"], roleRef=role, subjects=[subject])
-    home = subject.get("namespace")
-    user = f"system:serviceaccount:{home}:{subject['name']}" if home else subject["name"]
-    verb, group, thing = wanted[0]
-    asked = {"namespace": cluster.namespace, "verb": verb, "group": group, "resource": thing}
-    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview"}
-    review["spec"] = {"user": user, "resourceAttributes": asked}
-    while not cluster.create(review)["status"]["allowed"]:  # new Roles are heard of a little later
         time.sleep(0.02)

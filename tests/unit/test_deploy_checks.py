@@ -10,18 +10,22 @@ from stocktake.cluster.deploy import DeploySettings
 from stocktake.cluster.smoke import (
     OTHER_PRECISION,
     SAME_PRECISION,
+    check_photos,
     compare_bins,
     compare_shelves,
     smoke_photos,
 )
 from stocktake.cluster.watching import Limits, Traffic
 from stocktake.errors import DataError, SettingsError, StoreError
-from stocktake.images import check_photo
+from stocktake.images import check_photo, encode_jpeg
 from stocktake.shelf.detector import ShelfReport
+from tests import tiny_counter
+from tests.tiny_model import card, draw_photo, write_model_dir
 
 BOXES = np.array([[0, 0, 10, 10], [20, 0, 30, 10]], np.float32)
 SCORES = np.array([0.9, 0.5], np.float32)
 SHELF = ShelfReport(100, 100, BOXES, SCORES, [], 1, 1.0)
+CARD = card(score_threshold=0.495)
 BIN = BinReport(2, (1, 2, 3), np.array([0.1, 0.8, 0.1], np.float32))
 
 
@@ -37,7 +41,7 @@ def shelf(boxes=BOXES, scores=SCORES, voids=()):
         (shelf(BOXES + 0.9, SCORES + 0.009), ""),
         (shelf(BOXES + 1.1), "missing"),
         (shelf(BOXES, SCORES + 0.02), "missing"),
-        (shelf(BOXES[:1], SCORES[:1]), ""),  # 0.5 is the lowest score that is reported
+        (shelf(BOXES[:1], SCORES[:1]), ""),  # 0.5 is next to the threshold
         (shelf(BOXES[1:], SCORES[1:]), "score 0.900 is missing"),
         (shelf([*BOXES, [50, 50, 60, 60]], [*SCORES, 0.7]), "score 0.700 is too many"),
         (shelf([], []), "missing"),
@@ -45,14 +49,43 @@ def shelf(boxes=BOXES, scores=SCORES, voids=()):
     ],
 )
 def test_shelves_are_compared(said, difference):
-    found = compare_shelves(SHELF, said, SAME_PRECISION)
+    found = compare_shelves(SHELF, said, CARD, SAME_PRECISION)
     assert difference in found
     assert bool(found) == bool(difference)
 
 
 def test_another_precision_may_be_further_off():
     said = shelf(BOXES + 3, SCORES + 0.03, voids=[0.2])
-    assert compare_shelves(SHELF, said, OTHER_PRECISION) == ""
+    assert compare_shelves(SHELF, said, CARD, OTHER_PRECISION) == ""
+
+
+@pytest.mark.parametrize("scores", [[0.951], [0.951, 0.955]])
+def test_products_of_like_scores_are_compared(scores):
+    known = ShelfReport(100, 100, BOXES[: len(scores)], np.array(scores, np.float32), [], 1, 1.0)
+    assert "is missing" in compare_shelves(known, shelf([], []), CARD, SAME_PRECISION)
+    elsewhere = shelf(BOXES[: len(scores)] + 500, scores)
+    assert "is missing" in compare_shelves(known, elsewhere, CARD, SAME_PRECISION)
+    nothing = ShelfReport(100, 100, BOXES[:0], SCORES[:0], [], 1, 1.0)
+    assert "too many" in compare_shelves(nothing, shelf(BOXES[:1], scores[:1]), CARD, SAME_PRECISION)
+
+
+def test_the_last_place_of_a_full_photo_may_go_to_another():
+    full = card(score_threshold=0.25, max_detections=2)
+    said = shelf([BOXES[0], BOXES[1] + 50], [0.9, 0.505])
+    assert compare_shelves(SHELF, said, full, SAME_PRECISION) == ""
+    assert "missing" in compare_shelves(SHELF, said, card(score_threshold=0.25), SAME_PRECISION)
+
+
+def test_photos_that_a_silent_predictor_would_pass(tmp_path):
+    model_dir = write_model_dir(tmp_path / "model")
+    empty, full = (encode_jpeg(draw_photo(cells), 90) for cells in ([], [(0, 2), (1, 2)]))
+    with pytest.raises(DataError, match=r"finds no product on any of the 2 photos .* with --smoke"):
+        check_photos(model_dir, [empty, empty])
+    check_photos(model_dir, [empty, full])
+
+
+def test_photos_of_bins_always_tell(tmp_path):
+    check_photos(tiny_counter.write_model_dir(tmp_path / "counter"), [])
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,18 @@ from stocktake.cluster.api import Cluster, ClusterError
 from stocktake.cluster.deploy_settings import DeployReport, DeploySettings, Outcome
 from stocktake.cluster.deployment import Deployment
 from stocktake.cluster.lease import DeployLease
-from stocktake.cluster.preflight import check_runtime, check_version, choose_way, find_service
+from stocktake.cluster.preflight import (
+    check_previous,
+    check_runtime,
+    check_version,
+    choose_way,
+    find_service,
+    is_stopped,
+    start_command,
+)
+from stocktake.cluster.rights import TO_DEPLOY, require
 from stocktake.cluster.rollout import Rollout, Served
-from stocktake.cluster.smoke import smoke_photos
+from stocktake.cluster.smoke import check_photos, smoke_photos
 from stocktake.cluster.target import Target
 from stocktake.cluster.trial import Log, Refused, Terms, Trial
 from stocktake.cluster.watching import Limits
@@ -35,11 +44,13 @@ def deploy(
     The report is kept in the cluster, and as tags `deploy` and `deploy.reason` of the version.
 
     Raises:
-        ClusterError: the cluster is not fit for it, another deploy runs, or Kubernetes refuses.
+        ClusterError: this account lacks a right, the cluster is not fit for it, another deploy runs, or
+            Kubernetes refuses.
         ModelError, StoreError, DataError, SettingsError: model, photos or settings are not fit for it; in all
             of these cases nothing was changed, except by an error of Kubernetes midway, after which the same
             call goes on.
     """
+    require(cluster, TO_DEPLOY)
     live = find_service(cluster, version.name)
     with TemporaryDirectory(prefix="stocktake-deploy-") as folder:
         model_dir = Path(folder)
@@ -47,6 +58,7 @@ def deploy(
         check_runtime(cluster, live, card)
         limits = Limits(settings.max_error_rate, settings.max_p99_s)
         photos = smoke_photos(settings.smoke, card.task)
+        check_photos(model_dir, photos)
         terms = Terms(
             model_dir, photos, limits, settings.watch_s, settings.canary, settings.ready_s, settings.url,
             settings.token,
@@ -67,7 +79,7 @@ def promote(
     Raises:
         ClusterError: there is no candidate, its pods are not ready, or as `deploy`.
     """
-    find_service(cluster, name)
+    require(cluster, TO_DEPLOY)
     with _held(cluster, name, settings or DeploySettings(), log) as (target, deployment):
         rollout = deployment.settle()
         if rollout.candidate is None:
@@ -85,26 +97,32 @@ def roll_back(
 ) -> DeployReport:
     """Take the candidate of an InferenceService away; where there is none, go back to the model before.
 
+    The model before is fetched and checked first, and where its pods do not become ready, what served comes
+    back. A service that is stopped has no pods to wait for: it serves that model once it is started.
+
     Raises:
-        ClusterError: there is neither, the pods of the model before are not ready, or as `deploy`.
+        ClusterError: there is neither, the files of the model before are not what they were or can't be read,
+            its pods are not ready in time, or as `deploy`.
     """
-    find_service(cluster, name)
-    with _held(cluster, name, settings or DeploySettings(), log) as (target, deployment):
+    require(cluster, TO_DEPLOY)
+    with _held(cluster, name, settings or DeploySettings(), log, may_be_stopped=True) as (target, deployment):
         rollout, previous = deployment.settle(), target.record.previous
         if rollout.candidate and not target.record.back:
             deployment.withdraw(rollout)
             return _reported(target, "rolled back", f"{rollout.candidate.label} was withdrawn by hand")
+        left = _label(rollout)
         if previous is None or previous == rollout.serving:
-            raise ClusterError(f"{name} serves {_label(rollout)}; no candidate or model before it is known")
+            raise ClusterError(f"{name} serves {left}; no candidate or model before it is known")
         try:
-            begun = rollout if rollout.candidate else deployment.begin(rollout, previous, back=True)
-            deployment.await_candidate(begun)
-            deployment.promote(begun)
+            if rollout.candidate is None:
+                check_previous(cluster, target.live(), previous)
+                rollout = deployment.begin(rollout, previous, back=True)
+            deployment.await_candidate(rollout)
+            deployment.promote(rollout)
         except Refused as error:
-            raise ClusterError(
-                f"{previous.label} can't come back: {error}; run the same command again"
-            ) from error
-        left = rollout.serving.label if rollout.serving else "no model"
+            log(f"{previous.label} can't come back: {error}")  # to take it away takes time, and may fail
+            _withdraw(target, deployment)
+            raise ClusterError(f"{previous.label} can't come back: {error}; {left} serves") from error
         return _reported(target, "rolled back", f"by hand from {left} to {previous.label}")
 
 
@@ -129,26 +147,30 @@ def _deploy(
             return DeployReport("held", target.name, f"{share}: {seen}; promote it or roll it back")
         deployment.promote(rollout)
     except Refused as error:
-        before = rollout.serving.label if rollout.serving else "no model"
-        rollout = target.rollout()
-        if rollout.candidate:
-            deployment.withdraw(rollout)
+        before = _label(rollout)
+        _withdraw(target, deployment)
         return DeployReport("rolled back", target.name, f"{candidate.label}: {error}; {before} serves")
     return DeployReport("deployed", target.name, f"{candidate.label} in place of {_label(rollout)}: {seen}")
 
 
+def _withdraw(target: Target, deployment: Deployment) -> None:
+    """Take the candidate away, wherever it has come to."""
+    if (rollout := target.rollout()).candidate:
+        deployment.withdraw(rollout)
+
+
 @contextmanager
 def _held(
-    cluster: Cluster, name: str, settings: DeploySettings, log: Log
+    cluster: Cluster, name: str, settings: DeploySettings, log: Log, may_be_stopped: bool = False
 ) -> Iterator[tuple[Target, Deployment]]:
     """The service in our hands alone, for the block."""
-    live = find_service(cluster, name)
+    live = find_service(cluster, name, may_be_stopped)
     lease = DeployLease(cluster, live)
     lease.acquire()
     try:
         way, why = choose_way(cluster, live, settings.in_place)
         log(f"{name} in {cluster.namespace} of {cluster.address}: {why}")
-        target = Target(cluster, name, lease, way, settings.poll_s)
+        target = Target(cluster, name, lease, way, settings.poll_s, is_stopped(live))
         deployment = Deployment(target, settings.ready_s, log)
         deployment.clear_rehearsal()
         yield target, deployment
@@ -158,6 +180,8 @@ def _held(
 
 
 def _reported(target: Target, outcome: Outcome, reason: str) -> DeployReport:
+    if target.stopped:
+        reason += f"; it is stopped, start it: {start_command(target.cluster.namespace, target.name)}"
     report = DeployReport(outcome, target.name, reason)
     target.remember(replace(target.record, report=report.sentence))
     return report

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from stocktake.cluster.api import INFERENCE_SERVICE, SERVING_RUNTIME, Cluster, ClusterError, Object
 from stocktake.cluster.images import moves
 from stocktake.cluster.rollout import Served, Way
 from stocktake.cluster.workload import CONTAINER, HTTP_ROUTE, MODE, deployment_name, is_knative
-from stocktake.errors import ModelError
+from stocktake.errors import ModelError, StoreError
 from stocktake.model_card import ModelCard
 from stocktake.model_versions import ModelVersion
 from stocktake.registry import fetch_model
@@ -17,6 +18,7 @@ from stocktake.registry import fetch_model
 MODES = ("Standard", "Knative")
 STOP = "serving.kserve.io/stop"  # KServe's annotation
 LONGEST_LABEL = 63  # characters of a label's value in Kubernetes
+DIGEST = re.compile(r"[0-9a-f]{64}")  # what `register` calls the folder of a model dir
 
 
 def check_version(version: ModelVersion, model_dir: Path) -> Served:
@@ -38,19 +40,35 @@ def check_version(version: ModelVersion, model_dir: Path) -> Served:
             f"{version.uri}: its files are in {version.model_uri}, which no cluster can read; register it "
             "with STOCKTAKE_STORE=s3://bucket/prefix"
         )
-    if not re.fullmatch(r"[0-9a-f]{64}", version.digest) or not version.model_uri.endswith(
-        f"/{version.digest}"
-    ):
+    if not DIGEST.fullmatch(version.digest) or not version.model_uri.endswith(f"/{version.digest}"):
         raise ModelError(
             f"{version.uri}: its files are in {version.model_uri}, which is not called after their digest "
             f"{version.digest[:12]}…; register the model dir again"
         )
-    fetch_model(version.uri, model_dir)
-    return Served(f"{version.model_uri}/", version.uri)
+    candidate = Served(f"{version.model_uri}/", version.uri)
+    check_files(candidate, model_dir)
+    return candidate
 
 
-def find_service(cluster: Cluster, name: str) -> Object:
-    """The InferenceService of a model, fit to be deployed to.
+def check_files(served: Served, model_dir: Path) -> None:
+    """Fetch the model dir that a cluster serves, or served, and check it.
+
+    Args:
+        served: as the cluster names it.
+        model_dir: an empty folder for its files.
+
+    Raises:
+        ModelError: its files are not those that its folder is called after, or one is damaged.
+        StoreError: the store can't be reached, or lacks them.
+    """
+    source = served.uri.rstrip("/")
+    digest = fetch_model(source, model_dir)
+    if DIGEST.fullmatch(served.digest) and digest != served.digest:  # by hand a folder gets any name
+        raise ModelError(f"{source}: its files are not those of {served.label}; register the model again")
+
+
+def find_service(cluster: Cluster, name: str, may_be_stopped: bool = False) -> Object:
+    """The InferenceService of a model, fit to be deployed to; `may_be_stopped` where no pod has to start.
 
     Raises:
         ClusterError: KServe is not installed, there is no such InferenceService, it is stopped, or a name or
@@ -60,7 +78,7 @@ def find_service(cluster: Cluster, name: str) -> Object:
     if live is None:
         raise ClusterError(
             f"there is no InferenceService {name} in namespace {cluster.namespace}; apply an overlay first: "
-            f"kubectl apply -k manifests/overlays/local, and choose the namespace with --namespace"
+            "kubectl apply --server-side -k manifests/overlays/local, or give another one with --namespace"
         )
     longest = f"isvc.{deployment_name(name, 'm01234567')}"
     if len(longest) > LONGEST_LABEL:
@@ -68,7 +86,7 @@ def find_service(cluster: Cluster, name: str) -> Object:
             f"InferenceService {name}: KServe labels its pods {longest}, over {LONGEST_LABEL} characters; "
             f"use a name that is {len(longest) - LONGEST_LABEL} shorter"
         )
-    if is_stopped(live):
+    if is_stopped(live) and not may_be_stopped:
         raise ClusterError(
             f"InferenceService {name} is stopped (annotation {STOP}), so no pod of it starts; start it "
             f"first: {start_command(cluster.namespace, name)}"
@@ -127,10 +145,30 @@ def check_runtime(cluster: Cluster, live: Object, card: ModelCard) -> None:
         )
 
 
+def check_previous(cluster: Cluster, live: Object, previous: Served) -> None:
+    """See that the model before can be fetched, and run by the runtime of today.
+
+    Raises:
+        ClusterError: it cannot; says what to do in its place.
+    """
+    try:
+        with TemporaryDirectory(prefix="stocktake-rollback-") as folder:
+            check_files(previous, Path(folder))
+            check_runtime(cluster, live, ModelCard.read(Path(folder)))
+    except (ModelError, StoreError) as error:
+        name = live["metadata"]["name"]
+        raise ClusterError(
+            f"{previous.label} can't come back, and nothing was changed: {error}; `python -m pipelines "
+            f"deploy {name} --version N` brings another one in"
+        ) from error
+
+
 def choose_way(cluster: Cluster, live: Object, in_place: bool = False) -> tuple[Way, str]:
     """How a candidate is brought in, and why; `in_place` where somebody knows of no room for two."""
     if is_knative(live):
         return "revisions", "Knative divides the requests"
+    if is_stopped(live):
+        return "direct", "it is stopped, so there are no requests to divide"
     predictor = live["spec"]["predictor"]
     replicas = predictor.get("minReplicas", 1)
     if in_place:

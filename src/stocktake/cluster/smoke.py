@@ -65,6 +65,23 @@ def smoke_photos(source: Path | None, task: Task) -> list[bytes]:
     return [read_photo_bytes(index, photo) for photo in photos[::step][:PHOTOS]]
 
 
+def check_photos(model_dir: Path, photos: Sequence[bytes]) -> None:
+    """Make sure that a predictor that says nothing at all would be told by these photos.
+
+    Raises:
+        DataError: the model finds no product on any of them.
+    """
+    model, _ = _offline(model_dir, None)
+    if isinstance(model, BinCounter):  # says a probability for each count, whatever the photo
+        return
+    found = (model.detect(photo) for photo in photos)
+    if not any(is_telling(known, model.card, OTHER_PRECISION) for known in found):
+        raise DataError(
+            f"the model finds no product on any of the {len(photos)} photos of the smoke test, so a "
+            "predictor that says nothing would pass; give a folder of photos of shelves with --smoke"
+        )
+
+
 def check_answers(
     clients: Sequence[PredictorClient], model_dir: Path, digest: str, photos: Sequence[bytes]
 ) -> str:
@@ -79,23 +96,40 @@ def check_answers(
     """
     precision = _check_versions(clients, digest)
     model, tolerance = _offline(model_dir, precision)
+    silent = 0
     for number, photo in enumerate(photos, start=1):
         known = model.detect(photo) if isinstance(model, ShelfDetector) else model.count(photo)
+        silent += isinstance(known, ShelfReport) and not is_telling(known, model.card, tolerance)
         for client in clients:
             difference = (
-                compare_shelves(known, client.infer(photo), tolerance)
+                compare_shelves(known, client.infer(photo), model.card, tolerance)
                 if isinstance(known, ShelfReport)
                 else compare_bins(known, client.infer(photo), tolerance)
             )
             if difference:
                 raise Disagreement(f"photo {number} of {len(photos)} at {client.url}: {difference}")
+    without = f" ({silent} without a product)" if silent else ""
     return (
-        f"{len(photos)} photos at {len(clients)} address{'es' * (len(clients) > 1)} in {precision} answered "
-        f"as offline in {model.runner.precision}, to {tolerance.px:g} px and {tolerance.score:g}"
+        f"{len(photos)} photos{without} at {len(clients)} "
+        f"address{'es' * (len(clients) > 1)} in {precision} answered as offline in {model.runner.precision}, "
+        f"to {tolerance.px:g} px and {tolerance.score:g}"
     )
 
 
-def compare_shelves(known: ShelfReport, said: Mapping[str, Any], tolerance: Tolerance) -> str:
+def is_telling(known: ShelfReport, card: ModelCard, tolerance: Tolerance) -> bool:
+    """Whether the report has a product that a predictor has to find, too."""
+    return bool(known.scores.max(initial=0) > lowest_score(known, card) + tolerance.score)
+
+
+def lowest_score(known: ShelfReport, card: ModelCard) -> float:
+    """What a product has to score to be reported: the card's threshold, or what the last place went for."""
+    is_full = len(known.scores) >= card.max_detections
+    return float(known.scores.min()) if is_full else card.score_threshold
+
+
+def compare_shelves(
+    known: ShelfReport, said: Mapping[str, Any], card: ModelCard, tolerance: Tolerance
+) -> str:
     """What is different between a report and what a predictor said; empty where nothing is.
 
     A product may be missing on one side where its score is within the tolerance of the lowest that counts.
@@ -103,7 +137,7 @@ def compare_shelves(known: ShelfReport, said: Mapping[str, Any], tolerance: Tole
     boxes = np.array(said["boxes"], np.float32).reshape(-1, 4)
     scores = np.array(said["scores"], np.float32)
     sides = ((known.boxes, known.scores, boxes, scores), (boxes, scores, known.boxes, known.scores))
-    lowest = min((float(each.min()) for each in (known.scores, scores) if len(each)), default=0.0)
+    lowest = lowest_score(known, card)
     for whose, (ours, our_scores, theirs, their_scores) in zip(("missing", "too many"), sides, strict=True):
         for box, score in zip(ours, our_scores, strict=True):
             near = np.abs(theirs - box).max(axis=1, initial=0) <= tolerance.px

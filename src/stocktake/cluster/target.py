@@ -17,10 +17,16 @@ class NotReady(Exception):
 class Target:
     """One InferenceService, in the hands of one deploy."""
 
-    def __init__(self, cluster: Cluster, name: str, lease: DeployLease, way: Way, poll_s: float):
-        """`way`: how a candidate is brought in where none is; `poll_s`: between two looks."""
+    def __init__(
+        self, cluster: Cluster, name: str, lease: DeployLease, way: Way, poll_s: float, stopped: bool = False
+    ):
+        """`way`: how a candidate is brought in where none is; `poll_s`: between two looks.
+
+        Of a service that is `stopped` there are no pods and routes to wait for.
+        """
         self.cluster, self.name = cluster, name
         self._lease, self._way, self._poll_s = lease, way, poll_s
+        self.stopped = stopped
 
     @property
     def record(self) -> Record:
@@ -86,7 +92,7 @@ class Target:
         def problem() -> str:
             nonlocal found
             found = self.workload(rollout, model)
-            return found.problem
+            return "" if self.stopped else found.problem
 
         self.wait(problem, timeout_s)
         return found.selector
@@ -101,7 +107,11 @@ class Target:
             f"the candidate's share of the requests is not {rollout.share} %; weights of a canary need "
             "KServe 0.21 or newer with enableGatewayApi"
         )
-        self.wait(lambda: "" if has_share(self.cluster, self.live(), rollout) else missing, timeout_s)
+
+        def problem() -> str:
+            return "" if self.stopped or has_share(self.cluster, self.live(), rollout) else missing
+
+        self.wait(problem, timeout_s)
 
     def wait(self, problem: Callable[[], str], timeout_s: float) -> None:
         """Look until there is no problem any more, and keep the lease meanwhile.

@@ -54,7 +54,7 @@ def apis(site: Site, kinds: tuple[Kind, ...], status: Status, without: str, mend
 
 def namespace(site: Site) -> Finding:
     """Whether our namespace is there, with labels that let KServe in and hold pods back."""
-    found = _namespace(site)
+    found = _namespace(site, site.namespace)
     if found is None:
         return fail(f"there is no namespace {site.namespace}", f"kubectl create namespace {site.namespace}")
     labels = found["metadata"].get("labels") or {}
@@ -73,13 +73,14 @@ def namespace(site: Site) -> Finding:
 
 
 def collector_label(site: Site) -> Finding:
-    """Whether Katib adds its collector of metrics to the pods of trials here."""
-    labels = ((_namespace(site) or {}).get("metadata") or {}).get("labels") or {}
-    if labels.get(COLLECTED) == "enabled":
-        return ok(f"{site.namespace} is labelled for Katib's metrics collector")
+    """Whether Katib adds its collector of metrics to the pods of trials: here, and where pipelines run."""
+    homes = _homes(site)
+    bare = [home for home in homes if _labels(site, home).get(COLLECTED) != "enabled"]
+    if not bare:
+        return ok(f"{' and '.join(homes)}: labelled for Katib's metrics collector")
     return warn(
-        f"{site.namespace} has no label {COLLECTED}: a search would never see a figure of its trials",
-        f"kubectl label namespace {site.namespace} --overwrite {COLLECTED}=enabled",
+        f"{' and '.join(bare)} has no label {COLLECTED}: a search there would see no figure of its trials",
+        f"kubectl label namespace {' '.join(bare)} --overwrite {COLLECTED}=enabled",
     )
 
 
@@ -92,8 +93,7 @@ def rights(site: Site, wanted: tuple[Right, ...]) -> Finding:
 
 def runner_rights(site: Site) -> Finding:
     """Whether pipeline steps may do what the last steps of our pipelines do."""
-    homes = [site.namespace, *(each["metadata"]["namespace"] for each in site.pipeline_servers)]
-    paths = {home: f"/api/v1/namespaces/{home}/serviceaccounts/{RUNNER}" for home in homes}
+    paths = {home: f"/api/v1/namespaces/{home}/serviceaccounts/{RUNNER}" for home in _homes(site)}
     home = next((home for home, path in paths.items() if site.cluster.read(path)), None)
     if home is None:
         return warn(f"no service account {RUNNER}: no pipeline runs for {site.namespace}", "docs/install.md")
@@ -105,5 +105,16 @@ def runner_rights(site: Site) -> Finding:
     return ok(f"{RUNNER} of {home} may deploy, search and train here")
 
 
-def _namespace(site: Site) -> Object | None:
-    return site.cluster.read(f"/api/v1/namespaces/{site.namespace}")
+def _homes(site: Site) -> list[str]:
+    """The namespaces that pipelines may run in, each once: ours, and that of Kubeflow Pipelines."""
+    found = [site.namespace, *(each["metadata"]["namespace"] for each in site.pipeline_servers)]
+    return list(dict.fromkeys(found))
+
+
+def _labels(site: Site, namespace: str) -> dict[str, str]:
+    found = _namespace(site, namespace) or {"metadata": {}}
+    return dict(found["metadata"].get("labels") or {})
+
+
+def _namespace(site: Site, name: str) -> Object | None:
+    return site.cluster.read(f"/api/v1/namespaces/{name}")

@@ -47,11 +47,6 @@ def mode(site: Site) -> Finding:
             f"{_those(modes, 'Knative')} to be deployed by Knative, which is not installed",
             f"{edit}: set defaultDeploymentMode Standard, or install Knative",
         )
-    if "Standard" in wanted and not gateway:
-        return fail(
-            f"{_those(modes, 'Standard')} in mode Standard without the Gateway API: a canary gets no traffic",
-            f"{edit}: set enableGatewayApi true",
-        )
     unsaid = [
         each["metadata"]["name"]
         for each in site.inference_services
@@ -59,6 +54,12 @@ def mode(site: Site) -> Finding:
     ]
     if unsaid:
         return warn(f"{', '.join(unsaid)} without the annotation {DEPLOYMENT_MODE}: webhooks guess", APPLY)
+    if "Standard" in wanted and not gateway:
+        return warn(
+            f"{_those(modes, 'Standard')} in mode Standard without the Gateway API: no canary, "
+            "models are exchanged in place",
+            f"{edit}: set enableGatewayApi true",
+        )
     return ok(f"{', '.join(sorted(wanted))}{', Gateway API on' if gateway else ''}")
 
 
