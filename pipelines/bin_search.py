@@ -174,7 +174,8 @@ def check_here(arguments: Mapping[str, Any]) -> None:
     """Refuse what this machine cannot do, where the steps are to run on it.
 
     Raises:
-        SettingsError: as `bin_steps.check_here`, or the search is for a cluster.
+        SettingsError, ModelError: as `bin_steps.check_here`; also SettingsError where the search is for a
+            cluster.
     """
-    bin_steps.check_here(arguments)
     expect(arguments["engine"] == "optuna", "engine", arguments["engine"], "'optuna' on this machine")
+    bin_steps.check_here(arguments)

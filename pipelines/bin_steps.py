@@ -116,13 +116,17 @@ def check_here(arguments: Mapping[str, Any]) -> None:
 
     Raises:
         SettingsError: it has fewer GPUs, or not the precision, or it would have to be several machines.
+        ModelError: ImageNet's weights are asked for and cannot be downloaded.
     """
     expect(
         arguments["nodes"] == 1, "nodes", arguments["nodes"], "1 on this machine; several are for clusters"
     )
     from stocktake.bins.training_checks import check_machine
+    from stocktake.bins.weights import resolve_weights
+    from stocktake.settings import load_settings
 
     check_machine(train_settings(arguments))
+    resolve_weights(arguments["weights"], load_settings().cache.absolute())
 
 
 def train_settings(arguments: Mapping[str, Any]) -> BinTrainSettings:

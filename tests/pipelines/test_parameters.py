@@ -228,7 +228,7 @@ def test_a_space_and_a_parameter_that_disagree_are_refused(tmp_path):
     (tmp_path / "space.yaml").write_text(
         "metric: val/accuracy\ngoal: maximize\nparameters: {lr: {low: 0.001, high: 0.1}}\nfixed: {img: 96}\n"
     )
-    given = {"source": str(tmp_path), "space": str(tmp_path / "space.yaml"), "gpus": 0}
+    given = {"source": str(tmp_path), "space": str(tmp_path / "space.yaml"), "gpus": 0, "weights": "none"}
     with pytest.raises(SettingsError, match=r"fixed\.img is 96, but img is 224"):
         find("bin_search").arguments(given)
     assert find("bin_search").arguments({**given, "img": 96})["img"] == 96

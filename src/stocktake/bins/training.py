@@ -149,7 +149,7 @@ def _begin(
     cache_dir = places.cache.absolute()
     root = (work_dir or places.work_dir or Path(settings.project)).absolute()
     check_room(index, root, cache_dir)
-    start = resolve_weights(settings.weights, settings.freeze, cache_dir)
+    start = resolve_weights(settings.weights, cache_dir)
     identity = {
         **settings.identity,
         "start": start.identity,

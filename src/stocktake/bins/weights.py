@@ -37,18 +37,17 @@ class Start:
         return sha256_file(self.checkpoint) if self.checkpoint else "scratch"
 
 
-def resolve_weights(weights: str, freeze: bool, cache_dir: Path) -> Start:
-    """Find the weights that a user named.
+def resolve_weights(weights: str, cache_dir: Path) -> Start:
+    """Find the weights that a user named; a training never starts from others than these.
 
     Args:
         weights: `imagenet` for torchvision's ResNet50 (IMAGENET1K_V2, downloaded once into
             `cache_dir`/weights), the path of a checkpoint of ours or of a ResNet50 state dict, or `none`.
-        freeze: only the head will be trained.
         cache_dir: where downloads are kept.
 
     Raises:
-        SettingsError, ModelError: as `check_weights` does; also SettingsError where the download fails and
-            `freeze` is on, since a random body would never learn anything.
+        SettingsError, ModelError: as `check_weights` does; also ModelError where ImageNet's weights cannot be
+            downloaded, or are damaged.
     """
     check_weights(weights)
     if weights in SCRATCH:
@@ -56,7 +55,7 @@ def resolve_weights(weights: str, freeze: bool, cache_dir: Path) -> Start:
     if weights != IMAGENET:
         path = Path(weights).expanduser()
         return Start(path, f"weights {path.name}")
-    return _imagenet(freeze, cache_dir)
+    return _imagenet(cache_dir)
 
 
 def check_weights(weights: str) -> None:
@@ -105,7 +104,7 @@ def load_start(network: "BinNetwork", start: Start) -> None:
     load_state(network.body, body, start.checkpoint)
 
 
-def _imagenet(freeze: bool, cache_dir: Path) -> Start:
+def _imagenet(cache_dir: Path) -> Start:
     from torchvision.models import ResNet50_Weights
 
     url = ResNet50_Weights.IMAGENET1K_V2.url
@@ -115,14 +114,10 @@ def _imagenet(freeze: bool, cache_dir: Path) -> Start:
             download(url, target)
     except OSError as error:  # urllib's URLError is one; no route, no such host, a timeout, 404
         reason = getattr(error, "reason", None) or explain_os_error(error, target)
-        problem = f"ImageNet weights {target.name} cannot be downloaded ({reason})"
-        if freeze:
-            raise SettingsError(
-                f"{problem}, and freeze would leave a random body untrained; put the file there as {target},"
-                " or train without freeze"
-            ) from error
-        log.warning("%s: training starts from scratch and needs more epochs", problem)
-        return Start(None, "ResNet50 from scratch")
+        raise ModelError(
+            f"ImageNet weights cannot be downloaded from {url} ({reason}); put that file there by hand as"
+            f" {target}, or train from scratch, which needs more epochs: --weights none"
+        ) from error
     wanted = target.stem.rpartition("-")[2]  # torchvision ends the name with the first digits of the SHA-256
     if not sha256_file(target).startswith(wanted):
         raise ModelError(f"{target}: its SHA-256 does not begin with {wanted}; delete it and run again")

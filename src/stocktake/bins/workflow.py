@@ -17,7 +17,7 @@ from stocktake.bins.train_settings import BinTrainSettings
 from stocktake.bins.training import TrainResult, train
 from stocktake.bins.training_checks import check_machine
 from stocktake.bins.verification import ERROR_RATE, check_error_rate
-from stocktake.bins.weights import check_weights
+from stocktake.bins.weights import resolve_weights
 from stocktake.claim import claim
 from stocktake.dataset import DatasetIndex
 from stocktake.errors import SettingsError
@@ -133,19 +133,17 @@ def train_counter(
 
 
 def _check(data: BinData, settings: BinTrainSettings, error_rate: float) -> None:
-    """Refuse before the ingest what would be refused after it."""
+    """Refuse before the ingest what would be refused after it, weights that cannot be had among it."""
     check_error_rate(error_rate)
     check_classes(data.classes or CLASSES)
-    check_weights(settings.weights)
     check_machine(settings)
-    if not data.source.endswith(INDEXED):
-        return
-    for name in ("file_list", "quota", "limit"):
+    for name in ("file_list", "quota", "limit") if data.source.endswith(INDEXED) else ():
         if (found := getattr(data, name)) is not None:
             raise SettingsError(
                 f"{name} is {found!r}, which cannot be applied to {data.source}; leave it out, or pass it to "
                 "`stocktake bins ingest`"
             )
+    resolve_weights(settings.weights, load_settings().cache.absolute())  # last, since it may download
 
 
 def _at_hand(source: str) -> str:

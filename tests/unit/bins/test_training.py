@@ -108,19 +108,24 @@ class TestStarts:
         assert torch.equal(after["body.bn1.running_mean"], state["bn1.running_mean"])
         assert "head.score.weight" in after
 
-    def test_imagenet_weights_that_cannot_be_had_are_a_warning(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    @pytest.mark.parametrize("freeze", [False, True])
+    def test_imagenet_weights_that_cannot_be_had_end_it_before_a_photo_is_decoded(
+        self, index_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, freeze: bool
     ) -> None:
-        from stocktake.bins.weights import resolve_weights
-
         def refuse(*_: Any, **__: Any) -> Any:
             raise OSError("no route to host")
 
         monkeypatch.setattr(socket, "create_connection", refuse)
-        assert resolve_weights("imagenet", False, tmp_path).checkpoint is None
-        assert "training starts from scratch" in caplog.text
-        with pytest.raises(SettingsError, match="freeze would leave a random body"):
-            resolve_weights("imagenet", True, tmp_path)
+        monkeypatch.setenv("STOCKTAKE_CACHE", str(tmp_path / "cache"))
+        settings = replace(SETTINGS, weights="imagenet", freeze=freeze)
+        with pytest.raises(ModelError) as refused:
+            train(index_path, None, settings, tmp_path / "runs", lambda *_: None)
+        said = str(refused.value)
+        assert "downloaded from https://download.pytorch.org/models/resnet50-11ad3fa6.pth (no route" in said
+        assert f"by hand as {tmp_path / 'cache/weights/resnet50-11ad3fa6.pth'}," in said
+        assert said.endswith("--weights none")
+        assert not (tmp_path / "cache").exists()
+        assert not (tmp_path / "runs").exists()
 
     def test_imagenet_weights_that_are_damaged_are_named(self, tmp_path: Path) -> None:
         from stocktake.bins.weights import resolve_weights
@@ -128,7 +133,7 @@ class TestStarts:
         (tmp_path / "weights").mkdir()
         (tmp_path / "weights/resnet50-11ad3fa6.pth").write_bytes(b"cut off")
         with pytest.raises(ModelError, match="does not begin with 11ad3fa6"):
-            resolve_weights("imagenet", False, tmp_path)
+            resolve_weights("imagenet", tmp_path)
 
 
 def test_mixed_precision_trains_on_this_cpu(index_path: Path, tmp_path: Path) -> None:

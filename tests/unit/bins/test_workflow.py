@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import socket
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from stocktake.bins.train_settings import BinTrainSettings
 from stocktake.bins.workflow import BinData, train_from
 from stocktake.cli import main
 from stocktake.dataset import DatasetIndex
-from stocktake.errors import SettingsError
+from stocktake.errors import ModelError, SettingsError
 from stocktake.evaluation_files import read_evaluation
 from stocktake.model_card import verify_sums
 from stocktake.synthetic.bins import write_dataset
@@ -105,4 +106,15 @@ def test_what_cannot_work_is_refused_before_any_work(settings, data, changes, er
     wrong = replace(settings, name="wrong", **changes)
     with pytest.raises(SettingsError, match=message):
         train_from(data, wrong, error_rate)
+    assert not (Path(settings.project) / "wrong").exists()
+
+
+def test_weights_that_cannot_be_downloaded_end_it_before_the_ingest(settings, photos, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setenv("STOCKTAKE_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(ModelError, match=r"downloaded from https://.*no route to host.*--weights none"):
+        train_from(BinData(str(photos), CLASSES), replace(settings, name="wrong", weights="imagenet"))
     assert not (Path(settings.project) / "wrong").exists()
