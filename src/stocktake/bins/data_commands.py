@@ -70,7 +70,7 @@ def _merge(folders: list[Path], out_dir: Path) -> None:
 def _add_verify(verbs: Any) -> None:
     text = "compare a store with what its indexes name: expected, present, wrong digest"
     parser = add_verb(GROUP, verbs, "verify", _verify, text, "s3://bucket/store")
-    parser.add_argument("store", help="store that ingest copied to, or an index.parquet")
+    parser.add_argument("store", help="store that ingest copied to, its --out folder, or an index.parquet")
     parser.add_argument("--workers", type=int, help="threads; at least eight if not given")
 
 

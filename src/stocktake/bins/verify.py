@@ -20,7 +20,7 @@ from stocktake.storage import Store, open_store
 class VerifyReport:
     """What was found; `expected` = `present` + `missing` + `wrong`, in photos."""
 
-    indexes: list[str] = field(default_factory=list)  # that told what to expect
+    indexes: list[str] = field(default_factory=list)  # that told what to expect, and where if not beside them
     expected: int = 0
     present: int = 0
     # (object, photo), once per index that names it; data sets may have photos of the same name
@@ -44,9 +44,10 @@ def verify(store_uri: str, workers: int | None = None, progress: bool = True) ->
     """Read every photo that the indexes of a store name, and compare its SHA-256.
 
     Args:
-        store_uri: a store that ingest copied photos to, or a data set in it; photos are looked for beside
-            the index.parquet that names them, so a copy of a store can be verified too. Or an index.parquet
-            itself, whose photos are looked for where it says.
+        store_uri: a store that ingest copied photos to, or a data set in it, or a folder that ingest wrote.
+            Photos are looked for beside the index.parquet that names them where any of them are, so a copy of
+            a store can be verified too, and otherwise where it says. Or an index.parquet itself, whose photos
+            are looked for where it says.
         workers: threads; at least eight when None.
         progress: show a bar on a terminal.
 
@@ -85,14 +86,18 @@ def _find_indexes(uri: str) -> Iterator[tuple[str, DatasetIndex]]:
         yield uri, DatasetIndex.read(Path(uri))
         return
     store = open_store(uri)
+    keys = {found.key for found in store.list()}
     with tempfile.TemporaryDirectory() as folder:
-        for found in store.list():
-            if found.key.rpartition("/")[2] == INDEX_FILE:
-                path = Path(folder) / INDEX_FILE
-                store.get_to(found.key, path)
-                index = DatasetIndex.read(path)
-                index.store = store.url(found.key).rpartition("/")[0]
-                yield store.url(found.key), index
+        for key in sorted(key for key in keys if key.rpartition("/")[2] == INDEX_FILE):
+            path = Path(folder) / INDEX_FILE
+            store.get_to(key, path)
+            index = DatasetIndex.read(path)
+            name, beside = store.url(key), key.removesuffix(INDEX_FILE)
+            if any(beside + photo.uri in keys for photo in index.photos):
+                index.store = name.rpartition("/")[0]
+            elif index.store != name.rpartition("/")[0]:  # in place, or in the store of this ingest
+                name = f"{name}, with photos in {index.store}"
+            yield name, index
 
 
 def _check_all(index: DatasetIndex, workers: int) -> Iterator[tuple[Photo, str]]:

@@ -5,6 +5,7 @@ import pytest
 
 from stocktake.bins.abid import ingest
 from stocktake.bins.verify import verify
+from stocktake.cli import main
 from stocktake.dataset import DatasetIndex
 from stocktake.errors import DataError, SettingsError
 from tests.plain_bins import write_bins
@@ -68,6 +69,27 @@ def test_photos_in_place_are_verified_by_their_index(tmp_path):
     folder = source / "bin-images"
     assert report.missing == [(str(folder / "00003.jpg"), "00003.jpg")]
     assert sorted(report.wrong) == [(str(folder / name), name) for name in ("00004.jpg", "00005.jpg")]
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_the_folder_of_an_ingest_is_verified_where_its_photos_are(tmp_path, copy, capsys):
+    source = write_bins(tmp_path / "bins", 60)
+    place = tmp_path / "store" if copy else source
+    ingest(str(source), tmp_path / "out", store=str(tmp_path / "store"), copy=copy, progress=False)
+    assert main(["bins", "verify", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert f"{tmp_path / 'out/index.parquet'}, with photos in {place}" in said
+    assert "60 expected, 60 present, 0 missing" in said
+    lost = next(place.rglob("*.tar" if copy else "00007.jpg"))
+    lost.unlink()
+    assert main(["bins", "verify", str(tmp_path / "out")]) == 1
+    assert f"missing: 00007.jpg in {lost}" in capsys.readouterr().out
+
+
+def test_a_moved_store_that_has_lost_photos_is_not_taken_for_the_first_one(store, tmp_path):
+    moved = shutil.copytree(store, tmp_path / "moved")
+    shards(moved)[0].unlink()
+    assert len(verify(str(moved), progress=False).missing) == 99
 
 
 def test_photos_of_one_name_in_two_data_sets_are_two(tmp_path):
