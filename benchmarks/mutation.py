@@ -42,6 +42,8 @@ TESTS = {
     "monitoring/machine_rules": ["monitoring/machine_rules", "monitoring/results"],
     "monitoring/profiler_rules": ["monitoring/profiler_rules", "monitoring/results"],
     "bins/split": ["bins/split"],
+    "bins/split_cells": ["bins/split"],
+    "bins/split_hash": ["bins/split"],
     "bins/abid_groups": ["bins/abid_groups"],
     "bins/abid_ids": ["bins/abid_groups"],
     "bins/abid_metadata": ["bins/abid_metadata"],

@@ -1,6 +1,5 @@
 """The split of bins into train, val and test: grouped, by hash, the same tomorrow when there is more data."""
 
-import hashlib
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,15 +8,21 @@ from pathlib import Path
 
 from stocktake.bins import CLASSES
 from stocktake.bins.abid_ids import id_of, order
+from stocktake.bins.split_cells import (
+    count_cells,
+    fill_cells,
+    refuse_empty_classes,
+    refuse_small_classes,
+    refuse_untrained_classes,
+    thin_cells,
+)
+from stocktake.bins.split_hash import HIGHEST_SHARE, LOWEST_SHARE, TRAIN_SHARE, VAL_SHARE, place_of, split_at
 from stocktake.bins.split_report import SplitReport
 from stocktake.dataset import INDEX_FILE, SPLITS, DatasetIndex, Photo
 from stocktake.errors import DataError, SettingsError
 from stocktake.setting_checks import MAX_SEED, expect_whole
 
 log = logging.getLogger(__name__)
-
-TRAIN_SHARE, VAL_SHARE = 0.8, 0.1  # the rest is test
-LOWEST_SHARE, HIGHEST_SHARE = 0.05, 0.15  # of a class, in val and in test
 
 
 def prepare(
@@ -41,8 +46,8 @@ def prepare(
         index that it was made from, and with `keep` the digest of that, `kept_from`.
 
     Raises:
-        DataError: the index can't be read or is not one of bins, a class is empty, or there are fewer photos
-            than the splits need.
+        DataError: the index can't be read or is not one of bins, a class is empty or has no train photo, or
+            there are fewer photos than the splits need.
         SettingsError: a class or the seed is impossible.
         StoreError: `out_dir` can't be written.
     """
@@ -59,6 +64,9 @@ def prepare(
     prepared.write(path)
     report.write(out_dir)
     log.info("%s", report.summary())
+    if report.thin:
+        cells = "; ".join(f"{cell}: {found}" for cell, found in report.thin.items())
+        log.warning("scores will say little of %s. Ingest more bins, or take another seed", cells)
     return path
 
 
@@ -72,10 +80,12 @@ def split_bins(
     """
     kept = [photo for photo in index.photos if photo.quantity in classes]
     other = Counter(photo.quantity or 0 for photo in index.photos if photo.quantity not in classes)
-    _refuse_empty_classes(kept, classes, other)
+    refuse_empty_classes(kept, classes, other)
     known = {photo.name: photo.split for photo in keep.photos if photo.split in SPLITS} if keep else {}
     splits, moved = assign_splits(kept, seed, known)
     photos = [replace(photo, split=splits[photo.group]) for photo in kept]
+    cells = count_cells(photos, classes)
+    refuse_untrained_classes(cells)
     about = {"classes": list(classes), "seed": seed, "made_from": index.digest}
     if keep:
         about["kept_from"] = keep.digest
@@ -91,7 +101,8 @@ def split_bins(
         photos_kept=len(photos),
         other_counts={str(count): other[count] for count in sorted(other)},
         groups={split: len({photo.group for photo in prepared.split(split)}) for split in SPLITS},
-        classes={str(count): _per_split(photos, count) for count in classes},
+        classes={str(count): found for count, found in cells.items()},
+        thin=thin_cells(cells),
         moved=moved,
         leak=leak(photos),
         leak_by_photo=random_leak(photos),
@@ -113,13 +124,16 @@ def assign_splits(
     test, a photo that was trained on does not become one to test on, but in the smallest of sets. Exact
     shares are not to be had with that: they would move groups with every new photo.
 
+    For these shares a group counts, with all of its photos, for the class of its first photo. Where photos
+    of a group differ in class, those of one class in val or test can be fewer than half of its share, as few
+    as 2 % of the class among 60 to 400 groups, which the report names, or none. A split that lacks a class
+    gets a group that holds it, see `fill_cells`, if there is one that can be spared.
+
     A group is named by its first photo, so one that grows at its lower end is another group to the hash.
     `known`, the splits that photos had, keeps even that in place: a group goes where its known photos are. If
     those are in several splits, since what came between them makes one group of two, it goes to train if any
     is there, else to val, so that nothing that was learnt from is tested on. Other groups of a class that has
-    known ones go by their hash alone.
-
-    A group counts for the class of its first photo.
+    known ones go by their hash alone, or to a split that lacks a class.
 
     Returns:
         Group -> split, and the groups that are not where their hash puts them -> what was done.
@@ -131,22 +145,27 @@ def assign_splits(
     first: dict[str, int] = {}
     for photo in sorted(photos, key=lambda photo: order(id_of(photo.name))):
         first.setdefault(photo.group, photo.quantity or 0)
-    _refuse_small_classes(photos)
+    refuse_small_classes(photos)
     places = {group: place_of(group, seed) for group in sizes}
     splits, moved = _known_splits(photos, known or {})
-    with_known = {first[group] for group in splits}
+    fixed = set(splits)
+    with_known = {first[group] for group in fixed}
     strata: dict[int, list[str]] = defaultdict(list)
     for group in sorted(places.keys() - splits.keys(), key=lambda group: (-places[group], group)):
         if first[group] in with_known:
             splits[group] = split_at(places[group])
         else:
             strata[first[group]].append(group)
+    reasons: dict[str, str] = {}
     for count, groups in strata.items():
         found = _split_stratum(groups, sizes, places)
-        for group in found:
-            if (hashed := split_at(places[group])) != found[group]:
-                moved[group] = f"from {hashed} to {found[group]}, for the shares of {count}"
-        splits.update(found)
+        splits |= found
+        reasons |= dict.fromkeys(found, f"for the shares of {count}")
+    for group, (split, count) in fill_cells(photos, splits, places, fixed).items():
+        splits[group], reasons[group] = split, f"which had no photo with {count} items"
+    for group, reason in reasons.items():
+        if (hashed := split_at(places[group])) != splits[group]:
+            moved[group] = f"from {hashed} to {splits[group]}, {reason}"
     return splits, {group: moved[group] for group in sorted(moved, key=order)}
 
 
@@ -163,19 +182,6 @@ def _known_splits(photos: Iterable[Photo], known: Mapping[str, str]) -> tuple[di
             others = " and ".join(split for split in SPLITS if split in found and split != splits[group])
             moved[group] = f"from {others} to {splits[group]}, where others of its photos were"
     return splits, moved
-
-
-def place_of(group: str, seed: int) -> float:
-    """A number in [0, 1) that is even over groups: the first 8 bytes of SHA-256 of '<seed>:<group>'."""
-    digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
-    return int.from_bytes(digest[:8]) / 2**64
-
-
-def split_at(place: float) -> str:
-    """The split of a number in [0, 1)."""
-    if place < TRAIN_SHARE:
-        return "train"
-    return "val" if place < TRAIN_SHARE + VAL_SHARE else "test"
 
 
 def leak(photos: Iterable[Photo]) -> float:
@@ -235,31 +241,3 @@ def _split_stratum(
             splits[group] = split
             photos += sizes[group]
     return splits | dict.fromkeys(free, "train")
-
-
-def _refuse_small_classes(photos: Iterable[Photo]) -> None:
-    holders: dict[int, set[str]] = defaultdict(set)
-    for photo in photos:
-        holders[photo.quantity or 0].add(photo.group)
-    for count, groups in sorted(holders.items()):
-        if len(groups) < len(SPLITS):
-            raise DataError(
-                f"all photos with {count} items are of {len(groups)} bin{'s' * (len(groups) > 1)}, too few"
-                f" for train, val and test; ingest more of them, or leave {count} out of classes"
-            )
-
-
-def _per_split(photos: Iterable[Photo], count: int) -> dict[str, int]:
-    found = Counter(photo.split for photo in photos if photo.quantity == count)
-    return {split: found[split] for split in SPLITS}
-
-
-def _refuse_empty_classes(kept: Iterable[Photo], classes: Sequence[int], other: Counter[int]) -> None:
-    found = Counter(photo.quantity or 0 for photo in kept)
-    empty = [count for count in classes if not found[count]]
-    if empty:
-        counts = ", ".join(f"{count}: {photos}" for count, photos in sorted((found + other).items()))
-        raise DataError(
-            f"no photo has {' or '.join(map(str, empty))} items (photos by count: {counts or 'none'});"
-            " ingest some, or leave that out of classes"
-        )

@@ -26,6 +26,7 @@ class SplitReport:
     other_counts: dict[str, int]  # items -> photos that are left out
     groups: dict[str, int]  # split -> groups
     classes: dict[str, dict[str, int]]  # items -> split -> photos
+    thin: dict[str, str]  # class and split with no photo, or with less than half of its share -> what it has
     moved: dict[str, str]  # group -> why it is not where its hash puts it
     leak: float  # share of test photos with a mate of their group in train
     leak_by_photo: float  # the same for a random split by photo
@@ -57,6 +58,7 @@ class SplitReport:
         """The counts as a card."""
         rows = [{"items": count, **found} for count, found in self.classes.items()]
         facts = {"Licence": self.licence, "Made from": self.made_from, "Digest": self.digest}
+        facts |= {f"Few: {cell}": found for cell, found in self.thin.items()}
         return card(f"Split: {self.name}", f"{self.summary()}.", facts, rows)
 
     def write(self, out_dir: Path) -> None:
@@ -104,6 +106,7 @@ class SplitReport:
         page.section("Left out", "Photos whose count is none of the classes.")
         page.table(["items", "photos"], list(self.other_counts.items()))
         page.section("Worth a look")
+        add_names(page, "Classes with no photo in a split, or with less than half of their share", self.thin)
         add_names(page, "Groups that are not where their hash puts them", self.moved)
         return page
 

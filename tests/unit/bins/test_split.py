@@ -1,4 +1,5 @@
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -9,13 +10,15 @@ from stocktake.bins.split import (
     assign_splits,
     check_classes,
     leak,
-    place_of,
     prepare,
     random_leak,
-    split_at,
     split_bins,
 )
+from stocktake.bins.split_cells import count_cells, fill_cells, thin_cells
+from stocktake.bins.split_hash import place_of, split_at
+from stocktake.bins.split_report import SplitReport
 from stocktake.cli import main
+from stocktake.data_report import read_report
 from stocktake.dataset import SPLITS, DatasetIndex, Photo
 from stocktake.errors import DataError, SettingsError
 
@@ -34,6 +37,18 @@ def bins(count: int, per_group: int = 1, seed: int = 0, first: int = 1) -> list[
     for number in range(count):
         group, quantity = number // per_group * per_group, int(rng.integers(1, 6))
         photos.append(photo(f"{first + number:06d}", quantity, f"{first + group:06d}"))
+    return photos
+
+
+def changing_bins(seed: int, groups: int) -> list[Photo]:
+    """Groups of one to three photos whose counts change by one at most; no group begins with 5."""
+    rng = np.random.default_rng([seed, groups])
+    photos = []
+    for group in range(groups):
+        quantity = group % 4 + 1
+        for mate in range(int(rng.integers(1, 4))):
+            photos.append(photo(f"{10 * group + mate:06d}", quantity, f"{10 * group:06d}"))
+            quantity = int(np.clip(quantity + rng.integers(-1, 2), 1, 5))
     return photos
 
 
@@ -91,8 +106,36 @@ def test_a_group_is_in_one_split_and_counts_for_the_class_of_its_first_photo():
 
 
 def test_the_order_of_photos_does_not_matter():
-    photos = bins(500, per_group=2)
-    assert splits_of(photos) == splits_of(photos[::-1])
+    for photos in (bins(500, per_group=2), *(changing_bins(seed, 60) for seed in range(5))):
+        assert splits_of(photos) == splits_of(photos[::-1])
+
+
+def test_no_split_lacks_a_class_where_mates_differ():
+    filled = {}
+    for seed in range(20):
+        photos = changing_bins(seed, 60)
+        splits, moved = assign_splits(photos, 0)
+        cells = {(photo.quantity, splits[photo.group]) for photo in photos}
+        assert cells == {(count, split) for count in CLASSES for split in SPLITS}
+        filled |= {(seed, group): text for group, text in moved.items() if "which had" in text}
+        for group, text in moved.items():
+            assert text.startswith(f"from {split_at(place_of(group, 0))} to {splits[group]}, ")
+    assert 10 <= len(filled) <= 40
+    for text in filled.values():
+        assert re.fullmatch(r"from train to (val|test), which had no photo with \d items", text)
+
+
+def test_a_class_gets_the_smallest_group_that_can_be_spared_and_of_these_the_nearest():
+    held = {"a": (1, 2), "b": (1, 2), "c": (1,), "d": (1,), "e": (1,), "f": (2,), "g": (2,)}
+    photos = [photo(f"{group}{count}", count, group) for group in held for count in held[group]]
+    splits = {"a": "train", "b": "train", "c": "train", "d": "train", "e": "test", "f": "test", "g": "val"}
+    places = {"a": 0.79, "b": 0.5, "c": 0.2, "d": 0.6, "e": 0.95, "f": 0.99, "g": 0.85}
+    assert fill_cells(photos, splits, places, ()) == {"d": ("val", 1)}
+    assert fill_cells(photos, splits, places, {"d"}) == {"c": ("val", 1)}
+    assert fill_cells(photos, splits, places, {"c", "d"}) == {"a": ("val", 1)}
+    assert fill_cells(photos, splits, places, {"a", "c", "d"}) == {"b": ("val", 1)}
+    assert fill_cells(photos, splits, places, set("abcd")) == {}  # the one of test is the only one there
+    assert fill_cells(photos, splits | {"c": "val"}, places, ()) == {}
 
 
 def test_another_seed_splits_in_another_way():
@@ -149,6 +192,21 @@ class TestKnownPhotos:
         splits, _ = assign_splits([*old, *new], 0, known)
         assert {splits[photo.group] for photo in old} == {"val"}
         assert all(splits[photo.group] == split_at(place_of(photo.group, 0)) for photo in new)
+
+    def test_leave_cells_empty_which_is_said(self, tmp_path, caplog):
+        photos = [photo(f"{number:03d}", 1 + number % 2) for number in range(40)]
+        index_of(photos).write(tmp_path / "index.parquet")
+        for split in ("train", "val"):
+            index_of([replace(photo, split=split) for photo in photos]).write(tmp_path / f"{split}.parquet")
+        prepare(tmp_path / "index.parquet", tmp_path / "out", (1, 2), keep=tmp_path / "train.parquet")
+        cells = [f"{count} items, {split}" for count in (1, 2) for split in ("val", "test")]
+        report = json.loads((tmp_path / "out/report.json").read_text())
+        assert report["thin"] == dict.fromkeys(cells, "none of 20 photos")
+        assert "1 items, val: none of 20 photos; 1 items, test" in caplog.text
+        assert "2 items, test" in (tmp_path / "out/report.html").read_text()
+        assert "Few: 2 items, test: none of 20" in read_report(SplitReport, tmp_path / "out").markdown()
+        with pytest.raises(DataError, match="no photo with 1 items is in train"):
+            prepare(tmp_path / "index.parquet", tmp_path / "out", (1, 2), keep=tmp_path / "val.parquet")
 
     def test_are_read_from_an_earlier_index(self, tmp_path):
         index_of(bins(300)).write(tmp_path / "old.parquet")
@@ -263,6 +321,17 @@ def test_prepare_keeps_the_classes_and_reports(tmp_path):
     page = (tmp_path / "out/report.html").read_text()
     assert "leak" in page
     assert "400 of 403 photos kept" in page
+
+
+def test_a_class_with_less_than_half_of_its_share_is_named():
+    photos = [photo(f"{number:03d}", 1, split="train") for number in range(76)]
+    photos += [photo(f"2{number}", 1, split="val") for number in range(4)]
+    photos += [photo(f"3{number}", 1, split="test") for number in range(3)]
+    assert thin_cells(count_cells(photos, (1,))) == {
+        "1 items, val": "4 of 83 photos",
+        "1 items, test": "3 of 83 photos",
+    }
+    assert thin_cells(count_cells(photos[4:], (1,))) == {"1 items, test": "3 of 79 photos"}
 
 
 def test_preparing_again_gives_the_same(tmp_path):
