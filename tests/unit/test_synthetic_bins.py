@@ -123,9 +123,11 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
         write_dataset(tmp_path / "file" / "bins", 1, progress=False)
 
 
-def test_less_than_no_photos_are_refused():
-    with pytest.raises(SettingsError, match="count is -1"):
-        write_dataset(Path("never"), -1)
+@pytest.mark.parametrize("count", [-1, 0])
+def test_a_set_without_photos_is_refused(tmp_path, count):
+    with pytest.raises(SettingsError, match=f"count is {count}; draw 1 photo or more"):
+        write_dataset(tmp_path / "bins", count)
+    assert not (tmp_path / "bins").exists()
 
 
 # --- runs of photos

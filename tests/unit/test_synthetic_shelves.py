@@ -88,6 +88,8 @@ def test_wrong_counts_and_places_get_a_clear_error(tmp_path):
         write_dataset(tmp_path, {"validation": 1})
     with pytest.raises(SettingsError, match="train=-1"):
         write_dataset(tmp_path, {"train": -1})
+    with pytest.raises(SettingsError, match="no photo in any split; draw 1 photo or more"):
+        write_dataset(tmp_path, {"train": 0, "val": 0, "test": 0})
     (tmp_path / "taken").write_text("")
     with pytest.raises(DataError, match="taken"):
         write_dataset(tmp_path / "taken", {"train": 1}, progress=False)

@@ -131,12 +131,12 @@ def write_dataset(
     bin-images/<id>.jpg, metadata/<id>.json with BIN_FCSKU_DATA and EXPECTED_QUANTITY, and beside them a
     licence.txt that says whose photos these are, which ingest takes for their licence. Neighbouring ids
     often show one bin before and after a pick. A photo does not depend on how many there are or on `workers`
-    (processes). Raises SettingsError for a count below zero, DataError when the folder cannot be written or
+    (processes). Raises SettingsError for a count below one, DataError when the folder cannot be written or
     holds other photos.
     """
     settings = settings or BinDrawSettings()
-    if count < 0:
-        raise SettingsError(f"count is {count}; draw 0 photos or more")
+    if count < 1:
+        raise SettingsError(f"count is {count}; draw 1 photo or more")
     runs = plan_runs(settings, count, seed)
     try:
         for folder in ("bin-images", "metadata"):

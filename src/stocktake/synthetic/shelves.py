@@ -118,8 +118,8 @@ def write_dataset(
     images/<split>_<i>.jpg; annotations/annotations_<split>.csv without a header, whole numbers: image_name,
     x1, y1, x2, y2, class, image_width, image_height; annotations/voids_<split>.csv with VOID_COLUMNS, the
     truth about voids, which SKU-110K does not have. Photo i of a split depends on the seed, the settings, its
-    split and i only. Raises SettingsError for an unknown split or a count below zero, DataError when the
-    folder cannot be written or holds other photos.
+    split and i only. Raises SettingsError for an unknown split, a count below zero or no photo at all,
+    DataError when the folder cannot be written or holds other photos.
     """
     settings = settings or DrawSettings()
     for split, count in counts.items():
@@ -127,6 +127,8 @@ def write_dataset(
             raise SettingsError(
                 f"counts has {split}={count}; splits are {', '.join(SPLITS)}, counts are 0 or more"
             )
+    if not sum(counts.values()):
+        raise SettingsError("counts has no photo in any split; draw 1 photo or more")
     names = [(split, i) for split in SPLITS for i in range(counts.get(split, 0))]
     images, annotations = out_dir / "images", out_dir / "annotations"
     try:
