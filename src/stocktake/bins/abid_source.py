@@ -21,6 +21,8 @@ from stocktake.storage import ObjectInfo, Store, open_store
 PHOTOS, METADATA = "bin-images", "metadata"
 LAYOUT = f"expected the folders {PHOTOS} with <id>.jpg and {METADATA} with <id>.json"
 
+# how photos may end, the usual one first: a file list asks for one after the other until one is there
+SUFFIXES = ("jpg", "jpeg", "png", "JPG", "JPEG", "PNG", "Jpg", "Jpeg", "Png")
 _PHOTO = re.compile(rf"{PHOTOS}/([^/.][^/]*)\.(?:jpe?g|png)", re.IGNORECASE)
 _METADATA = re.compile(rf"{METADATA}/([^/.][^/]*)\.json")
 _AWS_HOST = re.compile(r"(?P<bucket>[a-z0-9.-]+)\.s3(?P<region>[.-][a-z0-9-]+)?\.amazonaws\.com")
@@ -135,7 +137,10 @@ def list_all(source: Source, shard: Shard, progress: bool) -> Listing:
 
 
 def list_named(source: Source, shard: Shard, wanted: FileList, workers: int) -> Listing:
-    """The bins that a file list names, each asked for by itself; the source is not listed."""
+    """The bins that a file list names, each asked for by itself; the source is not listed.
+
+    A photo ends in one of SUFFIXES; what is written in yet another way, such as .jPG, only `list_all` finds.
+    """
     mine: Iterable[str] = (bin_id for bin_id in wanted.counts if shard.has(bucket_of(bin_id)))
 
     def look_up(bin_id: str) -> Entry:
@@ -143,7 +148,8 @@ def list_named(source: Source, shard: Shard, wanted: FileList, workers: int) -> 
         if found := source.store.stat(f"{METADATA}/{bin_id}.json"):
             entry.metadata = found.key
             entry.add(found)
-        if found := source.store.stat(f"{PHOTOS}/{bin_id}.jpg"):
+        names = (f"{PHOTOS}/{bin_id}.{suffix}" for suffix in SUFFIXES)
+        if found := next(filter(None, map(source.store.stat, names)), None):
             entry.photo = found.key
             entry.add(found)
         return entry

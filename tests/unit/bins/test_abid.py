@@ -8,9 +8,12 @@ import pytest
 from stocktake.bins import abid
 from stocktake.bins.abid import ingest
 from stocktake.bins.abid_merge import merge
-from stocktake.bins.abid_source import split_address
+from stocktake.bins.abid_selection import FileList
+from stocktake.bins.abid_source import SUFFIXES, Source, list_named, split_address
 from stocktake.dataset import DatasetIndex, read_photo_bytes
 from stocktake.errors import DataError, SettingsError, StoreError
+from stocktake.folder_store import FolderStore
+from stocktake.ingest_shards import Shard
 from tests.plain_bins import metadata, photo_bytes, write_bin, write_bins
 
 
@@ -199,6 +202,42 @@ def test_a_file_list_selects(tmp_path):
     ingest(str(source), tmp_path / "b", shard="2/2", file_list=path, progress=False)
     with pytest.raises(DataError, match="its file_list is not that of"):
         merge([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+
+
+@pytest.mark.parametrize("suffix", ["jpeg", "png", "JPG", "JPEG", "PNG", "Jpg"])
+def test_a_file_list_takes_the_suffixes_that_listing_takes(tmp_path, suffix):
+    source = write_bins(tmp_path / "bins", 3)
+    (source / "bin-images/00002.jpg").rename(source / f"bin-images/00002.{suffix}")
+    path = tmp_path / "list.json"
+    path.write_text('{"2": ["00001.json", "00002.json", "00003.json"]}')
+    listed, _ = ingested(source, tmp_path / "out")
+    named, report = ingested(source, tmp_path / "named", file_list=path)
+    assert (report["photos_kept"], report["left_out"]) == (3, {})
+    assert [photo.name for photo in named.photos] == [photo.name for photo in listed.photos]
+    assert named.photos[1].uri == f"bin-images/00002.{suffix}"
+
+
+def test_a_file_list_asks_for_other_suffixes_only_where_there_is_no_jpg(tmp_path):
+    asked = []
+
+    class Recorder(FolderStore):
+        def stat(self, key):
+            asked.append(key)
+            return super().stat(key)
+
+    write_bins(tmp_path, 2)
+    source = Source(Recorder(tmp_path), "bins", in_place=True)
+    list_named(source, Shard(), FileList({"00001": 2, "00002": 3}, {}), 1)
+    assert sorted(asked) == [
+        f"{where}/0000{n}.{end}"
+        for where, end in (("bin-images", "jpg"), ("metadata", "json"))
+        for n in (1, 2)
+    ]
+    (tmp_path / "bin-images/00002.jpg").unlink()
+    asked.clear()
+    entries = list_named(source, Shard(), FileList({"00002": 3}, {}), 1).entries
+    assert entries["00002"].photo is None
+    assert [key.rpartition(".")[2] for key in asked] == ["json", *SUFFIXES]
 
 
 def test_a_quota_takes_the_first_of_each_count(tmp_path):
