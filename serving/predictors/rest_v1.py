@@ -87,7 +87,7 @@ def photos_in_instances(payload: dict[str, Any], inputs: Sequence[str]) -> list[
     """The photo of each instance.
 
     Raises:
-        BadRequest: there are none, too many, one is not base64, or has more beside it than the model's inputs.
+        BadRequest: there are none, too many, one is not base64, or something beside it is no input.
     """
     instances = payload.get("instances")
     if not isinstance(instances, list):

@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import json
+import select
 import socket
 import struct
 from pathlib import Path
 
 import pytest
 
+from serving.predictors import bodies
 from serving.predictors.requests import Limits
 from tests.serving.clients import ask
 from tests.serving.light_server import NAME, LightServer, predicted, wait_until
@@ -89,6 +91,23 @@ def test_a_body_that_comes_byte_by_byte(light):
             raw.sendall((HEAD + b"kumquats!")[number : number + 1])
 
         assert raw.recv(4096).startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize("trickles", [False, True])
+def test_a_body_that_makes_no_progress_is_not_waited_for(monkeypatch, trickles):
+    """Long before the deadline, or some dozens of silent connections would shut everybody out."""
+    monkeypatch.setattr(bodies, "PAUSE_S", 0.5)
+    server = LightServer(Limits(seconds=3000))
+    head = HEAD.replace(b"Content-Length: 9", b"Content-Length: 99999")
+    try:
+        with open_raw(server) as raw:
+            raw.sendall(head + b"kum")
+            while trickles and not select.select([raw], [], [], 0.05)[0]:
+                raw.sendall(b"q")
+            assert raw.recv(4096).startswith(b"HTTP/1.1 408 ")
+        wait_until(lambda: not server.model.admission.taken)
+    finally:
+        server.close()
 
 
 def test_a_client_that_goes_within_the_answer(light):
