@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from serving.predictors.json_body import check_values
+from serving.predictors.json_body import NOT_JSON, check_values
 from serving.predictors.parameters import whole_number
 from serving.predictors.tensors import (
     IMAGE,
@@ -43,7 +43,7 @@ def parse_v1(body: bytes | bytearray, recorded: Sequence[str] = ()) -> dict[str,
     try:
         payload = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise BadRequest("the body is not JSON; send JSON, or a photo as image/jpeg, png or webp") from None
+        raise BadRequest(NOT_JSON) from None
     if not isinstance(payload, dict):
         raise BadRequest(f"the body is not a JSON object; send {_EXAMPLE}")
     return payload

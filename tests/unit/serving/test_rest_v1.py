@@ -86,7 +86,7 @@ def test_a_record_in_a_query_is_none_of_json():
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "the body is not JSON; send JSON, or a photo as image/jpeg"),
+        (b"", "the body is not JSON; send JSON, or to NAME:predict a photo as image/jpeg"),
         (b"\xff\xd8\xff", "the body is not JSON"),
         (b"[]", "the body is not a JSON object"),
         (b"null", "the body is not a JSON object"),
