@@ -42,6 +42,7 @@ def add_routes(app: FastAPI, dataplane: DataPlane, limits: Limits) -> None:
     router.include_router(_inference_routes(dataplane, limits))
     router.include_router(metadata_routes(dataplane))
     app.include_router(router)
+    app.router.redirect_slashes = False  # to whatever host a request names
     add_error_handlers(app)
     openapi.describe(app, router)
 

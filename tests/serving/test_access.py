@@ -182,6 +182,8 @@ def test_the_second_token_unloads_and_loads(guarded):
 
 def test_a_model_that_was_never_there_is_unknown(guarded):
     for verb in ("load", "unload"):
-        response = httpx.post(f"{guarded.url}/v2/repository/models/other/{verb}", headers=bearer(ADMIN))
+        response = httpx.post(f"{guarded.url}/v2/repository/models/kumquat/{verb}", headers=bearer(ADMIN))
         assert response.status_code == 404
-        assert set(response.json()) == {"error"}
+        assert list(response.json()) == ["error"]
+        assert "there is no model of this name" in response.json()["error"]
+        assert "kumquat" not in response.text
