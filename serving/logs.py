@@ -5,6 +5,7 @@ import json
 import logging
 import random
 import sys
+import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TextIO
@@ -50,6 +51,8 @@ def configure_logging(stream: TextIO | None = None, level: int = logging.INFO) -
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)
+    # Pillow warns of each damaged tag, of which a photo may have tens of thousands; Python keeps each text.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     for name in SERVER_LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True

@@ -27,6 +27,12 @@ def exif_block(orientation: int) -> Image.Exif:
     return exif
 
 
+def damaged_exif(tags: int) -> bytes:
+    """An EXIF block whose tags all claim bytes that are not there; Pillow warns of each."""
+    entries = b"".join(struct.pack("<HHII", tag, 2, 1 << 20, 8) for tag in range(tags))
+    return b"Exif\0\0II*\0" + struct.pack("<IH", 8, tags) + entries + bytes(4)
+
+
 def png(width: int, height: int, rows: bytes = b"") -> bytes:
     """A PNG that claims a size, whatever is in it."""
 

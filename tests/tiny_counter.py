@@ -90,6 +90,8 @@ def card(**fields: Any) -> ModelCard:
         "dataset_digest": "0" * 64,
         "stocktake_version": "0.1.0",
     }
+    verdict = {"allowed": True, "reason": "a test may"}
+    known["precision_gate"] = dict.fromkeys(fields.get("precisions", ()), verdict)
     return ModelCard(**{**known, **fields})
 
 

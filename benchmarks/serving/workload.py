@@ -24,7 +24,7 @@ import numpy as np
 from stocktake.dataset import DRAWN_LICENCE, DatasetIndex, Photo, read_photo_bytes
 from stocktake.files import sha256_file
 from stocktake.images import Pixels, check_photo, encode_jpeg
-from stocktake.model_card import ModelCard, write_sums
+from stocktake.model_card import ModelCard, PrecisionVerdict, write_sums
 
 INT8_FILE = "model.int8.xml"
 SHELVES, BINS = "shelf-detector", "bin-counter"
@@ -98,9 +98,10 @@ def _index(work: Path, model: str) -> DatasetIndex:
 
 def _allow_all(model_dir: Path) -> None:
     """Let a card allow every precision that there is a file for."""
-    int8 = ["int8"] if (model_dir / INT8_FILE).is_file() else []
+    precisions = ["fp32", "bf16", *(["int8"] if (model_dir / INT8_FILE).is_file() else [])]
+    gate = dict.fromkeys(precisions, PrecisionVerdict(allowed=True, reason="to measure its speed"))
     card = ModelCard.read(model_dir)
-    card.model_copy(update={"precisions": ["fp32", "bf16", *int8]}).write(model_dir)
+    card.model_copy(update={"precisions": precisions, "precision_gate": gate}).write(model_dir)
     write_sums(model_dir)
 
 

@@ -1,6 +1,7 @@
 """Bodies of REST requests and answers: read within limits, unpacked and packed."""
 
 import asyncio
+import math
 import zlib
 from collections.abc import Callable
 from typing import TypeAlias
@@ -15,6 +16,8 @@ from stocktake.errors import BadRequest
 # What is spoken in Content-Encoding and Accept-Encoding, and zlib's number for it; the first is preferred.
 ENCODINGS = {"gzip": 31, "deflate": 15}
 Hold: TypeAlias = Callable[[int], None]
+PAUSE_S = 5.0  # without a byte, or behind the slowest rate
+SLOWEST = 16 << 10  # bytes in a second
 MIN_PACKED = 1024  # bytes; below it packing costs more than it saves
 
 
@@ -30,7 +33,7 @@ async def read_body(request: Request, limit: int, until: float, hold: Hold) -> b
     Raises:
         BodyTooLarge: it is larger; where Content-Length says so, not a byte is read.
         UnsupportedMedia, BadRequest: it is packed in a way that we don't read, or damaged.
-        SlowBody: it did not come in time.
+        SlowBody: it did not come in time, or stood still for PAUSE_S, or fell as far behind SLOWEST.
         ClientGone: the connection was closed.
     """
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
@@ -40,10 +43,13 @@ async def read_body(request: Request, limit: int, until: float, hold: Hold) -> b
     if announced is None or announced > limit:  # the server has seen to it that it is a number
         raise too_large(limit)
     try:
-        async with asyncio.timeout_at(until):
-            body = await _collect(request, limit, hold)
+        async with asyncio.timeout_at(until) as clock:
+            body = await _collect(request, limit, hold, clock)
     except TimeoutError:
-        raise SlowBody("the body did not come in time; send fewer or smaller photos") from None
+        raise SlowBody(
+            "the body did not come in time; send smaller photos, or send them without a pause of"
+            f" {PAUSE_S:g} s and with {SLOWEST:,} bytes a second or more"
+        ) from None
     except ClientDisconnect:
         raise ClientGone("the client closed its connection while it sent the body") from None
     if encoding == "identity":
@@ -85,13 +91,17 @@ def too_large(limit: int) -> BodyTooLarge:
     return BodyTooLarge(f"the body is larger than {limit:,} bytes; send fewer or smaller photos")
 
 
-async def _collect(request: Request, limit: int, hold: Hold) -> bytearray:
-    body = bytearray()
+async def _collect(request: Request, limit: int, hold: Hold, clock: asyncio.Timeout) -> bytearray:
+    """A body that makes no progress must not keep the place of another until the deadline: see PAUSE_S."""
+    now, until, body = asyncio.get_running_loop().time, clock.when() or math.inf, bytearray()
+    began = now()
+    clock.reschedule(min(until, began + PAUSE_S))
     async for chunk in request.stream():
         if len(body) + len(chunk) > limit:
             raise too_large(limit)
         hold(len(chunk))
         body += chunk
+        clock.reschedule(min(until, now() + PAUSE_S, began + PAUSE_S + len(body) / SLOWEST))
     return body
 
 

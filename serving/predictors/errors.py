@@ -36,7 +36,9 @@ class Unauthorized(StocktakeError):
 class UnknownModel(ModelNotFound):
     """A request for a model, or a version of it, that is not served. KServe's repeats the name that came."""
 
-    def __init__(self, reason: str):
+    def __init__(
+        self, reason: str = "there is no model of this name; GET /v2/models lists those that there are"
+    ):
         super().__init__()
         self.reason = reason
 

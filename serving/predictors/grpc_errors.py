@@ -15,6 +15,7 @@ from serving.predictors.grpc_fields import is_small
 from serving.predictors.metrics import count_refusal
 from stocktake.errors import BadRequest, StocktakeError
 
+MESSAGE_S = 10.0  # that a message has from its call on; gRPC does not tell how much of it has come
 RETRY_HEADER = "grpc-retry-pushback-ms"  # what clients that retry by themselves wait for
 
 
@@ -35,7 +36,7 @@ class RoomFirst(grpc.aio.ServerInterceptor):
     def __init__(self, method: str, check: Callable[[], None], seconds: float):
         """`method` is the full name of the one for inference; `check` raises Overloaded.
 
-        A message is there within `seconds`.
+        A message is there within `seconds`, and within MESSAGE_S: those still to come have few places.
         """
         self._method = method
         self._check = check
@@ -70,7 +71,8 @@ class RoomFirst(grpc.aio.ServerInterceptor):
         self._check()
         self._reading += 1
         try:
-            async with requests.deadline(asyncio.get_running_loop().time() + self._seconds):
+            seconds = min(self._seconds, MESSAGE_S)
+            async with requests.deadline(asyncio.get_running_loop().time() + seconds):
                 async for message in messages:
                     return message
         finally:

@@ -6,6 +6,7 @@ from typing import Any
 
 import httptools
 import orjson
+from starlette.responses import JSONResponse
 from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -14,6 +15,7 @@ from serving.predictors.metrics import count_refusal, rest_protocol
 from serving.predictors.rest_errors import error_response
 
 MAX_HEADER_BYTES = 64 << 10  # of all lines; nothing below limits them
+LONG_HEADER = f"the header has more than {MAX_HEADER_BYTES:,} bytes"
 
 
 class JsonErrorProtocol(HttpToolsProtocol):
@@ -46,14 +48,17 @@ class JsonErrorProtocol(HttpToolsProtocol):
             self._read_without_upgrade(data[upgrade.args[0] :])
         else:
             if self._unread > MAX_HEADER_BYTES:
-                message = f"the header has more than {MAX_HEADER_BYTES:,} bytes"
-                self._answer_and_close(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, message)
+                self._answer_and_close(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, LONG_HEADER)
 
     def on_headers_complete(self) -> None:
-        """A request is there."""
+        """A request is there; one whose header came as a whole, and is too long, is refused by its app."""
+        app = self.app
+        if self._unread > MAX_HEADER_BYTES and self._header_bytes() > MAX_HEADER_BYTES:
+            self.app = _long_header
         self._unread = 0
         self._stop_waiting()
         super().on_headers_complete()
+        self.app = app
 
     def on_body(self, body: bytes) -> None:
         """A part of a body is there."""
@@ -95,11 +100,23 @@ class JsonErrorProtocol(HttpToolsProtocol):
         self._answer_and_close(HTTPStatus.BAD_REQUEST, msg)
 
     def _answer_and_close(self, status: HTTPStatus, message: str) -> None:
-        if self.cycle is None or self.cycle.response_complete:  # otherwise it would stand in another answer
+        if self._may_answer():
             body = orjson.dumps({"error": message})
             head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
             self.transport.write(STATUS_LINE[status] + head % len(body) + body)
+            if self.cycle is not None:  # whoever reads its body is told that there comes no more
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
         self.transport.close()
+
+    def _may_answer(self) -> bool:
+        """Whether what is wrong is the request that is answered next, and its answer has not begun."""
+        if self.cycle is None or self.cycle.response_complete:
+            return True
+        return self.cycle.more_body and not self.cycle.response_started and not self.pipeline
+
+    def _header_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(b": \r\n") + len(value) for name, value in self.headers)
 
     def _should_upgrade(self) -> bool:
         """Whether a request that asks for another protocol is left to `_read_without_upgrade`."""
@@ -141,6 +158,12 @@ class JsonErrorProtocol(HttpToolsProtocol):
 
 def _watches(path: str) -> bool:
     return path == "/metrics" or path.startswith("/v2/health/") or path.endswith("/ready")
+
+
+async def _long_header(scope: Any, receive: Any, send: Any) -> None:
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    response = JSONResponse({"error": LONG_HEADER}, status, {"connection": "close"})
+    await response(scope, receive, send)
 
 
 async def _too_many_connections(scope: Any, receive: Any, send: Any) -> None:

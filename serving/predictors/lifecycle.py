@@ -103,4 +103,8 @@ async def wait_for_signal(
 
     loop.add_signal_handler(signal.SIGHUP, begin_reload)
     await asyncio.wait([told, *servers], return_when=asyncio.FIRST_COMPLETED)
+    for (
+        task
+    ) in reloads:  # the model that is being loaded is finished, for a thread can't be ended; no other is
+        task.cancel()
     return told.done() and told.result()

@@ -53,8 +53,8 @@ def sent_of(request: InferRequest | dict[str, Any], inputs: Sequence[str] = (IMA
     """What a request of any protocol sends, in its order.
 
     v2: the input `image`, BYTES of shape [N]; in JSON its elements are base64. Where the model knows it, also
-    `expected_quantity`, INT32 of shape [N]. v1: `{"instances": [{"image": {"b64": …}}]}`, an instance may
-    have its `expected_quantity`.
+    `expected_quantity`, INT32 of shape [N]. v1: `{"instances": [{"image": {"b64": …}}]}`, where an instance
+    may have its `expected_quantity` then.
 
     Args:
         request: a v2 request, or the object of a v1 request.
@@ -65,8 +65,8 @@ def sent_of(request: InferRequest | dict[str, Any], inputs: Sequence[str] = (IMA
             whole number of items.
     """
     if not isinstance(request, InferRequest):
-        photos = photos_in_instances(request)
-        return Sent(photos, quantities_in_instances(request) if QUANTITY in inputs else [None] * len(photos))
+        photos = photos_in_instances(request, inputs)
+        return Sent(photos, quantities_in_instances(request))
     tensors = _by_name(request, inputs)
     photos = photos_in(tensors[IMAGE])
     if QUANTITY not in tensors:

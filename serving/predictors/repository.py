@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from kserve import Model, ModelRepository
-from kserve.errors import ModelNotFound
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
-from serving.predictors.errors import NotReady
+from serving.predictors.errors import NotReady, UnknownModel
 from serving.predictors.metrics import (
     RUNNER_LABELS,
     count_closed_lanes,
@@ -67,11 +66,11 @@ class PredictorRepository(ModelRepository):
         Requests that the older model has accepted are answered by it. Where loading fails it stays.
 
         Raises:
-            ModelNotFound: the server was started without such a model.
+            UnknownModel: the server was started without such a model.
             NotReady: the folder's content can't be served; says why.
         """
         if name not in self._model_dirs:
-            raise ModelNotFound(name)
+            raise UnknownModel
         async with self._one_at_a_time:
             try:
                 model = await asyncio.to_thread(self._load_model, name, self._model_dirs[name])
@@ -87,6 +86,8 @@ class PredictorRepository(ModelRepository):
                 await self.reload(name)
             except NotReady:
                 continue
+            except Exception:  # a fault of ours in one of them is none of the others'
+                logger.exception("%s was not loaded", name)
 
     def unload(self, name: str) -> None:
         """Forget a model; requests that it has accepted are answered. Raises KeyError if it is not loaded."""
@@ -117,6 +118,9 @@ class RepositoryExtension(ModelRepositoryExtension):
         return {"name": model_name, "load": True}
 
     async def unload(self, model_name: str) -> dict[str, Any]:
-        """See `PredictorRepository.unload`. Raises ModelNotFound."""
-        await super().unload(model_name)
+        """See `PredictorRepository.unload`. Raises UnknownModel."""
+        try:
+            self._repository.unload(model_name)
+        except KeyError:
+            raise UnknownModel from None
         return {"name": model_name, "unload": True}

@@ -60,7 +60,7 @@ def known_model(models: ModelRepository, name: str, version: str | None = None) 
     """As `find_model`, ready or not."""
     model = models.get_model(name)
     if model is None:
-        raise UnknownModel("there is no model of this name; GET /v2/models lists those that there are")
+        raise UnknownModel
     if version and version != version_of(model):
         raise UnknownModel(f"the version of {name} that is served is {version_of(model)}")
     return model

@@ -24,7 +24,7 @@ from serving.predictors.parameters import timeout_seconds
 from serving.predictors.requests import Limits
 from serving.predictors.rest_errors import AnsweredRoute, add_error_handlers, answering_router
 from serving.predictors.rest_metadata import metadata_routes
-from serving.predictors.rest_v1 import parse_v1, request_of_photo
+from serving.predictors.rest_v1 import check_query, parse_v1, request_of_photo
 from serving.predictors.rest_v2 import (
     HEADER_LENGTH,
     encode_infer_response,
@@ -42,6 +42,7 @@ def add_routes(app: FastAPI, dataplane: DataPlane, limits: Limits) -> None:
     router.include_router(_inference_routes(dataplane, limits))
     router.include_router(metadata_routes(dataplane))
     app.include_router(router)
+    app.router.redirect_slashes = False  # to whatever host a request names
     add_error_handlers(app)
     openapi.describe(app, router)
 
@@ -111,6 +112,8 @@ async def _infer(model: Model, request: Request, limits: Limits) -> Response:
 
 
 async def _predict(model: Model, request: Request, limits: Limits) -> Response:
+    if request.query_params:
+        check_query(request.query_params, [tensor["name"] for tensor in model.get_input_types()])
     async with _answering(model, request, limits) as (body, _):
         recorded = request.query_params.getlist(QUANTITY)
         if _media_type(request).startswith("image/"):

@@ -5,12 +5,12 @@
 A photo that is the body itself becomes the same object, with its bytes in the place of `{"b64": …}`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
 
-from serving.predictors.json_body import check_values
+from serving.predictors.json_body import NOT_JSON, check_values
 from serving.predictors.parameters import whole_number
 from serving.predictors.tensors import (
     IMAGE,
@@ -43,10 +43,18 @@ def parse_v1(body: bytes | bytearray, recorded: Sequence[str] = ()) -> dict[str,
     try:
         payload = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise BadRequest("the body is not JSON; send JSON, or a photo as image/jpeg, png or webp") from None
+        raise BadRequest(NOT_JSON) from None
     if not isinstance(payload, dict):
         raise BadRequest(f"the body is not a JSON object; send {_EXAMPLE}")
     return payload
+
+
+def check_query(names: Iterable[str], inputs: Sequence[str]) -> None:
+    """Raises BadRequest if a query has names that are no inputs of the model beside the photo."""
+    known = [name for name in inputs if name != IMAGE]
+    if not set(names) <= set(known):
+        what = f"nothing but {' and '.join(known)}" if known else "nothing: this model takes photos only"
+        raise BadRequest(f"query: has names that the model does not know; send {what}")
 
 
 def request_of_photo(photo: Photo, recorded: Sequence[str]) -> dict[str, Any]:
@@ -75,14 +83,22 @@ def is_raw_photo(payload: dict[str, Any]) -> bool:
     return False
 
 
-def photos_in_instances(payload: dict[str, Any]) -> list[Photo]:
-    """The photo of each instance. Raises BadRequest: there are none, too many, or one is not base64."""
+def photos_in_instances(payload: dict[str, Any], inputs: Sequence[str]) -> list[Photo]:
+    """The photo of each instance.
+
+    Raises:
+        BadRequest: there are none, too many, one is not base64, or something beside it is no input.
+    """
     instances = payload.get("instances")
     if not isinstance(instances, list):
         raise BadRequest(f"instances: there is no such list; send {_EXAMPLE}")
     if not 1 <= len(instances) <= MAX_PHOTOS:
         raise wrong_number_of_photos(len(instances))
-    return [_photo(instance, number) for number, instance in enumerate(instances)]
+    photos = [_photo(instance, number) for number, instance in enumerate(instances)]
+    for number, instance in enumerate(instances):
+        if not set(instance) <= set(inputs):
+            raise BadRequest(f"instances[{number}]: has other names than {' and '.join(inputs)}")
+    return photos
 
 
 def quantities_in_instances(payload: dict[str, Any]) -> list[int | None]:

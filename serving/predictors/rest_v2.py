@@ -19,7 +19,7 @@ from stocktake.errors import BadRequest
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
 Parameters = dict[str, StrictBool | StrictInt | StrictFloat | StrictStr]
-Size = Annotated[int, Field(strict=True, ge=0)]
+Size = Annotated[int, Field(strict=True, ge=0, lt=2**63)]  # as in gRPC; errors say it
 
 # What an error may repeat of a request: the protocol's own names and the places in its lists.
 _FIELDS = {"id", "inputs", "outputs", "parameters", "name", "shape", "datatype", "data"}

@@ -10,10 +10,11 @@ import re
 from PIL.JpegImagePlugin import MARKER
 
 MAX_SEGMENTS = 2000  # before the pixels; Exif and colour profiles are cut into hundreds at most
+MAX_EXIF_SEGMENTS = 8  # of 64 KiB, which Pillow joins and reads; cameras write one
 MAX_PADDING = 4096  # bytes between them, all in all
 
 _MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd7])", re.DOTALL)  # the others stand alone
-_END, _SCAN = 0xD9, 0xDA
+_END, _SCAN, _APP1 = 0xD9, 0xDA, 0xE1
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 
@@ -43,9 +44,10 @@ def count_scans(data: bytes | memoryview, most: int) -> int:
 def has_short_header(data: bytes | memoryview) -> bool:
     """Whether Pillow soon comes to the first scan of the JPEG in `data`, or to its end.
 
-    It skips the segments that it has a use for, and looks at all other bytes one by one.
+    It skips the segments that it has a use for, and looks at all other bytes one by one. Of Exif it reads
+    every tag, in the hope of a resolution.
     """
-    place, left = 2, MAX_PADDING
+    place, left, exif = 2, MAX_PADDING, 0
     for _ in range(MAX_SEGMENTS):
         marker = _MARKER.search(data, place, place + left + 2)
         if marker is None:
@@ -56,6 +58,9 @@ def has_short_header(data: bytes | memoryview) -> bool:
         place = marker.end()
         if kind == _SCAN:
             return True
+        exif += kind == _APP1 and data[place + 2 : place + 6] == b"Exif"
+        if exif > MAX_EXIF_SEGMENTS:
+            return False
         if is_read:
             place += int.from_bytes(data[place : place + 2], "big")
         elif left < 0:

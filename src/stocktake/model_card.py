@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from stocktake.drift.histograms import Histogram
 from stocktake.errors import ModelError
@@ -68,7 +68,9 @@ class ModelCard(BaseModel):
     weights: str | None = Field(default=None, description="file name of what the ONNX file was made from")
     precisions: list[Precision] = Field(default=["fp32"], min_length=1, description="what may be served")
     precision_gate: dict[Precision, PrecisionVerdict] = Field(
-        default_factory=dict, description="what each precision scored, and why it may be served or not"
+        default_factory=dict,
+        validate_default=True,
+        description="what each precision scored, and why it may be served or not; fp32 needs no verdict",
     )
     licence: str = Field(min_length=1, description="of the weights")
     data_licence: str = Field(min_length=1, description="of the photos they were trained on")
@@ -80,6 +82,16 @@ class ModelCard(BaseModel):
     )
     created: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     stocktake_version: str = Field(min_length=1)
+
+    @field_validator("precision_gate")
+    @classmethod
+    def _allows_what_is_served(
+        cls, gate: dict[Precision, PrecisionVerdict], info: ValidationInfo
+    ) -> dict[Precision, PrecisionVerdict]:
+        for precision in info.data.get("precisions", ()):
+            if precision != "fp32" and not (precision in gate and gate[precision].allowed):
+                raise ValueError(f"does not allow {precision}, which is among the precisions")
+        return gate
 
     def write(self, model_dir: Path) -> Path:
         """Write the card into a model dir. Returns its path."""

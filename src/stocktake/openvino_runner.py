@@ -66,8 +66,12 @@ def openvino_core() -> openvino.Core:
 
     A core gives the thread that makes it a stack for signals, and takes that away again when it goes. With
     several that go in another order than they came, the next signal ends the process (2026.4).
+
+    Files are read, not mapped: one that is written over while its model is served would end the process.
     """
-    return load_openvino().Core()
+    core = load_openvino().Core()
+    core.set_property({"ENABLE_MMAP": False})
+    return core
 
 
 class OpenVinoRunner(Runner):

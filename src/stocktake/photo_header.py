@@ -14,6 +14,7 @@ from stocktake.png_chunks import find_fault
 
 MAX_BYTES = 64 << 20
 MAX_PIXELS = 80_000_000  # 240 MB once decoded, 320 by Pillow, which begins to warn a little later
+MAX_EXIF = 1 << 16  # bytes; what says how a photo is turned comes first, and a JPEG's segment has no more
 MAX_SCANS = 32  # of a JPEG, each a pass over all of its pixels; encoders write up to a dozen
 FORMATS = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp"}  # MPO: a JPEG with a second view
 EXIF_ORIENTATION = 0x0112
@@ -81,7 +82,7 @@ def _orientation(header: Image.Image) -> int:
     """The orientation in the EXIF block, not the one in XMP, as in training; 1 where it is damaged."""
     exif = Image.Exif()
     try:
-        exif.load(header.info.get("exif", b""))
+        exif.load(header.info.get("exif", b"")[:MAX_EXIF])
         value = exif.get(EXIF_ORIENTATION, 1)
     except Exception:
         return 1

@@ -1,5 +1,6 @@
 """Tokens: who may ask, and who may load and unload models."""
 
+import json
 import shutil
 
 import grpc
@@ -9,6 +10,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from prometheus_client.parser import text_string_to_metric_families
 
+from serving import ask
 from serving.predictors.access import Access, RepositoryClosed
 from serving.predictors.errors import Unauthorized
 from tests.serving.conftest import NAME, serve
@@ -80,6 +82,21 @@ def test_with_the_token_rest_answers(guarded, photos):
     )
 
     assert response.json()["predictions"][0]["products"] == 6
+
+
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_the_program_takes_a_token(guarded, photos, tmp_path, capsys, protocol):
+    for name, content in (("token", TOKEN.encode()), ("shelf.png", photos["shelf"])):
+        (tmp_path / name).write_bytes(content)
+    where = ["--http", guarded.url] if protocol == "rest" else ["--grpc", guarded.grpc]
+    command = [str(tmp_path / "shelf.png"), *where]
+
+    assert ask.main(command) == 1
+    assert ask.main([*command, "--token-file", str(tmp_path / "token")]) == 0
+
+    said = capsys.readouterr()
+    assert json.loads(said.out)["products"] == 6
+    assert "did not answer" in said.err
 
 
 @pytest.mark.parametrize(
@@ -165,6 +182,8 @@ def test_the_second_token_unloads_and_loads(guarded):
 
 def test_a_model_that_was_never_there_is_unknown(guarded):
     for verb in ("load", "unload"):
-        response = httpx.post(f"{guarded.url}/v2/repository/models/other/{verb}", headers=bearer(ADMIN))
+        response = httpx.post(f"{guarded.url}/v2/repository/models/kumquat/{verb}", headers=bearer(ADMIN))
         assert response.status_code == 404
-        assert set(response.json()) == {"error"}
+        assert list(response.json()) == ["error"]
+        assert "there is no model of this name" in response.json()["error"]
+        assert "kumquat" not in response.text

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 
 import pytest
 
 from serving.ask import ask, count, main
 from stocktake.errors import StoreError
 from tests.ports import free_port
+from tests.serving.conftest import ROOT
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
@@ -31,6 +34,20 @@ def test_the_program_prints_a_line_per_photo(server, detector, photos, tmp_path,
 
     said = json.loads(capsys.readouterr().out)
     assert said == {"photo": "shelf.png", **detector.detect(photos["shelf"]).to_json()}
+
+
+@pytest.mark.parametrize("flag", ["--http", "--grpc"])
+def test_the_program_in_a_process_of_its_own(server, photos, tmp_path, flag):
+    """KServe, which is imported here already, would read its command line."""
+    path = tmp_path / "shelf.png"
+    path.write_bytes(photos["shelf"])
+    where = server.url if flag == "--http" else server.grpc
+
+    command = [sys.executable, "-m", "serving.ask", flag, where, str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["products"] == 6
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])

@@ -115,6 +115,28 @@ def test_v1_query_twice(connection):
     check(connection, path, PHOTO, JPEG, 400, "query parameter expected_quantity: give it once")
 
 
+@pytest.mark.parametrize("value", [2, "x"])
+def test_v1_of_a_shelf_has_no_quantity(connection, value):
+    instance = {"image": {"b64": IMAGE["data"][0]}, "expected_quantity": value}
+    path, body = f"/v1/models/{NAME}:predict", json.dumps({"instances": [instance]}).encode()
+    check(connection, path, body, JSON, 400, "instances[0]: has other names than image")
+    query = f"{path}?expected_quantity={value}"
+    check(
+        connection, query, PHOTO, JPEG, 400, "query: has names that the model does not know; send nothing: "
+    )
+
+
+def test_v1_names_that_are_mistyped(connection):
+    path = f"/v1/models/{BINS}:predict"
+    instances = [{"image": {"b64": IMAGE["data"][0]}}] * 2
+    instances[1] = {**instances[1], "expected_quantty": 3, MARK: 1}
+    body = json.dumps({"instances": instances}).encode()
+    message = "instances[1]: has other names than image and expected_quantity"
+    check(connection, path, body, JSON, 400, message)
+    query = "query: has names that the model does not know; send nothing but expected_quantity"
+    check(connection, f"{path}?expected_quantty=3&{MARK}=1", PHOTO, JPEG, 400, query)
+
+
 def grpc_request(raw=b"\2\0\0\0", numbers=None, **fields):
     tensors = [
         messages.ModelInferRequest.InferInputTensor(name="image", shape=[1], datatype="BYTES"),

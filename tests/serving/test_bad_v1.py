@@ -43,6 +43,18 @@ CASES = {
     "body is JSON": (instances({"b64": RUBBISH}), JPEG, 415, "photo 0: "),
     "photo of another type": (b"GIF89akumquat", {"Content-Type": "image/gif"}, 415, "photo 0: 13 bytes"),
     "photo without its type": (base64.b64decode(RUBBISH), {}, 400, "the body is not JSON"),
+    "a large photo without its type": (
+        b"\xff\xd8kumquat" + b"," * 10_001,
+        {},
+        400,
+        "the body is not JSON; send",
+    ),
+    "a large form": (
+        b"--kumquat" + b"[" * 10_001,
+        {"Content-Type": "multipart/form-data"},
+        400,
+        "is not JSON",
+    ),
     "a form": (b"--kumquat", {"Content-Type": "multipart/form-data"}, 400, "the body is not JSON"),
 }
 

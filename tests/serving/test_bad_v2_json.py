@@ -47,7 +47,17 @@ CASES = {
     "more data than the shape": (v2(data=[RUBBISH] * 2), 400, SHAPE),
     "less data than the shape": (v2(shape=[2]), 400, SHAPE),
     "absurd size": (v2(shape=[2**62]), 400, "found 4611686018427387904 photos"),
-    "a size that no machine holds": (v2(shape=[10**40]), 400, "found 1000"),
+    "a size that no machine holds": (
+        v2(shape=[10**40]),
+        400,
+        "inputs.0.shape.0: Input should be less than 9223",
+    ),
+    "a size of many digits": (v2(shape=[10**4299]), 400, "inputs.0.shape.0: Input should be less than 9223"),
+    "a large photo": (
+        b"\xff\xd8kumquat" + b"," * 10_001,
+        400,
+        "the body is not JSON; send JSON, or to NAME:pre",
+    ),
     "no dimension": (v2(shape=[]), 400, "shape [N]"),
     "two dimensions": (v2(shape=[1, 1]), 400, "shape [N]"),
     "numbers for photos": (v2(data=[7]), 400, "element 0: is not text"),

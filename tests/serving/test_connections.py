@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+import http.client
 import json
+import select
 import socket
 import struct
 from pathlib import Path
 
 import pytest
 
+from serving.predictors import bodies
 from serving.predictors.requests import Limits
 from tests.serving.clients import ask
 from tests.serving.light_server import NAME, LightServer, predicted, wait_until
@@ -89,6 +92,23 @@ def test_a_body_that_comes_byte_by_byte(light):
             raw.sendall((HEAD + b"kumquats!")[number : number + 1])
 
         assert raw.recv(4096).startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize("trickles", [False, True])
+def test_a_body_that_makes_no_progress_is_not_waited_for(monkeypatch, trickles):
+    """Long before the deadline, or some dozens of silent connections would shut everybody out."""
+    monkeypatch.setattr(bodies, "PAUSE_S", 0.5)
+    server = LightServer(Limits(seconds=3000))
+    head = HEAD.replace(b"Content-Length: 9", b"Content-Length: 99999")
+    try:
+        with open_raw(server) as raw:
+            raw.sendall(head + b"kum")
+            while trickles and not select.select([raw], [], [], 0.05)[0]:
+                raw.sendall(b"q")
+            assert raw.recv(4096).startswith(b"HTTP/1.1 408 ")
+        wait_until(lambda: not server.model.admission.taken)
+    finally:
+        server.close()
 
 
 def test_a_client_that_goes_within_the_answer(light):
@@ -178,6 +198,46 @@ def test_a_header_without_end(light, begin):
     raw.close()
     assert said.startswith(b"HTTP/1.1 431 ")
     assert said.endswith(b'{"error":"the header has more than 65,536 bytes"}')
+    assert is_healthy(light)
+
+
+@pytest.mark.parametrize(("size", "status"), [(60_000, 200), (70_000, 431), (100_000, 431)])
+def test_a_long_header_that_comes_at_once(light, size, status):
+    with open_raw(light) as raw:
+        raw.sendall(HEAD.replace(b"Host: a", b"Host: a\r\nA: " + b"a" * size) + b"kumquats!")
+        response = http.client.HTTPResponse(raw)
+        response.begin()
+        said = response.read()
+    assert response.status == status
+    if status == 431:
+        check_refusal(response, said, status, "the header has more than 65,536 bytes")
+        assert response.will_close
+    assert is_healthy(light)
+
+
+@pytest.mark.parametrize("before", [b"", b"4\r\nkumq\r\n"])
+def test_a_chunk_without_a_size_is_answered(light, before):
+    head = HEAD.replace(b"Content-Length: 9", b"Transfer-Encoding: chunked")
+    with open_raw(light) as raw:
+        raw.sendall(head + before)
+        wait_until(lambda: light.model.admission.taken)
+        raw.sendall(b"zz\r\nkumquat\r\n")
+        response = http.client.HTTPResponse(raw)
+        response.begin()
+        check_refusal(response, response.read(), 400, "this is not HTTP/1.1")
+        assert response.will_close
+    assert is_healthy(light)
+
+
+def test_what_follows_a_request_is_no_answer_to_it(light):
+    """One is being answered when rubbish follows it: the connection is closed, and nothing said."""
+    light.model.held = True
+    with open_raw(light) as raw:
+        raw.sendall(HEAD + b"kumquats!")
+        wait_until(lambda: light.model.inside)
+        raw.sendall(b"zz\r\n\r\n")
+        assert raw.recv(4096) == b""
+    light.model.held = False
     assert is_healthy(light)
 
 

@@ -10,6 +10,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as messages
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from prometheus_client import REGISTRY
 
+from serving.predictors import grpc_errors
 from serving.predictors.admission import LEAST_REQUESTS
 from serving.predictors.grpc_health import INFERENCE_SERVICE
 from serving.predictors.requests import Limits
@@ -64,6 +65,16 @@ def test_a_message_that_never_comes_is_not_waited_for(silent):
     try:
         with grpc.insecure_channel(light.grpc) as channel, refused(StatusCode.DEADLINE_EXCEEDED):
             infer_as_stream(channel)(silent(), timeout=60)
+    finally:
+        light.close()
+
+
+def test_a_message_that_never_comes_is_not_waited_for_as_long_as_an_answer(silent, monkeypatch):
+    monkeypatch.setattr(grpc_errors, "MESSAGE_S", 0.5)
+    light = LightServer(Limits(seconds=3000))
+    try:
+        with grpc.insecure_channel(light.grpc) as channel, refused(StatusCode.DEADLINE_EXCEEDED):
+            infer_as_stream(channel)(silent(), timeout=3000)
     finally:
         light.close()
 

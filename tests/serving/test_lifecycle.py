@@ -1,6 +1,8 @@
 """A server that takes another model, and one that ends, while clients ask."""
 
+import asyncio
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from serving.predictors.lifecycle import wait_for_signal
+from serving.predictors.repository import PredictorRepository
 from tests.serving.conftest import NAME, ROOT, serve
 from tests.tiny_model import write_model_dir
 
@@ -138,6 +142,43 @@ def test_a_server_that_drains_sends_its_clients_away(folder, photos):
 
     assert response.status_code == 200
     assert response.headers["connection"] == "close"
+
+
+def test_a_reload_ends_with_the_server():
+    """Or models that nobody will ask were loaded one after the other before the process could end."""
+    ended = []
+
+    async def main():
+        begun = asyncio.Event()
+
+        async def reload():
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(True)
+
+        waiting = asyncio.create_task(wait_for_signal(reload))
+        await asyncio.sleep(0)  # it takes the signals
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.wait_for(begun.wait(), PATIENCE)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert not await asyncio.wait_for(waiting, PATIENCE)
+        await asyncio.sleep(0)
+        assert ended
+
+    asyncio.run(main())
+
+
+def test_a_fault_in_one_model_is_none_of_the_next(tmp_path, caplog):
+    def load(_name, model_dir):
+        raise RuntimeError(f"no way to load {model_dir.name}")
+
+    repository = PredictorRepository({name: tmp_path / name for name in ("first", "second")}, load)
+    asyncio.run(repository.reload_all())
+
+    assert "no way to load first" in caplog.text
+    assert "no way to load second" in caplog.text
 
 
 def test_an_interrupted_server_does_not_wait(folder):

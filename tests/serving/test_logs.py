@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from serving import logs
+from stocktake.photo_header import read_info
+from tests.encoded_photos import damaged_exif, encode, smooth_picture
 
 
 class Terminal(io.StringIO):
@@ -99,6 +101,17 @@ def test_warnings_are_events_too(configured):
         warnings.warn("careful", UserWarning, stacklevel=1)
 
     assert "careful" in json.loads(lines()[0])["message"]
+
+
+def test_damaged_exif_is_no_event(configured):
+    """Pillow warns of each of its tags."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        lines = configured()
+        logging.captureWarnings(True)
+        read_info(encode(smooth_picture(64, 64), "PNG", exif=damaged_exif(100)))
+
+    assert lines() == []
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,13 @@ def test_what_the_server_says_of_itself(light_connection, path):
     assert said == {"name": "kserve", "version": said["version"], "extensions": ["binary_tensor_data"]}
 
 
+@pytest.mark.parametrize("asked", ["light_connection", "connection"])
+def test_nobody_is_sent_to_a_host_that_the_request_names(request, asked):
+    connection = request.getfixturevalue(asked)
+    response, said = send(connection, "GET", "/v2/health/ready/", headers={"Host": "kumquat.example"})
+    check_refusal(response, said, 404, "Not Found")
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [

@@ -164,6 +164,7 @@ ENDLESS = {
     ),
     "comments": (JPEG[:2] + b"\xff\xfe\0\2" * 2000 + JPEG[2:], "header has too many parts"),
     "ends": (JPEG[:2] + b"\xff\xd9" * 3000 + JPEG[2:], "header has too many parts"),
+    "exif": (JPEG[:2] + (b"\xff\xe1\0\x28Exif\0\0" + bytes(32)) * 9 + JPEG[2:], "header has too many parts"),
     "chunks": (PNG[:33] + b"\0\0\0\0junk\0\0\0\0" * 50_000 + PNG[33:], "has more than 50,000 chunks"),
 }
 

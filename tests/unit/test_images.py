@@ -1,4 +1,5 @@
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from PIL import Image, ImageOps
 from stocktake.errors import PhotoTooLarge, UnsupportedImage
 from stocktake.images import check_photo, decode_photo, encode_jpeg
 from stocktake.photo_header import MAX_BYTES, read_info
-from tests.encoded_photos import encode, exif_block, png, smooth_picture
+from tests.encoded_photos import damaged_exif, encode, exif_block, png, smooth_picture
 
 WIDTH, HEIGHT = 317, 203
 
@@ -45,6 +46,15 @@ def test_damaged_exif_leaves_size_and_pixels_in_agreement(picture, field, value)
 
     info = check_photo(data)
     assert decode_photo(data).shape == (info.height, info.width, 3)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_of_endless_exif_only_the_beginning_is_read(picture, kind):
+    data = encode(picture, kind, exif=damaged_exif(60_000))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert read_info(data).exif_orientation == 1
+    assert len(warned) < 6000
 
 
 @pytest.mark.parametrize(

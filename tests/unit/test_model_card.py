@@ -8,6 +8,8 @@ from stocktake.errors import ModelError
 from stocktake.model_card import CARD_FILE, MODEL_FILE, SUMS_FILE, ModelCard, verify_sums, write_sums
 from tests.tiny_model import card, write_model_dir
 
+FORBIDDEN = {"allowed": False, "reason": "ap50 loses 0.1"}
+
 
 @pytest.fixture
 def model_dir(tmp_path):
@@ -41,6 +43,8 @@ def test_card_survives_the_disk(tmp_path):
         ({"classes": []}, "classes"),
         ({"scores_threshold": 0.5}, "scores_threshold"),
         ({"metrics": {"ap": "good"}}, "metrics.ap"),
+        ({"precisions": ["fp32", "int8"]}, "precision_gate"),
+        ({"precisions": ["fp32", "int8"], "precision_gate": {"int8": FORBIDDEN}}, "precision_gate"),
     ],
 )
 def test_bad_card_names_file_and_field(model_dir, fields, named):

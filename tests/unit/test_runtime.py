@@ -36,6 +36,23 @@ try:
 except SettingsError as error:
     print("refused:", error)
 """
+EMPTIED = """
+import sys
+from pathlib import Path
+import numpy as np
+from stocktake.openvino_runner import load_openvino, openvino_core
+from stocktake.runtime import load_runner
+
+onnx, xml = Path(sys.argv[1]), Path(sys.argv[2])
+load_openvino().save_model(openvino_core().read_model(onnx), xml, compress_to_fp16=False)
+runner = load_runner(onnx.parent, ["int8"], threads=2, lanes=2, engine="openvino")
+weights = xml.with_suffix(".bin")
+assert weights.stat().st_size
+weights.write_bytes(b"")
+runner.open_lanes(int(sys.argv[3]), onnx)
+photo = np.full((1, int(sys.argv[3]), int(sys.argv[3]), 3), 255, np.uint8)
+print(*{float(runner.infer(photo, alone)["scores"].min()) for alone in (True, False)})
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -206,6 +223,13 @@ class TestChoice:
         monkeypatch.setenv(name, value)
         with pytest.raises(SettingsError, match=f"{name}: .*found '{value}'"):
             load_runner(model_dir, ["fp32"])
+
+
+@pytest.mark.skipif("int8" not in precisions_here(), reason="OpenVINO has no int8 on this CPU")
+def test_a_model_whose_file_is_emptied_while_it_is_served(model_dir):
+    command = [sys.executable, "-c", EMPTIED, model_dir / MODEL_FILE, model_dir / INT8_FILE, SIZE]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout.split()) == (0, ["1.0"]), done.stderr
 
 
 class TestFallback:

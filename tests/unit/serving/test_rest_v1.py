@@ -17,7 +17,8 @@ def test_photos_and_their_records():
     payload = parse_v1(bytearray(b'{"instances": [{"image": {"b64": "b25l"}, "expected_quantity": 4}]}'))
 
     assert sent_of(payload, BOTH) == Sent([b"one"], [4])
-    assert sent_of(payload) == Sent([b"one"], [None])  # this model knows none
+    with pytest.raises(BadRequest, match=r"instances\[0\]: has other names than image$"):
+        sent_of(payload)  # this model knows none
     assert not sent_of({"instances": [instance(), instance(expected_quantity=0)]}, BOTH).has_quantities
     assert sent_of({"instances": [instance(), instance(expected_quantity=0)]}, BOTH).quantities == [None, 0]
 
@@ -85,7 +86,7 @@ def test_a_record_in_a_query_is_none_of_json():
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "the body is not JSON; send JSON, or a photo as image/jpeg"),
+        (b"", "the body is not JSON; send JSON, or to NAME:predict a photo as image/jpeg"),
         (b"\xff\xd8\xff", "the body is not JSON"),
         (b"[]", "the body is not a JSON object"),
         (b"null", "the body is not a JSON object"),
