@@ -27,10 +27,10 @@ from stocktake.tuning.trial_index import trial_index
 pytestmark = pytest.mark.long
 
 STUDY = "fates"
-KILLED = {"batch_size": 16, "epochs": 3, "lr": 0.001}
+KILLED = {"batch_size": 16, "epochs": 4, "lr": 0.001}
 COMPLETE = {"batch_size": 16, "epochs": 2, "lr": 0.002}
 REFUSED = {"batch_size": 64, "epochs": 2, "lr": 0.003}  # of 32 train photos
-PRUNED = {"batch_size": 16, "epochs": 3, "lr": 0.004}
+PRUNED = {"batch_size": 16, "epochs": 4, "lr": 0.004}
 
 
 @contextlib.contextmanager
@@ -78,7 +78,7 @@ metric: val/loss
 goal: minimize
 parameters:
   batch_size: {choices: [16, 64]}
-  epochs: {choices: [2, 3]}
+  epochs: {choices: [2, 4]}
   lr: {low: 0.001, high: 0.01, log: true}
 fixed: {weights: none, img: 32, test_batch_size: 8}
 refit: {epochs: 1}
